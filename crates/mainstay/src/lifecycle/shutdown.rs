@@ -1,0 +1,174 @@
+//! The shutdown, top to bottom.
+
+use super::{Config, End, Lifecycle, Phase, Report, Signals};
+use crate::{
+    server::{Mode, Server},
+    tasks::Tasks,
+};
+use axum::Router;
+use std::time::Duration;
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, sleep, timeout},
+};
+
+/// The budgets once a part has failed: they fit [`FAILED_LIMIT`] with the cuts.
+const FAILED: Config = Config {
+    lame_duck: Duration::ZERO,
+    drain: Duration::from_millis(250),
+    flush: Duration::from_millis(250),
+};
+
+/// How long after a failure the process ends, in whatever phase it was.
+const FAILED_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the admin server may take to end; nothing depends on its answers any more.
+const ADMIN_DRAIN: Duration = Duration::from_millis(100);
+
+impl Lifecycle {
+    /// Serves `app`, and `admin` beside it, until a signal, a [`stop`](Self::stop) or a
+    /// [`fail`](Self::fail), then shuts down in order.
+    ///
+    /// The admin server answers until everything else has ended. A second signal or stop ends
+    /// the wait at once. SIGTERM and SIGINT are taken over for the rest of the process's life.
+    pub async fn run(
+        &self,
+        server: Server,
+        app: Router,
+        admin: Option<(Server, Router)>,
+    ) -> Report {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => {
+                self.fail(format!("cannot listen for signals: {error}"));
+                return self.run_until_stopped(server, app, admin).await;
+            }
+        };
+        let forward = async {
+            loop {
+                let signal = signals.next().await;
+                tracing::info!(signal, "asked to stop");
+                self.stop();
+            }
+        };
+        tokio::select! {
+            report = self.run_until_stopped(server, app, admin) => report,
+            () = forward => Report::new(),
+        }
+    }
+
+    async fn run_until_stopped(
+        &self,
+        server: Server,
+        app: Router,
+        admin: Option<(Server, Router)>,
+    ) -> Report {
+        let servers = Servers(Tasks::new());
+        let (mode, modes) = watch::channel(Mode::Open);
+        let (drained_to, mut drained) = oneshot::channel();
+        servers.0.spawn("server", async move {
+            // Nobody waits for the report of a forced end.
+            let _unread = drained_to.send(server.run_by(app, modes).await);
+        });
+        let (admin_mode, admin_modes) = watch::channel(Mode::Open);
+        if let Some((server, router)) = admin {
+            servers.0.spawn("admin server", async move {
+                server.run_by(router, admin_modes).await;
+            });
+        }
+
+        let mut report = Report::new();
+        let in_order = async {
+            let ended_early = tokio::select! {
+                () = self.asked_to_stop() => None,
+                ended = &mut drained => Some(ended),
+            };
+            if ended_early.is_some() {
+                self.fail("the server ended by itself");
+            }
+
+            let lame_duck = Timed::enter(self, Phase::LameDuck);
+            mode.send_replace(Mode::Closing);
+            let _failed = timeout(self.budgets().lame_duck, self.failed()).await;
+            lame_duck.leave(&mut report);
+
+            let draining = Timed::enter(self, Phase::Draining);
+            mode.send_replace(Mode::Draining(self.budgets().drain));
+            let ended = match ended_early {
+                Some(ended) => ended,
+                None => drained.await,
+            };
+            report.drained(ended.unwrap_or_default());
+            draining.leave(&mut report);
+
+            let flushing = Timed::enter(self, Phase::Flushing);
+            report.flushed(self.tasks().close_and_wait(self.budgets().flush).await);
+            flushing.leave(&mut report);
+
+            self.advance(Phase::Stopped);
+            admin_mode.send_replace(Mode::Draining(ADMIN_DRAIN));
+            servers.0.close_and_wait(2 * ADMIN_DRAIN).await;
+        };
+        let forced = tokio::select! {
+            () = in_order => false,
+            () = self.asked_to_stop_twice() => true,
+            () = self.failed_a_while_ago() => false,
+        };
+        report.end = match (forced, self.failure()) {
+            (_, Some(reason)) => End::Failed(reason),
+            (true, None) => End::Forced,
+            (false, None) => End::Stopped,
+        };
+        self.advance(Phase::Stopped);
+        report.log();
+        report
+    }
+
+    fn budgets(&self) -> &Config {
+        if self.failure().is_some() { &FAILED } else { &self.0.config }
+    }
+
+    async fn asked_to_stop(&self) {
+        let mut stops = self.0.stops.subscribe();
+        tokio::select! {
+            _ = stops.wait_for(|stops| *stops >= 1) => {}
+            () = self.failed() => {}
+        }
+    }
+
+    async fn asked_to_stop_twice(&self) {
+        let _asked = self.0.stops.subscribe().wait_for(|stops| *stops >= 2).await.is_ok();
+    }
+
+    async fn failed_a_while_ago(&self) {
+        self.failed().await;
+        sleep(FAILED_LIMIT).await;
+    }
+
+    async fn failed(&self) {
+        let _failed = self.0.failure.subscribe().wait_for(Option::is_some).await.is_ok();
+    }
+}
+
+/// Aborts the servers when the shutdown is left early.
+struct Servers(Tasks);
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.0.abort_all();
+    }
+}
+
+/// A phase and when it began.
+struct Timed(Phase, Instant);
+
+impl Timed {
+    fn enter(lifecycle: &Lifecycle, phase: Phase) -> Self {
+        lifecycle.advance(phase);
+        Self(phase, Instant::now())
+    }
+
+    fn leave(self, report: &mut Report) {
+        report.phases.push((self.0, self.1.elapsed()));
+    }
+}

@@ -1,0 +1,186 @@
+//! The audit: whether a store holds together, order by order.
+//!
+//! Pure rules over [`Dossier`]s; the same rules judge the simulator's store and a live one.
+
+use std::fmt;
+
+use crate::{
+    Error,
+    domain::{OrderId, Position, Record, State, Version},
+    ports::{AuditSource, Census, Decision, Dossier, Page, Told},
+};
+
+/// Something that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The order; `None` when it is about the store as a whole.
+    pub order: Option<OrderId>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.order {
+            Some(order) => write!(f, "order {order}: {}", self.what),
+            None => write!(f, "store: {}", self.what),
+        }
+    }
+}
+
+/// What an audit saw.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How much there is.
+    pub census: Census,
+    /// Everything that cannot be; empty when the store is sound.
+    pub findings: Vec<Finding>,
+}
+
+/// Orders read at a time.
+const PAGE: usize = 500;
+
+/// Reads a whole store and checks it.
+///
+/// # Errors
+/// Those of the source.
+pub async fn audit(source: &impl AuditSource) -> Result<Report, Error> {
+    let census = source.census().await?;
+    let mut report = Report { census, findings: Vec::new() };
+    let mut seen = Census { oldest: census.oldest, head: census.head, ..Census::default() };
+    let mut after = None;
+    loop {
+        let dossiers = source.dossiers(Page { after, limit: PAGE }).await?;
+        let Some(last) = dossiers.last() else { break };
+        after = Some(last.id);
+        for dossier in &dossiers {
+            count(&mut seen, dossier);
+            let wrong = check(dossier, census.oldest);
+            report
+                .findings
+                .extend(wrong.into_iter().map(|what| Finding { order: Some(dossier.id), what }));
+        }
+    }
+    let whole = whole(&census, &seen);
+    report.findings.extend(whole.into_iter().map(|what| Finding { order: None, what }));
+    Ok(report)
+}
+
+fn count(seen: &mut Census, dossier: &Dossier) {
+    let add = |to: &mut u64, n: usize| *to = to.saturating_add(u64::try_from(n).unwrap_or(0));
+    add(&mut seen.orders, 1);
+    add(&mut seen.history, dossier.history.len());
+    add(&mut seen.events, dossier.history.iter().filter(|told| told.event.is_some()).count());
+    add(&mut seen.receipts, dossier.receipts.len());
+}
+
+/// What orders do not account for: orphans, and holes in the feed.
+fn whole(census: &Census, seen: &Census) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (what, there, accounted) in [
+        ("orders", census.orders, seen.orders),
+        ("history rows", census.history, seen.history),
+        ("events", census.events, seen.events),
+        ("receipts", census.receipts, seen.receipts),
+    ] {
+        if there != accounted {
+            wrong.push(format!("{there} {what}, of which {accounted} belong to an order"));
+        }
+    }
+    let span = census.head.0.saturating_add(1).saturating_sub(census.oldest.0);
+    if census.events != span {
+        let (oldest, head) = (census.oldest, census.head);
+        wrong.push(format!("{} events in the feed from {oldest} to {head}", census.events));
+    }
+    wrong
+}
+
+/// Checks one order against its history, its events and its receipts.
+pub fn check(dossier: &Dossier, oldest: Position) -> Vec<String> {
+    let mut wrong = Vec::new();
+    match &dossier.record {
+        Err(reason) => wrong.push(format!("cannot be read: {reason}")),
+        Ok(record) => check_record(dossier, record, &mut wrong),
+    }
+    check_history(&dossier.history, &mut wrong);
+    for told in &dossier.history {
+        check_event(told, oldest, &mut wrong);
+    }
+    for receipt in &dossier.receipts {
+        match receipt.decision {
+            Decision::Accepted { version }
+                if !dossier.history.iter().any(|t| t.entry.version == version) =>
+            {
+                wrong.push(format!("a receipt accepts version {version}, which is not there"));
+            }
+            Decision::Accepted { .. } | Decision::Refused(_) => {}
+        }
+    }
+    wrong
+}
+
+fn check_record(dossier: &Dossier, record: &Record, wrong: &mut Vec<String>) {
+    let order = &record.order;
+    let total = order.pricing().totals.total.minor;
+    if total != dossier.stored_total {
+        wrong.push(format!("the total is {total}, stored is {}", dossier.stored_total));
+    }
+    match dossier.history.last() {
+        None => wrong.push("has no history".to_owned()),
+        Some(last) => {
+            let entry = &last.entry;
+            if (entry.version, entry.to) != (order.version, order.state) {
+                let (version, state) = (order.version, order.state);
+                wrong.push(format!(
+                    "is {state} at version {version}, its history ends {} at {}",
+                    entry.to, entry.version
+                ));
+            }
+        }
+    }
+    let notes = u32::try_from(record.notes.len()).unwrap_or(u32::MAX);
+    if notes != order.notes {
+        wrong.push(format!("counts {} notes and has {notes}", order.notes));
+    }
+}
+
+fn check_history(history: &[Told], wrong: &mut Vec<String>) {
+    let mut next = Version::FIRST;
+    let mut state: Option<State> = None;
+    for Told { entry, .. } in history {
+        if entry.version != next {
+            wrong.push(format!("history has version {} where {next} belongs", entry.version));
+        }
+        let legal = entry.command.from(state).is_some_and(|t| t.to == entry.to);
+        if entry.from != state || !legal {
+            wrong.push(format!(
+                "version {} says {} from {:?} to {}, coming from {state:?}",
+                entry.version, entry.command, entry.from, entry.to
+            ));
+        }
+        next = entry.version.next();
+        state = Some(entry.to);
+    }
+}
+
+fn check_event(told: &Told, oldest: Position, wrong: &mut Vec<String>) {
+    let Told { entry, position, event } = told;
+    let version = entry.version;
+    let Some(position) = *position else {
+        return wrong.push(format!("version {version} has no place in the feed"));
+    };
+    match event {
+        None if position >= oldest => wrong.push(format!("version {version} has no event")),
+        None => {}
+        Some(event) => {
+            let said = (event.order, event.version, event.id, event.position);
+            if said != (entry.order, version, entry.change, position) {
+                wrong.push(format!("the event at {position} is not version {version}'s"));
+            }
+            let kind = entry.command.from(entry.from).map(|t| t.event);
+            if kind != Some(event.kind.as_str()) {
+                wrong.push(format!("the event at {position} is a {}", event.kind));
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The canonical encodings of commands, events and decisions.
+//!
+//! What is written here is read for years: fingerprints are compared across versions and
+//! protocols, events are consumed by others. Change an encoding only under a new name.
+
+mod decision;
+mod event;
+mod fingerprint;
+
+pub use decision::{DecodeError, decode, encode};
+pub use event::event_data;
+pub use fingerprint::{batch_item_key, create_fingerprint, verb_fingerprint};

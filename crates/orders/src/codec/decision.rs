@@ -1,0 +1,102 @@
+//! Decisions as the store keeps them.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    Refusal,
+    domain::{Command, OrderId, State, Version},
+    ports::Decision,
+};
+
+/// A stored decision that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("not a decision that this version can read: {text}")]
+pub struct DecodeError {
+    text: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "kebab-case", deny_unknown_fields)]
+enum Stored {
+    Accepted { version: u64 },
+    IllegalTransition { state: String, command: String },
+    NotesFull,
+    ExternalReferenceTaken { order: Uuid },
+}
+
+/// Encodes a decision as JSON.
+pub fn encode(decision: &Decision) -> String {
+    let stored = match *decision {
+        Decision::Accepted { version } => Stored::Accepted { version: version.get() },
+        Decision::Refused(Refusal::IllegalTransition { state, command }) => {
+            Stored::IllegalTransition {
+                state: state.as_str().to_owned(),
+                command: command.as_str().to_owned(),
+            }
+        }
+        Decision::Refused(Refusal::NotesFull) => Stored::NotesFull,
+        Decision::Refused(Refusal::ExternalReferenceTaken { order }) => {
+            Stored::ExternalReferenceTaken { order: order.0 }
+        }
+    };
+    serde_json::to_string(&stored).unwrap_or_default()
+}
+
+/// Decodes what [`encode`] made.
+///
+/// # Errors
+/// [`DecodeError`] on anything else.
+pub fn decode(text: &str) -> Result<Decision, DecodeError> {
+    let bad = || DecodeError { text: text.to_owned() };
+    let stored: Stored = serde_json::from_str(text).map_err(|_| bad())?;
+    Ok(match stored {
+        Stored::Accepted { version } => {
+            Decision::Accepted { version: Version::new(version).ok_or_else(bad)? }
+        }
+        Stored::IllegalTransition { state, command } => {
+            Decision::Refused(Refusal::IllegalTransition {
+                state: State::from_name(&state).ok_or_else(bad)?,
+                command: Command::from_name(&command).ok_or_else(bad)?,
+            })
+        }
+        Stored::NotesFull => Decision::Refused(Refusal::NotesFull),
+        Stored::ExternalReferenceTaken { order } => {
+            Decision::Refused(Refusal::ExternalReferenceTaken { order: OrderId(order) })
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_decision_survives_its_encoding() {
+        let order = OrderId(Uuid::from_u128(7));
+        let refusal =
+            Refusal::IllegalTransition { state: State::Expired, command: Command::Cancel };
+        for decision in [
+            Decision::Accepted { version: Version::FIRST.next() },
+            Decision::Refused(refusal),
+            Decision::Refused(Refusal::NotesFull),
+            Decision::Refused(Refusal::ExternalReferenceTaken { order }),
+        ] {
+            assert_eq!(decode(&encode(&decision)).unwrap(), decision);
+        }
+    }
+
+    #[test]
+    fn the_encoding_stays_as_it_is_stored() {
+        let accepted = Decision::Accepted { version: Version::FIRST };
+        assert_eq!(encode(&accepted), r#"{"decision":"accepted","version":1}"#);
+    }
+
+    #[test]
+    fn what_is_no_decision_is_refused() {
+        for text in ["", "{}", r#"{"decision":"accepted","version":0}"#, r#"{"decision":"later"}"#]
+        {
+            assert!(decode(text).is_err(), "{text}");
+        }
+    }
+}

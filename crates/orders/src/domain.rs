@@ -1,0 +1,29 @@
+//! The rules of an order. Pure: no I/O, no clock, no async; time and ids are arguments.
+
+pub mod currency;
+pub mod draft;
+pub mod ids;
+pub mod line;
+pub mod money;
+pub mod number;
+pub mod order;
+pub mod payment;
+pub mod personal;
+pub mod pricing;
+pub mod state;
+pub mod text;
+
+pub use currency::Currency;
+pub use draft::{Draft, DraftLine, MAX_LINES, MAX_METADATA, Placement};
+pub use ids::{ChangeId, OrderId, Position, Version};
+pub use line::{FulfillmentState, Line, Progress, Quantity, Tax};
+pub use money::{Money, UnitPrice};
+pub use number::OrderNumber;
+pub use order::{Applied, Entry, Note, Order, Record, Snapshot, Stamp};
+pub use payment::{Payment, PaymentState};
+pub use personal::{Address, Personal};
+pub use pricing::{Goods, LineAmounts, Pricing, Totals};
+pub use state::{Command, State};
+pub use text::{
+    CustomerId, ExternalReference, IdempotencyKey, NoteText, Reason, Sku, TenantId, TextError,
+};

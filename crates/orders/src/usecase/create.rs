@@ -1,0 +1,85 @@
+//! Placing orders.
+
+use mainstay_context::Context;
+
+use super::{Asked, Done, MAX_ROUNDS, Orders, receipt_key, refused};
+use crate::{
+    Error, Refusal, codec,
+    domain::{Draft, IdempotencyKey, Order, OrderId, Placement, Record, Stamp},
+    ports::{
+        Answer, Change, Decision, Expects, Ids as _, NewEvent, Operation, Ports, Unique, Write,
+    },
+};
+
+impl<P: Ports> Orders<P> {
+    /// Checks and prices a draft; stores nothing.
+    ///
+    /// # Errors
+    /// As [`Draft::check`]; [`Error::Unauthenticated`].
+    pub fn validate(&self, cx: &Context, draft: Draft) -> Result<Placement, Error> {
+        Self::caller(cx)?;
+        draft.check()
+    }
+
+    /// Places an order; the same key again answers with the same order.
+    ///
+    /// # Errors
+    /// As [`Draft::check`], then: [`Error::Refused`] when the external reference is taken,
+    /// [`Error::KeyReused`], [`Error::KeyExpired`], and those of the store.
+    pub async fn create(
+        &self,
+        cx: &Context,
+        draft: Draft,
+        key: IdempotencyKey,
+    ) -> Result<Done, Error> {
+        let caller = Self::caller(cx)?;
+        let placement = draft.check()?;
+        let fingerprint = codec::create_fingerprint(&placement);
+        let key = receipt_key(&caller.tenant, Operation::Create, key);
+        let asked = Asked { key: &key, fingerprint };
+        for _ in 0..MAX_ROUNDS {
+            let (change, record) = self.placing(&placement, asked, &self.stamp(cx, &caller));
+            match self.commit(cx, change).await? {
+                Answer::Committed => return Ok(Done { record, replayed: false }),
+                Answer::Seen { order, decision } => {
+                    return self.replay(cx, &caller.tenant, order, decision).await;
+                }
+                Answer::KeyReused => return Err(Error::KeyReused),
+                Answer::KeyExpired(order) => return Err(Error::KeyExpired { order }),
+                Answer::Taken(Unique::ExternalReference, order) => {
+                    return Err(refused(Refusal::ExternalReferenceTaken { order }));
+                }
+                // The number or the id is another order's: draw again.
+                Answer::Taken(Unique::Number, _) | Answer::Conflict { .. } => {}
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    fn placing(&self, placement: &Placement, asked: Asked<'_>, stamp: Stamp) -> (Change, Record) {
+        let tenant = &asked.key.tenant;
+        let id = OrderId(self.ports.ids().uuid(stamp.at));
+        let number = self.ports.ids().number();
+        let applied = Order::place(id, number, tenant.clone(), placement, stamp);
+        let order = applied.order;
+        let decision = Decision::Accepted { version: order.version };
+        let data = codec::event_data(&order, &applied.entry);
+        let write = Write {
+            order: order.clone(),
+            entry: applied.entry,
+            event: NewEvent { kind: applied.event, data },
+            note: None,
+            personal: placement.personal.clone(),
+        };
+        let change = Change {
+            id: stamp.change,
+            tenant: tenant.clone(),
+            at: stamp.at,
+            expects: Expects::New,
+            write: Some(Box::new(write)),
+            receipt: Some(self.receipt(asked, id, decision, stamp.at)),
+        };
+        let record = Record { order, personal: placement.personal.clone(), notes: Vec::new() };
+        (change, record)
+    }
+}

@@ -1,0 +1,26 @@
+//! Forgetting what is past its time.
+
+use jiff::Timestamp;
+use mainstay_context::Context;
+
+use super::Orders;
+use crate::{
+    Error,
+    ports::{Clock as _, Cutoff, Forgotten, Ports, Store as _},
+};
+
+/// Rows forgotten in one commit: small enough that no order waits long behind it.
+const CHUNK: usize = 500;
+
+impl<P: Ports> Orders<P> {
+    /// Forgets one chunk of events and receipts past their time. Call again while it finds any.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn forget(&self, cx: &Context) -> Result<Forgotten, Error> {
+        let now = self.ports.clock().now();
+        let events_before = now.saturating_sub(self.policy.keep_events).unwrap_or(Timestamp::MIN);
+        let cutoff = Cutoff { events_before, receipts_before: now };
+        Ok(self.ports.store().forget(cx, cutoff, CHUNK).await?)
+    }
+}

@@ -1,0 +1,202 @@
+//! Verbs: commands on an order that exists.
+
+use std::sync::Arc;
+
+use mainstay_context::Context;
+
+use super::{Asked, Done, MAX_ROUNDS, Orders, expects, receipt_key, refused};
+use crate::{
+    Error, Refusal, codec,
+    domain::{
+        Applied, Command, IdempotencyKey, Note, NoteText, OrderId, Reason, Record, Stamp, Version,
+    },
+    ports::{
+        Answer, Change, Clock as _, Decision, Fingerprint, NewEvent, Operation, OrderRef, Ports,
+        ReceiptKey, Store as _, Write,
+    },
+};
+
+/// A command on an order that exists, with the client's conditions.
+#[derive(Clone, Debug)]
+pub struct Verb {
+    /// Which order.
+    pub order: OrderRef,
+    /// What to do.
+    pub action: Action,
+    /// Makes one request of several tries.
+    pub key: Option<IdempotencyKey>,
+    /// Only if the order is still at this version.
+    pub if_match: Option<Version>,
+}
+
+/// What a client can do to an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Confirm it: it will be fulfilled.
+    Confirm {
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// Call it off.
+    Cancel {
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// Add a remark.
+    AddNote {
+        /// What it says.
+        text: NoteText,
+    },
+}
+
+impl Action {
+    const fn command(&self) -> Command {
+        match self {
+            Self::Confirm { .. } => Command::Confirm,
+            Self::Cancel { .. } => Command::Cancel,
+            Self::AddNote { .. } => Command::AddNote,
+        }
+    }
+
+    const fn operation(&self) -> Operation {
+        match self {
+            Self::Confirm { .. } => Operation::Confirm,
+            Self::Cancel { .. } => Operation::Cancel,
+            Self::AddNote { .. } => Operation::AddNote,
+        }
+    }
+
+    const fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Confirm { reason } | Self::Cancel { reason } => reason.as_ref(),
+            Self::AddNote { .. } => None,
+        }
+    }
+
+    const fn text(&self) -> Option<&NoteText> {
+        match self {
+            Self::AddNote { text } => Some(text),
+            Self::Confirm { .. } | Self::Cancel { .. } => None,
+        }
+    }
+
+    fn fingerprint(&self, order: OrderId) -> Fingerprint {
+        let reason = self.reason().map(Reason::as_str);
+        codec::verb_fingerprint(self.operation(), order, reason, self.text().map(NoteText::as_str))
+    }
+}
+
+/// What the rules made of a verb, ready to commit.
+struct Decided {
+    change: Change,
+    outcome: Result<Record, Refusal>,
+}
+
+impl<P: Ports> Orders<P> {
+    /// Carries out a verb: one more version, or a definite no.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Refused`], [`Error::VersionMismatch`] when `if_match` is given
+    /// and does not fit, [`Error::KeyReused`], and those of the store.
+    pub async fn act(&self, cx: &Context, verb: Verb) -> Result<Done, Error> {
+        let caller = Self::caller(cx)?;
+        let operation = verb.action.operation();
+        let key = verb.key.map(|key| receipt_key(&caller.tenant, operation, key));
+        for _ in 0..MAX_ROUNDS {
+            let record = self.load(cx, &caller.tenant, verb.order).await?;
+            let current = record.order.version;
+            let fingerprint = verb.action.fingerprint(record.order.id);
+            if verb.if_match.is_some_and(|expected| expected != current) {
+                return self.replay_or_mismatch(cx, key.as_ref(), fingerprint, current).await;
+            }
+            let decided = self.decide(record, &verb.action, key.as_ref(), &self.stamp(cx, &caller));
+            if let (Err(refusal), None) = (&decided.outcome, &key) {
+                return Err(refused(*refusal));
+            }
+            match self.commit(cx, decided.change).await? {
+                Answer::Committed => {
+                    let record = decided.outcome.map_err(refused)?;
+                    return Ok(Done { record, replayed: false });
+                }
+                Answer::Seen { order, decision } => {
+                    return self.replay(cx, &caller.tenant, order, decision).await;
+                }
+                Answer::KeyReused => return Err(Error::KeyReused),
+                Answer::KeyExpired(order) => return Err(Error::KeyExpired { order }),
+                Answer::Conflict { current } if verb.if_match.is_some() => {
+                    return Err(Error::VersionMismatch { current });
+                }
+                // Somebody else was quicker: decide anew on what is there now.
+                Answer::Conflict { .. } | Answer::Taken(..) => {}
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// The key is looked at before `If-Match`: a retry after a lost reply is a replay, not a 412.
+    async fn replay_or_mismatch(
+        &self,
+        cx: &Context,
+        key: Option<&ReceiptKey>,
+        fingerprint: Fingerprint,
+        current: Version,
+    ) -> Result<Done, Error> {
+        let mismatch = Error::VersionMismatch { current };
+        let Some(key) = key else { return Err(mismatch) };
+        let now = self.ports.clock().now();
+        match self.ports.store().receipt(cx, key, now).await? {
+            None => Err(mismatch),
+            Some(receipt) if receipt.fingerprint != fingerprint => Err(Error::KeyReused),
+            Some(receipt) => self.replay(cx, &key.tenant, receipt.order, receipt.decision).await,
+        }
+    }
+
+    fn decide(
+        &self,
+        record: Record,
+        action: &Action,
+        key: Option<&ReceiptKey>,
+        stamp: &Stamp,
+    ) -> Decided {
+        let order = &record.order;
+        let (id, tenant) = (order.id, order.tenant.clone());
+        let expects = expects(order);
+        let applied = order.apply(action.command(), action.reason().cloned(), stamp);
+        let decision = match &applied {
+            Ok(applied) => Decision::Accepted { version: applied.order.version },
+            Err(refusal) => Decision::Refused(*refusal),
+        };
+        let receipt = key.map(|key| {
+            let asked = Asked { key, fingerprint: action.fingerprint(id) };
+            self.receipt(asked, id, decision, stamp.at)
+        });
+        let (write, outcome) = match applied {
+            Ok(applied) => {
+                let write = writing(applied, action, stamp);
+                let record = after(record, &write);
+                (Some(Box::new(write)), Ok(record))
+            }
+            Err(refusal) => (None, Err(refusal)),
+        };
+        let change = Change { id: stamp.change, tenant, at: stamp.at, expects, write, receipt };
+        Decided { change, outcome }
+    }
+}
+
+fn writing(applied: Applied, action: &Action, stamp: &Stamp) -> Write {
+    let Applied { order, entry, event } = applied;
+    let note = action.text().map(|text| Note {
+        version: entry.version,
+        at: stamp.at,
+        author: Arc::clone(&stamp.actor),
+        text: text.clone(),
+    });
+    let event = NewEvent { kind: event, data: codec::event_data(&order, &entry) };
+    Write { order, entry, event, note, personal: None }
+}
+
+fn after(record: Record, write: &Write) -> Record {
+    let mut notes = record.notes;
+    notes.extend(write.note.clone());
+    Record { order: write.order.clone(), personal: record.personal, notes }
+}

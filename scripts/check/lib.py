@@ -1,0 +1,77 @@
+"""What the checks share: the verdict they reach and the record they leave."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Iterable
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = ROOT / "docs" / "records"
+
+
+class Verdict:
+    """Claims with what was wanted and found, printed as they are judged."""
+
+    def __init__(self) -> None:
+        self.failures = []
+
+    def claim(self, text: str, wanted: int, found: int, examples: Iterable[str] = ()) -> None:
+        """Holds `found` against `wanted`; the examples are named when they differ."""
+        print(f"  {'ok  ' if wanted == found else 'FAIL'}  {text:<58} wanted {wanted:>9,}   found {found:>9,}")
+        if wanted != found:
+            shown = f" (such as {', '.join(sorted(examples)[:3])})" if examples else ""
+            self.failures.append(f"{text}: wanted {wanted:,}, found {found:,}{shown}")
+
+
+def write_record(check: str, *, seed: int, n: int, results: dict) -> Path:
+    """Writes docs/records/CHECK.json: what was checked, where, when and what came out."""
+    record = {
+        "check": check,
+        "commit": commit(),
+        "dirty": dirty(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "seed": seed,
+        "n": n,
+        "results": results,
+    }
+    path = RECORDS / f"{check}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def machine() -> dict:
+    memory = proc_field("/proc/meminfo", "MemTotal")
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(int(memory.split()[0]) / 2**20, 1),
+        "cpu_model": proc_field("/proc/cpuinfo", "model name"),
+        "kernel": platform.release(),
+    }
+
+
+def commit() -> str:
+    return git("rev-parse", "--short", "HEAD") or "none"
+
+
+def dirty() -> bool:
+    # The records are left out: a second check would otherwise be dirty by the first one's record.
+    return bool(git("status", "--porcelain", "--", ".", ":!docs/records"))
+
+
+def git(*args: str) -> str:
+    done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def proc_field(file: str, name: str) -> str:
+    """The value of the first `name: value` line of a file of /proc, or "unknown" (ARM names no model)."""
+    for line in Path(file).read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return "unknown"
