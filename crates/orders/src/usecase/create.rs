@@ -56,7 +56,7 @@ impl<P: Ports> Orders<P> {
         Err(Error::Contended)
     }
 
-    fn placing(&self, placement: &Placement, asked: Asked<'_>, stamp: Stamp) -> (Change, Record) {
+    fn placing(&self, placement: &Placement, asked: Asked<'_>, stamp: &Stamp) -> (Change, Record) {
         let tenant = &asked.key.tenant;
         let id = OrderId(self.ports.ids().uuid(stamp.at));
         let number = self.ports.ids().number();
