@@ -185,7 +185,11 @@ def describe(baskets: Iterator[Basket]) -> Iterator[tuple[str, int]]:
             usable = line.quantity > 0
             price = unit_price(line.gross, line.quantity)
             count["lines"] += 1
-            count["zero quantity, money"] += line.quantity == 0 and line.gross > 0
+            if line.quantity == 0:
+                count["zero"] += 1
+                count["zero, money"] += line.gross > 0
+                count["zero, unknown product"] += line.name == f"PRODUCT {line.sku}"
+                count["zero, coupon"] += line.coupon > 0
             count["unknown product"] += line.name == f"PRODUCT {line.sku}"
             count["free"] += usable and line.gross == 0
             count["all discount"] += usable and line.gross > 0 and line.sales == 0
@@ -197,7 +201,10 @@ def describe(baskets: Iterator[Basket]) -> Iterator[tuple[str, int]]:
     yield "valid baskets", count["valid"]
     yield "invalid baskets", count["baskets"] - count["valid"]
     yield from ((f"invalid baskets: {fault}", number) for fault, number in sorted(broken.items()))
-    yield "lines of quantity zero that carry money all the same", count["zero quantity, money"]
+    yield "lines of quantity zero", count["zero"]
+    yield "of these, of products without an entry", count["zero, unknown product"]
+    yield "of these, with a manufacturer coupon", count["zero, coupon"]
+    yield "of these, with money all the same", count["zero, money"]
     yield "valid baskets with a total of zero", count["valid with total zero"]
     yield "lines with a price of zero", count["free"]
     yield "lines discounted to zero", count["all discount"]

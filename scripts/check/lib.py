@@ -26,7 +26,7 @@ class Verdict:
             self.failures.append(f"{text}: wanted {wanted:,}, found {found:,}{shown}")
 
 
-def write_record(check: str, *, seed: int, n: int, results: dict) -> Path:
+def write_record(check: str, *, seed: int, n: int, results: dict) -> None:
     """Writes docs/records/CHECK.json: what was checked, where, when and what came out."""
     record = {
         "check": check,
@@ -41,7 +41,7 @@ def write_record(check: str, *, seed: int, n: int, results: dict) -> Path:
     path = RECORDS / f"{check}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return path
+    print(f"check {check}: wrote {path.relative_to(ROOT)}")
 
 
 def machine() -> dict:

@@ -1,0 +1,201 @@
+//! What is counted during a run.
+
+use crate::{
+    check::{Placed, Wrong},
+    client::Lost,
+    rng::Rng,
+};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
+use tokio::time::Instant;
+
+/// The scheduler and the timer of a busy machine stay below it; more is the generator falling behind.
+const LATE: Duration = Duration::from_millis(1);
+const LONGEST_US: u64 = 600_000_000;
+
+/// What a request was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Read,
+    /// A create sent again with the same key, right after its answer.
+    Replay,
+}
+
+/// When a request was due, left, and ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) intended: Instant,
+    pub(crate) sent: Instant,
+    pub(crate) done: Instant,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Right,
+    /// Not done, as the arguments allow.
+    Refused,
+    Wrong(Wrong),
+    Lost(Lost),
+}
+
+/// Counts and times of one operation within the measured part.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) requests: u64,
+    pub(crate) ok: u64,
+    pub(crate) refused: u64,
+    /// From the intended start, so a stall counts for all who had to wait behind it. Right answers and timeouts.
+    pub(crate) latency: Histogram<u64>,
+    /// From the actual start: what a generator would see that waits for the service.
+    pub(crate) service: Histogram<u64>,
+}
+
+/// One kind of error.
+#[derive(Debug, Serialize)]
+pub(crate) struct Fault {
+    pub(crate) count: u64,
+    pub(crate) example: String,
+}
+
+/// Orders kept at random: every acknowledged order is in it with the same probability.
+#[derive(Debug)]
+pub(crate) struct Reservoir {
+    pub(crate) kept: Vec<Placed>,
+    capacity: usize,
+    seen: u64,
+    rng: Rng,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) measured_from: Instant,
+    pub(crate) last_done: Instant,
+    pub(crate) create: Measured,
+    pub(crate) read: Measured,
+    pub(crate) replay: Measured,
+    /// Actual less intended start.
+    pub(crate) lateness: Histogram<u64>,
+    pub(crate) late: u64,
+    /// Arrivals that could not start in time and were never sent.
+    pub(crate) unsent: u64,
+    pub(crate) reconnects: u64,
+    /// Of the whole run, the warm-up and the reading back included.
+    pub(crate) errors: BTreeMap<String, Fault>,
+    /// Of the whole run.
+    pub(crate) acknowledged: u64,
+    pub(crate) orders: Reservoir,
+}
+
+impl Tally {
+    pub(crate) fn new(measured_from: Instant, sample: usize, rng: Rng) -> Self {
+        let orders = Reservoir { kept: Vec::new(), capacity: sample, seen: 0, rng };
+        Self {
+            measured_from,
+            last_done: measured_from,
+            create: Measured::new(),
+            read: Measured::new(),
+            replay: Measured::new(),
+            lateness: histogram(),
+            late: 0,
+            unsent: 0,
+            reconnects: 0,
+            errors: BTreeMap::new(),
+            acknowledged: 0,
+            orders,
+        }
+    }
+
+    /// Counts a request and how it ended; `about` names it in the example of an error.
+    pub(crate) fn count(
+        &mut self,
+        operation: Operation,
+        times: Times,
+        end: End,
+        about: &dyn Display,
+    ) {
+        if times.intended >= self.measured_from {
+            self.measure(operation, times, &end);
+        }
+        match end {
+            End::Right | End::Refused => {}
+            End::Wrong(wrong) => self.error(&wrong.kind, || format!("{about}: {}", wrong.detail)),
+            End::Lost(lost) => self.error(lost.kind(), || format!("{about}: {}", lost.detail())),
+        }
+    }
+
+    pub(crate) fn error(&mut self, kind: &str, example: impl FnOnce() -> String) {
+        if let Some(fault) = self.errors.get_mut(kind) {
+            fault.count += 1;
+        } else {
+            self.errors.insert(kind.to_owned(), Fault { count: 1, example: example() });
+        }
+    }
+
+    pub(crate) fn unsent(&mut self, intended: Instant) {
+        self.unsent += u64::from(intended >= self.measured_from);
+    }
+
+    pub(crate) fn acknowledge(&mut self, placed: Placed) {
+        self.acknowledged += 1;
+        self.orders.offer(placed);
+    }
+
+    fn measure(&mut self, operation: Operation, times: Times, end: &End) {
+        if operation != Operation::Replay {
+            let late = times.sent.saturating_duration_since(times.intended);
+            self.lateness.saturating_record(micros(late));
+            self.late += u64::from(late > LATE);
+        }
+        self.last_done = self.last_done.max(times.done);
+        let measured = match operation {
+            Operation::Create => &mut self.create,
+            Operation::Read => &mut self.read,
+            Operation::Replay => &mut self.replay,
+        };
+        measured.requests += 1;
+        measured.ok += u64::from(matches!(end, End::Right));
+        measured.refused += u64::from(matches!(end, End::Refused));
+        // An early refusal or error would flatter the percentiles; leaving out timeouts would too.
+        if matches!(end, End::Right | End::Lost(Lost::Timeout(_))) {
+            measured.latency.saturating_record(micros(times.done - times.intended));
+            measured.service.saturating_record(micros(times.done - times.sent));
+        }
+    }
+}
+
+impl Measured {
+    fn new() -> Self {
+        Self { requests: 0, ok: 0, refused: 0, latency: histogram(), service: histogram() }
+    }
+}
+
+impl Reservoir {
+    /// One of the orders kept, by a number at will.
+    pub(crate) fn pick(&self, rng: &mut Rng) -> Option<Placed> {
+        let count = u64::try_from(self.kept.len()).ok().filter(|&count| count > 0)?;
+        self.kept.get(usize::try_from(rng.below(count)).ok()?).cloned()
+    }
+
+    /// Algorithm R (Vitter, 1985).
+    fn offer(&mut self, placed: Placed) {
+        self.seen += 1;
+        if self.kept.len() < self.capacity {
+            self.kept.push(placed);
+        } else if let Some(old) = self.kept.get_mut(self.rng.below(self.seen) as usize) {
+            *old = placed;
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
+}
+
+/// Three digits from a microsecond to ten minutes.
+fn histogram() -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "the bounds are constants that the crate accepts")]
+    Histogram::new_with_bounds(1, LONGEST_US, 3).expect("valid bounds")
+}
