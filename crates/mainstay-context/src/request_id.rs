@@ -10,6 +10,11 @@ impl RequestId {
     /// The most characters an id may have.
     pub const MAX_LEN: usize = 128;
 
+    /// The id that is these 16 bytes, usually random, as 32 lower-case hexadecimal digits.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(format!("{:032x}", u128::from_be_bytes(bytes)).into())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -65,6 +70,13 @@ mod tests {
         for text in ["", "a b", "a\nb", "\u{7f}", "é", &"x".repeat(129)] {
             assert_eq!(RequestId::try_from(text), Err(InvalidRequestId), "{text:?}");
         }
+    }
+
+    #[test]
+    fn bytes_become_hexadecimal_digits() {
+        let id = RequestId::from_bytes([0xab; 16]);
+        assert_eq!(id.as_str(), "ab".repeat(16));
+        assert_eq!(id.as_str().parse(), Ok(id));
     }
 
     proptest! {

@@ -1,23 +1,25 @@
 //! Counters, gauges and histograms with bounded label sets, and their text for a scraper.
 //!
-//! Guarantee: a metric never has more than [`MAX_SERIES`] label sets; what comes later is folded
-//! into one whose values are all `other`, and counted in `{namespace}_metrics_folded_total`.
-//! Two metrics of one name are one metric, so a layer can be built twice.
+//! Guarantee: a metric never has more than [`MAX_SERIES`] label sets and one more; what comes
+//! later is folded into the one whose values are all `other`, and counted in
+//! `{namespace}_metrics_folded_total`. Asking twice for a name gives the same metric, so a layer
+//! can be built twice.
 
-mod family;
+mod series;
 mod text;
 
-pub use self::family::{Counter, Gauge, Histogram, MAX_SERIES};
+pub use self::series::{Counter, Gauge, Histogram, MAX_SERIES};
 pub use self::text::Format;
 
-use self::family::Family;
+use self::series::{Make, Series};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{self as prometheus, MetricType},
+    metrics::{MetricType, TypedMetric, gauge::ConstGauge},
     registry::Registry,
 };
 use std::{
+    any::Any,
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,72 +40,186 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Known {
     registry: Registry,
-    metrics: HashMap<String, Metric>,
-}
-
-#[derive(Clone, Debug)]
-enum Metric {
-    Counter(Counter),
-    Gauge(Gauge),
-    Histogram(Histogram),
-    Computed,
+    /// Each metric's `Series<M>` by its full name.
+    series: HashMap<String, Box<dyn Any + Send + Sync>>,
 }
 
 impl Metrics {
     /// No metrics yet; the name of each will begin with `namespace` and an underscore.
     pub fn new(namespace: &str) -> Self {
-        // The count of what was folded has few label sets itself: one for each metric.
-        let folded = Counter(Family::new(&["metric"], prometheus::counter::Counter::default, None));
-        let metrics =
-            Self { namespace: namespace.into(), folded: folded.clone(), known: Arc::default() };
-        let help = "Observations whose labels were folded into other";
-        metrics.known().registry.register(
-            metrics.full_name("metrics_folded"),
-            help,
-            folded.0.inner(),
+        let folded = Series::new(&["metric"], Make::default(), None);
+        let mut known = Known::default();
+        known.registry.register(
+            format!("{namespace}_metrics_folded"),
+            "Observations whose labels were folded into other",
+            folded.family().clone(),
         );
-        metrics
+        Self {
+            namespace: namespace.into(),
+            folded: Counter(folded),
+            known: Arc::new(Mutex::new(known)),
+        }
     }
 
-    /// The counter `name` with these labels; the suffix `_total` is added when it is missing.
+    /// The counter `name` with these labels; its name ends in `_total`, which may be left out.
     pub fn counter(&self, name: &str, help: &str, labels: &[&'static str]) -> Counter {
-        let name = self.full_name(name.strip_suffix("_total").unwrap_or(name));
-        let make = || {
-            let folded = Some((self.folded.clone(), name.clone()));
-            Counter(Family::new(labels, prometheus::counter::Counter::default, folded))
-        };
-        let mut known = self.known();
-        let Known { registry, metrics } = &mut *known;
-        match metrics.get(&name) {
-            Some(Metric::Counter(counter)) => counter.clone(),
-            Some(_) => clash(&name, make()),
-            None => {
-                let counter = make();
-                registry.register(name.clone(), help, counter.0.inner());
-                metrics.insert(name, Metric::Counter(counter.clone()));
-                counter
-            }
-        }
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        Counter(self.series(name, help, labels, Make::default()))
     }
 
     /// The gauge `name` with these labels.
     pub fn gauge(&self, name: &str, help: &str, labels: &[&'static str]) -> Gauge {
+        Gauge(self.series(name, help, labels, Make::default()))
+    }
+
+    /// The histogram `name` with these labels and ascending upper bounds, such as
+    /// [`LATENCY_BUCKETS`]; the last bucket, up to infinity, is added.
+    pub fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&'static str],
+        buckets: &[f64],
+    ) -> Histogram {
+        Histogram(self.series(name, help, labels, Make::buckets(buckets)))
+    }
+
+    /// Shows what `read` tells at each scrape as the gauge `name`; it must be quick, and must not
+    /// register metrics. The first one of a name stays.
+    pub fn gauge_fn(&self, name: &str, help: &str, read: impl Fn() -> f64 + Send + Sync + 'static) {
         let name = self.full_name(name);
-        let make = || {
-            let folded = Some((self.folded.clone(), name.clone()));
-            Gauge(Family::new(labels, prometheus::gauge::Gauge::default, folded))
-        };
         let mut known = self.known();
-        let Known { registry, metrics } = &mut *known;
-        match metrics.get(&name) {
-            Some(Metric::Gauge(gauge)) => gauge.clone(),
-            Some(_) => clash(&name, make()),
-            None => {
-                let gauge = make();
-                registry.register(name.clone(), help, gauge.0.inner());
-                metrics.insert(name, Metric::Gauge(gauge.clone()));
-                gauge
-            }
+        if known.series.insert(name.clone(), Box::new(())).is_none() {
+            let computed = Computed { name, help: help.to_owned(), read: Box::new(read) };
+            known.registry.register_collector(Box::new(computed));
         }
+    }
+
+    /// Shows facts about the build, such as its version, as labels of `{namespace}_build_info`.
+    pub fn build_info(&self, facts: &[(&'static str, &str)]) {
+        let (labels, values): (Vec<_>, Vec<_>) = facts.iter().copied().unzip();
+        self.gauge("build_info", "What is running; always 1", &labels).set(1.0, &values);
+    }
+
+    /// All metrics as a scraper reads them.
+    pub fn render(&self, format: Format) -> String {
+        format.render(&self.known().registry)
+    }
+
+    fn series<M>(&self, name: &str, help: &str, labels: &[&'static str], make: Make<M>) -> Series<M>
+    where
+        M: EncodeMetric + TypedMetric + Clone + fmt::Debug + Send + Sync + 'static,
+    {
+        let name = self.full_name(name);
+        let folds = (self.folded.clone(), name.clone());
+        let series = Series::new(labels, make, Some(folds));
+        let mut known = self.known();
+        let Some(existing) = known.series.get(&name) else {
+            known.registry.register(name.clone(), help, series.family().clone());
+            known.series.insert(name, Box::new(series.clone()));
+            return series;
+        };
+        if let Some(same) = existing.downcast_ref::<Series<M>>() {
+            return same.clone();
+        }
+        tracing::error!(
+            metric = name,
+            "two kinds of metric have one name; the second is not shown"
+        );
+        series
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        format!("{}_{name}", self.namespace)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A gauge that is read when it is scraped.
+struct Computed {
+    name: String,
+    help: String,
+    read: Box<dyn Fn() -> f64 + Send + Sync>,
+}
+
+impl Collector for Computed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let value = ConstGauge::new((self.read)());
+        value.encode(encoder.encode_descriptor(&self.name, &self.help, None, MetricType::Gauge)?)
+    }
+}
+
+impl fmt::Debug for Computed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Computed").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_asked_for_twice_is_one() {
+        let metrics = Metrics::new("shop");
+        metrics.counter("orders", "Orders taken", &["kind"]).inc(&["new"]);
+        metrics.counter("orders_total", "Orders taken", &["kind"]).inc(&["new"]);
+        let text = metrics.render(Format::Text);
+        assert!(text.contains("shop_orders_total{kind=\"new\"} 2\n"), "{text}");
+        assert_eq!(text.matches("# TYPE shop_orders_total").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_name_of_another_kind_is_not_shown() {
+        let metrics = Metrics::new("shop");
+        metrics.gauge("queue", "Waiting", &[]).set(3.0, &[]);
+        metrics.counter("queue", "Waiting", &[]).inc(&[]);
+        let text = metrics.render(Format::Text);
+        assert!(text.contains("shop_queue{} 3.0\n"), "{text}");
+        assert_eq!(text.matches("# TYPE shop_queue").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn label_sets_beyond_the_bound_are_folded_and_counted() {
+        let metrics = Metrics::new("shop");
+        let hits = metrics.counter("hits", "Hits", &["path"]);
+        for n in 0..MAX_SERIES + 50 {
+            hits.inc(&[&n.to_string()]);
+        }
+        hits.inc(&["0"]);
+        let text = metrics.render(Format::Text);
+        assert!(text.contains("shop_hits_total{path=\"other\"} 50\n"), "{text}");
+        assert!(text.contains("shop_hits_total{path=\"0\"} 2\n"), "{text}");
+        assert!(text.contains("shop_metrics_folded_total{metric=\"shop_hits\"} 50\n"), "{text}");
+        assert_eq!(text.matches("shop_hits_total{").count(), MAX_SERIES + 1);
+    }
+
+    #[test]
+    fn a_metric_without_labels_is_shown_before_its_first_use() {
+        let metrics = Metrics::new("shop");
+        metrics.counter("refusals", "Refusals", &[]);
+        assert!(metrics.render(Format::Text).contains("shop_refusals_total{} 0\n"));
+    }
+
+    #[test]
+    fn a_computed_gauge_is_read_at_each_scrape() {
+        let metrics = Metrics::new("shop");
+        let reads = std::sync::atomic::AtomicU32::new(0);
+        metrics.gauge_fn("reads", "Scrapes", move || {
+            f64::from(reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        });
+        assert!(metrics.render(Format::Text).contains("shop_reads 0.0\n"));
+        assert!(metrics.render(Format::Text).contains("shop_reads 1.0\n"));
+    }
+
+    #[test]
+    fn the_build_is_told_in_labels() {
+        let metrics = Metrics::new("shop");
+        metrics.build_info(&[("version", "1.2.3")]);
+        let text = metrics.render(Format::Text);
+        assert!(text.contains("shop_build_info{version=\"1.2.3\"} 1.0\n"), "{text}");
     }
 }

@@ -1,10 +1,12 @@
 //! A thin accept loop in which every connection has limits and none can hold up the end.
 //!
 //! HTTP/1.1 and HTTP/2 with prior knowledge, over TCP. Guarantees: a connection that does not
-//! send its first byte, finish a header or use its keep-alive in time is closed; no accept error
-//! ends the loop; a drain ends within its budget whatever the peers do.
+//! send its first byte, finish a header or use its keep-alive in time is closed, at most a second
+//! late; no accept error ends the loop; a drain ends within its budget whatever the peers do.
+//! On HTTP/2, a header that is never finished counts as idleness.
 //!
-//! Not here: deadlines of requests (see [`crate::http`]), limits on bodies, TLS.
+//! Not here: deadlines of requests (see [`crate::http`]), limits on bodies and on peers that do
+//! not read their answers, TLS.
 
 mod connection;
 mod pulse;
@@ -132,20 +134,12 @@ impl Server {
         let signal = async {
             drain.await;
             mode.send_replace(Mode::Draining(Self::DRAIN_BUDGET));
-            std::future::pending().await
         };
-        tokio::select! {
-            report = self.run_by(app, modes) => report,
-            () = signal => DrainReport::default(),
-        }
+        tokio::join!(self.run_by(app, modes), signal).0
     }
 
     /// Serves `app` in the mode that `modes` tells, until it tells to drain.
-    pub(crate) async fn run_by(
-        self,
-        app: Router,
-        mut modes: watch::Receiver<Mode>,
-    ) -> DrainReport {
+    pub(crate) async fn run_by(self, app: Router, mut modes: watch::Receiver<Mode>) -> DrainReport {
         let connections = Connections(Tasks::new());
         let all_seats = self.config.seats();
         let seats = Arc::new(Semaphore::new(all_seats));
@@ -159,6 +153,7 @@ impl Server {
             };
             let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else {
                 refused += 1;
+                tracing::debug!(%peer, "connection refused: the server is full");
                 continue;
             };
             let serving = connection::serve(stream, peer, Arc::clone(&shared), modes.clone());

@@ -1,2 +1,35 @@
-//! To come.
-fn main() {}
+//! The order service: `orderly serve` and the commands around it.
+
+mod app;
+mod audit;
+mod banner;
+mod cli;
+mod config;
+mod console;
+mod import;
+mod keys;
+mod wired;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    cli::{Cli, Command, ConfigCommand, KeyCommand},
+    console::complain,
+};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(options) => app::serve(&options),
+        Command::Config { command: ConfigCommand::Print(options) } => config::print(&options),
+        Command::Config { command: ConfigCommand::Check(options) } => config::check(&options),
+        Command::Audit(options) => audit::run(&options),
+        Command::Import(options) => import::run(&options),
+        Command::Key { command: KeyCommand::New(options) } => keys::new(&options),
+    };
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
+}

@@ -1,1 +1,7 @@
-//! To come.
+//! The ports of the order core, implemented on real things.
+
+mod content;
+pub mod sqlite;
+mod system;
+
+pub use system::{SystemClock, SystemIds};

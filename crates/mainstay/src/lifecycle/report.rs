@@ -28,12 +28,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new() -> Self {
-        Self {
-            end: End::Stopped,
-            phases: Vec::new(),
-            connections_cut: 0,
-            tasks_cut: Vec::new(),
-        }
+        Self { end: End::Stopped, phases: Vec::new(), connections_cut: 0, tasks_cut: Vec::new() }
     }
 
     pub(super) fn drained(&mut self, drain: DrainReport) {

@@ -56,9 +56,7 @@ impl Pulse {
             // A request in flight has a deadline of its own.
             (1.., _, _) => false,
             (0, Some(since), _) => waits(since, config.header_timeout),
-            (0, None, Protocol::Undecided(_)) => {
-                waits(state.idle_since, config.first_byte_timeout)
-            }
+            (0, None, Protocol::Undecided(_)) => waits(state.idle_since, config.first_byte_timeout),
             (0, None, Protocol::Http1 | Protocol::Http2) => {
                 waits(state.idle_since, config.idle_timeout)
             }

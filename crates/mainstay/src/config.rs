@@ -1,0 +1,156 @@
+//! Layered configuration: defaults < TOML file < environment < flags.
+//!
+//! The whole is checked before anything starts: unknown keys are refused, every error is told at
+//! once with its key and the layer it came from, and [`Loaded::print`] shows the effective
+//! values with theirs. Secrets are never shown.
+//!
+//! A configuration is a plain struct with defaults:
+//!
+//! ```
+//! use mainstay::config::{Layer, Loader, duration};
+//! use serde::{Deserialize, Serialize};
+//! use std::time::Duration;
+//!
+//! #[derive(Debug, Serialize, Deserialize)]
+//! #[serde(default, deny_unknown_fields)]
+//! struct Config {
+//!     port: u16,
+//!     #[serde(with = "duration")]
+//!     patience: Duration,
+//! }
+//!
+//! impl Default for Config {
+//!     fn default() -> Self {
+//!         Self { port: 8080, patience: Duration::from_secs(2) }
+//!     }
+//! }
+//!
+//! let variables = [("SHOP_PORT".to_owned(), "9090".to_owned())];
+//! let loaded = Loader::new().env("SHOP_", variables).load::<Config>()?;
+//! assert_eq!(loaded.value.port, 9090);
+//! assert_eq!(loaded.origin("patience"), Layer::Default);
+//! # Ok::<(), mainstay::config::Errors>(())
+//! ```
+//!
+//! Deliberately absent: reading the environment itself (the binary passes it in), rules that span
+//! several keys, and reload.
+
+pub mod duration;
+
+mod errors;
+mod layers;
+mod print;
+mod secret;
+
+pub use self::errors::{Errors, Problem};
+pub use self::layers::Layer;
+pub use self::secret::Secret;
+
+use self::layers::Layers;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt, path::PathBuf};
+
+/// Gathers the layers of a configuration.
+#[derive(Default)]
+pub struct Loader {
+    layers: Layers,
+    problems: Vec<Problem>,
+    file: Option<PathBuf>,
+    environment: Vec<(String, Layer, String)>,
+    flags: Vec<(String, Layer, String)>,
+}
+
+impl Loader {
+    /// Defaults only.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a TOML file, which must exist when the configuration is loaded.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// Adds the `variables` whose name begins with `prefix`: after `SHOP_`, `SERVER__IDLE_TIMEOUT`
+    /// is the key `server.idle_timeout`. A value is read as TOML where it is valid and fits, and
+    /// as plain text otherwise, so that strings need no quotes.
+    ///
+    /// Every variable with the prefix must be a key. Kubernetes invents variables such as
+    /// `SHOP_PORT` for a service named `shop`; there, choose a prefix like `SHOP__`.
+    #[must_use]
+    pub fn env(
+        mut self,
+        prefix: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        for (name, value) in variables {
+            if let Some(key) = name.strip_prefix(prefix) {
+                let key = key.to_lowercase().replace("__", ".");
+                self.environment.push((key, Layer::Environment(name), value));
+            }
+        }
+        self
+    }
+
+    /// Adds values from the command line as pairs of a key such as `server.idle_timeout` and a
+    /// text, read like a variable's.
+    #[must_use]
+    pub fn flags(mut self, pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let flag = |(key, value): (String, String)| (key.clone(), Layer::Flag(key), value);
+        self.flags.extend(pairs.into_iter().map(flag));
+        self
+    }
+
+    /// Reads all layers into a `T`, which must have `#[serde(default, deny_unknown_fields)]`.
+    ///
+    /// # Errors
+    ///
+    /// Tells everything that is wrong at once; within one value of an enum, only the first.
+    pub fn load<T: DeserializeOwned>(mut self) -> Result<Loaded<T>, Errors> {
+        if let Some(path) = self.file.take()
+            && let Err(problem) = self.layers.add_file(&path)
+        {
+            self.problems.push(problem);
+        }
+        for (key, layer, text) in self.environment.drain(..).chain(self.flags.drain(..)) {
+            self.layers.add_text(&key, layer, text);
+        }
+        let value = self.layers.read(&mut self.problems);
+        match value {
+            Some(value) if self.problems.is_empty() => Ok(Loaded { value, layers: self.layers }),
+            Some(_) | None => Err(Errors(self.problems)),
+        }
+    }
+}
+
+impl fmt::Debug for Loader {
+    /// Without the values: any of them may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// A configuration, and where each of its values came from.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// The effective values.
+    pub value: T,
+    layers: Layers,
+}
+
+impl<T> Loaded<T> {
+    /// The layer that gave the value of a key such as `server.idle_timeout`.
+    pub fn origin(&self, key: &str) -> Layer {
+        self.layers.origin(&layers::path(key))
+    }
+}
+
+impl<T: Serialize> Loaded<T> {
+    /// The effective configuration as TOML, each value with a comment that says where it came
+    /// from. A [`Secret`] is shown as `[hidden]`.
+    pub fn print(&self) -> String {
+        print::annotated(&self.value, &self.layers)
+    }
+}

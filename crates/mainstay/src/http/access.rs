@@ -1,0 +1,145 @@
+//! The metrics and the log line of one request.
+
+use super::Stack;
+use crate::{
+    body::{Observed, Observer},
+    metrics::{Gauge, Histogram},
+};
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request},
+    response::Response,
+};
+use http::{Method, StatusCode};
+use mainstay_context::{Cause, Context};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
+
+/// What other layers and handlers tell the log line. Clones share it; it is in every request's
+/// extensions.
+#[derive(Clone, Debug, Default)]
+pub struct Record(Arc<Mutex<Notes>>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    principal: Option<String>,
+    code: Option<String>,
+}
+
+impl Record {
+    /// Names who asks.
+    pub fn set_principal(&self, principal: &str) {
+        self.notes().principal = Some(principal.to_owned());
+    }
+
+    /// Names the error that was answered; the last one stays.
+    pub fn set_code(&self, code: &str) {
+        self.notes().code = Some(code.to_owned());
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request from its header to the end of its answer; reports once, when dropped.
+pub(super) struct Exchange {
+    cx: Context,
+    record: Record,
+    duration: Histogram,
+    in_flight: Gauge,
+    started: Instant,
+    method: Method,
+    route: Option<MatchedPath>,
+    path: String,
+    status: Option<StatusCode>,
+    bytes: usize,
+    /// Whether the caller got all of the answer.
+    whole: bool,
+}
+
+impl Exchange {
+    pub(super) fn begin(stack: &Stack, cx: &Context, request: &Request) -> Self {
+        stack.in_flight.add(1.0, &[]);
+        Self {
+            cx: cx.clone(),
+            record: Record::default(),
+            duration: stack.duration.clone(),
+            in_flight: stack.in_flight.clone(),
+            started: Instant::now(),
+            method: request.method().clone(),
+            route: request.extensions().get().cloned(),
+            path: request.uri().path().to_owned(),
+            status: None,
+            bytes: 0,
+            whole: false,
+        }
+    }
+
+    pub(super) fn record(&self) -> Record {
+        self.record.clone()
+    }
+
+    /// Follows the answer to its end.
+    pub(super) fn answer(mut self, response: Response) -> Response {
+        self.status = Some(response.status());
+        // Nobody reads the body of an answer to HEAD.
+        self.whole = self.method == Method::HEAD;
+        response.map(|body| Body::new(Observed::new(body, self)))
+    }
+}
+
+impl Observer for Exchange {
+    fn bytes(&mut self, count: usize) {
+        self.bytes += count;
+    }
+
+    fn end(&mut self) {
+        self.whole = true;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.whole {
+            // The work of a stream may go on elsewhere; this tells it to end.
+            self.cx.cancel(Cause::CallerGone);
+        }
+        let elapsed = self.started.elapsed();
+        let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
+        let status = self.status.map_or(499, |status| status.as_u16());
+        self.in_flight.add(-1.0, &[]);
+        let labels = [known_method(&self.method), route, &status.to_string()];
+        self.duration.observe(elapsed.as_secs_f64(), &labels);
+        let notes = self.record.notes();
+        tracing::info!(
+            target: "http.access",
+            request_id = self.cx.request_id().as_str(),
+            trace_id = self.cx.trace().trace_id_hex(),
+            method = self.method.as_str(),
+            route,
+            path = self.path,
+            status,
+            duration_ms = elapsed.as_secs_f64() * 1_000.0,
+            bytes = self.bytes,
+            principal = notes.principal,
+            code = notes.code,
+            cut = (!self.whole).then_some(true),
+            "request"
+        );
+    }
+}
+
+/// The method as a label: a caller can invent methods without end.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "OTHER",
+    }
+}

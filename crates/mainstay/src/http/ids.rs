@@ -1,0 +1,101 @@
+//! The id and the trace of a request.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use mainstay_context::{RequestId, TraceContext};
+use std::hash::{BuildHasher, RandomState};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The caller's names for a request where they are valid, else ours.
+#[derive(Clone, Debug)]
+pub(super) struct Ids {
+    pub(super) request_id: RequestId,
+    /// The caller's trace or a new one; the span is this request's, and new.
+    pub(super) trace: TraceContext,
+}
+
+impl Ids {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let request_id = single(headers, &REQUEST_ID).and_then(|id| id.parse().ok());
+        let caller: Option<TraceContext> =
+            single(headers, &TRACEPARENT).and_then(|parent| parent.parse().ok());
+        let trace = match caller {
+            Some(trace) => trace.child_span(random()),
+            None => TraceContext::new(random(), random()),
+        };
+        Self { request_id: request_id.unwrap_or_else(|| RequestId::from_bytes(random())), trace }
+    }
+
+    /// Tells the caller the names.
+    pub(super) fn echo(&self, headers: &mut HeaderMap) {
+        let id = HeaderValue::from_str(self.request_id.as_str());
+        let trace = HeaderValue::try_from(self.trace.to_string());
+        for (name, value) in [(REQUEST_ID, id), (TRACEPARENT, trace)] {
+            headers.extend(value.ok().map(|value| (name, value)));
+        }
+    }
+}
+
+/// The text of a header that must not be repeated.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Random bytes, not all zero: a trace id of zeros means "none".
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if getrandom::fill(&mut bytes).is_err() || bytes == [0; N] {
+        // Without the system's randomness, ids need only differ; the standard hasher sees to that.
+        bytes.fill_with(|| RandomState::new().hash_one(()).to_le_bytes()[0] | 1);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair =
+            |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let mut headers = HeaderMap::new();
+        pairs.iter().map(pair).for_each(|(name, value)| {
+            headers.append(name, value);
+        });
+        headers
+    }
+
+    #[test]
+    fn valid_names_of_the_caller_are_kept_with_a_span_of_our_own() {
+        let ids = Ids::of(&headers(&[("x-request-id", "r-1"), ("traceparent", PARENT)]));
+        assert_eq!(ids.request_id.as_str(), "r-1");
+        assert_eq!(ids.trace.trace_id_hex(), "0af7651916cd43dd8448eb211c80319c");
+        assert_ne!(ids.trace.span_id_hex(), "b7ad6b7169203331");
+        assert!(ids.trace.is_sampled());
+    }
+
+    #[test]
+    fn missing_malformed_and_repeated_names_are_replaced() {
+        let repeated = [("traceparent", PARENT), ("traceparent", PARENT)];
+        for pairs in [&[][..], &[("x-request-id", "a b"), ("traceparent", "00-1-2-3")], &repeated] {
+            let ids = Ids::of(&headers(pairs));
+            assert_eq!(ids.request_id.as_str().len(), 32);
+            assert_ne!(ids.trace.trace_id_hex(), "0af7651916cd43dd8448eb211c80319c");
+            assert!(!ids.trace.is_none());
+        }
+    }
+
+    #[test]
+    fn the_names_are_told_to_the_caller() {
+        let ids = Ids::of(&headers(&[("x-request-id", "r-1")]));
+        let mut answer = HeaderMap::new();
+        ids.echo(&mut answer);
+        assert_eq!(answer["x-request-id"], "r-1");
+        assert_eq!(answer["traceparent"], ids.trace.to_string());
+    }
+}

@@ -1,0 +1,10 @@
+//! The chassis over real sockets on the loopback interface.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod config;
+mod http;
+mod lifecycle;
+mod logs;
+mod server;
+mod signals;
+mod support;

@@ -1,0 +1,206 @@
+use crate::support::{Client, Service, get, soon, until};
+use axum::{Extension, Router, routing::get as on_get};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mainstay::server::{Config, PeerAddr, Server};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, oneshot},
+};
+
+fn hello() -> Router {
+    Router::new().route("/", on_get(async || "hello"))
+}
+
+fn short_limits() -> Config {
+    Config {
+        first_byte_timeout: Duration::from_millis(50),
+        header_timeout: Duration::from_millis(50),
+        idle_timeout: Duration::from_millis(50),
+        ..Config::default()
+    }
+}
+
+#[tokio::test]
+async fn half_a_header_is_closed_at_the_header_limit() {
+    let limits = Config { header_timeout: Duration::from_millis(50), ..Config::default() };
+    let service = Service::start_with(hello(), 0, 1_000, limits).await;
+    let mut client = Client::connect(service.addr).await;
+    client.send("GET / HTTP/1.1\r\nhost: te").await;
+    assert_eq!(client.rest().await, "");
+    assert_eq!(get(service.addr, "/", "").await.body, "hello");
+}
+
+#[tokio::test]
+async fn silence_half_a_preface_and_idleness_are_closed() {
+    let service = Service::start_with(hello(), 0, 1_000, short_limits()).await;
+    let mut silent = Client::connect(service.addr).await;
+    assert_eq!(silent.rest().await, "");
+
+    let mut half = Client::connect(service.addr).await;
+    half.send("PRI * HTTP/2").await;
+    assert_eq!(half.rest().await, "");
+
+    let mut idle = Client::connect(service.addr).await;
+    assert_eq!(idle.get("/", "").await.status(), 200);
+    assert_eq!(idle.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_slow_handler_is_not_an_idle_connection() {
+    let slow = Router::new().route(
+        "/",
+        on_get(async || {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            "late"
+        }),
+    );
+    let service = Service::start_with(slow, 0, 1_000, short_limits()).await;
+    assert_eq!(get(service.addr, "/", "").await.body, "late");
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_cap_is_closed_and_one_after_it_is_not() {
+    let limits = Config { max_connections: 1, ..Config::default() };
+    let service = Service::start_with(hello(), 0, 1_000, limits).await;
+    let mut first = Client::connect(service.addr).await;
+    assert_eq!(first.get("/", "").await.status(), 200);
+    assert_eq!(Client::connect(service.addr).await.rest().await, "");
+
+    drop(first);
+    soon(async {
+        loop {
+            let mut next = Client::connect(service.addr).await;
+            next.send("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await;
+            if next.rest().await.contains("hello") {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_peers_address_is_told_to_handlers() {
+    let app = Router::new().route(
+        "/",
+        on_get(async |Extension(PeerAddr(peer)): Extension<PeerAddr>| peer.ip().to_string()),
+    );
+    let service = Service::start(app, 0, 1_000).await;
+    assert_eq!(get(service.addr, "/", "").await.body, "127.0.0.1");
+}
+
+#[tokio::test]
+async fn http2_with_prior_knowledge_is_served_and_drained() {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (inside, wait) = (Arc::clone(&entered), Arc::clone(&release));
+    let app = Router::new().route(
+        "/",
+        on_get(async move || {
+            inside.notify_one();
+            wait.notified().await;
+            "hello"
+        }),
+    );
+    let service = Service::start(app, 0, 20_000).await;
+    let io = TokioIo::new(TcpStream::connect(service.addr).await.unwrap());
+    let executor = TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Empty<&[u8]>>(executor, io).await.unwrap();
+    let tasks = mainstay::tasks::Tasks::new();
+    tasks.spawn("client", async {
+        connection.await.unwrap();
+    });
+    let request = http::Request::get("http://test/").body(Empty::new()).unwrap();
+    let answer = sender.send_request(request);
+    let client = async {
+        let answer = soon(answer).await.unwrap();
+        answer.into_body().collect().await.unwrap().to_bytes()
+    };
+    let server = async {
+        soon(entered.notified()).await;
+        service.lifecycle.stop();
+        soon(service.lifecycle.reached(mainstay::lifecycle::Phase::Draining)).await;
+        release.notify_one();
+    };
+    let (body, ()) = tokio::join!(client, server);
+    assert_eq!(body, "hello");
+    assert_eq!(service.report().await.connections_cut, 0);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_the_request_in_flight_and_refuses_new_ones() {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (inside, wait) = (Arc::clone(&entered), Arc::clone(&release));
+    let app = Router::new().route(
+        "/",
+        on_get(async move || {
+            inside.notify_one();
+            wait.notified().await;
+            "finished"
+        }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let drain = async {
+        stopped.await.unwrap();
+    };
+    let server = Server::from_listener(listener, Config::default()).run(app, drain);
+    let client = async {
+        let mut idle = Client::connect(addr).await;
+        let mut client = Client::connect(addr).await;
+        client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        soon(entered.notified()).await;
+        stop.send(()).unwrap();
+        assert_eq!(idle.rest().await, "", "an idle connection ends at once");
+        soon(async { while TcpStream::connect(addr).await.is_ok() {} }).await;
+        release.notify_one();
+        let answer = client.answer().await;
+        assert_eq!(answer.body, "finished");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(client.rest().await, "");
+    };
+    let (report, ()) = soon(async { tokio::join!(server, client) }).await;
+    assert_eq!((report.cut, report.refused), (0, 0));
+}
+
+#[tokio::test]
+async fn a_stuck_client_cannot_hold_the_end_beyond_its_budget() {
+    let entered = Arc::new(Notify::new());
+    let inside = Arc::clone(&entered);
+    let app = Router::new().route(
+        "/stuck",
+        on_get(async move || {
+            inside.notify_one();
+            std::future::pending::<&str>().await
+        }),
+    );
+    let service = Service::start(app, 0, 100).await;
+    let mut half = Client::connect(service.addr).await;
+    half.send("GET / HTTP/1.1\r\nhost").await;
+    let mut stuck = Client::connect(service.addr).await;
+    stuck.send("GET /stuck HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    soon(entered.notified()).await;
+
+    service.lifecycle.stop();
+    let report = service.report().await;
+
+    assert!(report.connections_cut >= 1, "{report:?}");
+    assert!(report.duration(mainstay::lifecycle::Phase::Draining) < Duration::from_secs(5));
+    assert_eq!(stuck.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_closes_its_connections() {
+    let server = Server::bind("127.0.0.1:0", Config::default()).await.unwrap();
+    let addr = server.local_addr().unwrap();
+    let mut client = Client::connect(addr).await;
+    tokio::select! {
+        _ = server.run(hello(), std::future::pending()) => unreachable!("nobody stops it"),
+        answer = client.get("/", "") => assert_eq!(answer.status(), 200),
+    }
+    assert_eq!(client.rest().await, "");
+    until(|| std::net::TcpStream::connect(addr).is_err()).await;
+}

@@ -1,0 +1,125 @@
+//! API keys: from a file, or one for development on this machine only.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use orders_api::auth::{self, Entry, Keys};
+
+use crate::{
+    cli::NewKey,
+    config::{self, Config},
+    console::{Failure, say},
+};
+
+/// The tenant of the development key.
+const DEVELOPMENT: &str = "dev";
+
+/// Something about the keys that needs mending.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyError {
+    #[error("cannot use {0}")]
+    File(PathBuf, #[source] io::Error),
+    #[error("{0} is not a key file")]
+    Format(PathBuf, #[source] toml::de::Error),
+    #[error("the pepper in {0} has fewer than 32 bytes; let `orderly key new` make one")]
+    ShortPepper(PathBuf),
+    #[error("set auth.keys_file and auth.pepper_file first, so that it is known where keys belong")]
+    NoFiles,
+    #[error("no random numbers from the operating system: {0}")]
+    Random(getrandom::Error),
+}
+
+/// The keys that open the API, and the development key when one was made.
+pub(crate) fn load(config: &Config) -> Result<(Keys, Option<String>), Failure> {
+    if let (Some(keys), Some(pepper)) = (&config.auth.keys_file, &config.auth.pepper_file) {
+        return Ok((Keys::new(&read_pepper(pepper)?, read_entries(keys)?)?, None));
+    }
+    let token = development_token(&config.store.path)?;
+    let (id, secret) = token.split_once('.').unwrap_or((DEVELOPMENT, &token));
+    // The token is in a file of this machine, so a secret pepper would hide nothing.
+    let pepper = DEVELOPMENT.as_bytes();
+    let entry = Entry {
+        id: id.to_owned(),
+        tenant: DEVELOPMENT.to_owned(),
+        principal: "developer".to_owned(),
+        hash: auth::hash(pepper, secret),
+    };
+    Ok((Keys::new(pepper, vec![entry])?, Some(token)))
+}
+
+/// The development key, kept beside the store so that commands still work after a restart.
+fn development_token(store: &Path) -> Result<String, KeyError> {
+    let path = store.with_file_name("dev-key");
+    match fs::read_to_string(&path) {
+        Ok(token) if token.trim().contains('.') => return Ok(token.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(KeyError::File(path, error));
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let token = format!("{DEVELOPMENT}.{}", random_hex()?);
+    write_secret(&path, &token)?;
+    Ok(token)
+}
+
+/// `orderly key new`.
+pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
+    let config = config::load(&options.config)?.value;
+    let (Some(keys), Some(pepper_file)) = (&config.auth.keys_file, &config.auth.pepper_file) else {
+        return Err(KeyError::NoFiles.into());
+    };
+    if !pepper_file.exists() {
+        write_secret(pepper_file, &random_hex()?)?;
+    }
+    let pepper = read_pepper(pepper_file)?;
+    let mut entries = if keys.exists() { read_entries(keys)? } else { Vec::new() };
+    let id = random_hex()?.split_off(56);
+    let secret = random_hex()?;
+    entries.push(Entry {
+        id: id.clone(),
+        tenant: options.tenant.clone(),
+        principal: options.principal.clone(),
+        hash: auth::hash(&pepper, &secret),
+    });
+    // Whatever the service would refuse is refused here.
+    Keys::new(&pepper, entries.clone())?;
+    let text = toml::to_string(&auth::File { keys: entries })?;
+    fs::write(keys, text).map_err(|error| KeyError::File(keys.clone(), error))?;
+    say(&format!("{id}.{secret}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_pepper(path: &Path) -> Result<Vec<u8>, KeyError> {
+    let text = fs::read_to_string(path).map_err(|error| KeyError::File(path.to_owned(), error))?;
+    let pepper = text.trim().as_bytes().to_vec();
+    if pepper.len() < 32 { Err(KeyError::ShortPepper(path.to_owned())) } else { Ok(pepper) }
+}
+
+fn read_entries(path: &Path) -> Result<Vec<Entry>, KeyError> {
+    let text = fs::read_to_string(path).map_err(|error| KeyError::File(path.to_owned(), error))?;
+    let file: auth::File =
+        toml::from_str(&text).map_err(|error| KeyError::Format(path.to_owned(), error))?;
+    Ok(file.keys)
+}
+
+/// 256 random bits.
+fn random_hex() -> Result<String, KeyError> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(KeyError::Random)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes a file that only its owner can read.
+fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
+    let failed = |error| KeyError::File(path.to_owned(), error);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| writeln!(file, "{text}")).map_err(failed)
+}

@@ -1,0 +1,47 @@
+//! The core's ports, wired to the real things.
+
+use jiff::SignedDuration;
+use orders::{Orders, ports::Ports, usecase::Policy};
+use orders_adapters::{SystemClock, SystemIds, sqlite::Sqlite};
+
+use crate::{
+    config::{Config, Retention},
+    console::Failure,
+};
+
+/// The embedded store, the system's clock and its random numbers.
+#[derive(Debug)]
+pub(crate) struct Wired {
+    store: Sqlite,
+}
+
+impl Ports for Wired {
+    type Store = Sqlite;
+    type Clock = SystemClock;
+    type Ids = SystemIds;
+
+    fn store(&self) -> &Sqlite {
+        &self.store
+    }
+
+    fn clock(&self) -> &SystemClock {
+        &SystemClock
+    }
+
+    fn ids(&self) -> &SystemIds {
+        &SystemIds
+    }
+}
+
+/// Opens the store and puts the use cases over it.
+pub(crate) fn open(config: &Config) -> Result<Orders<Wired>, Failure> {
+    let store = Sqlite::open(&config.store.sqlite())?;
+    Ok(Orders::new(Wired { store }, policy(&config.retention)?))
+}
+
+fn policy(retention: &Retention) -> Result<Policy, Failure> {
+    Ok(Policy {
+        remember_keys: SignedDuration::try_from(retention.keys)?,
+        keep_events: SignedDuration::try_from(retention.events)?,
+    })
+}

@@ -1,0 +1,260 @@
+//! The embedded store: one SQLite file, one writer thread with group commit, readers beside it.
+//!
+//! Deliberately absent: transactions that outlive a call, and a second writer. The writer takes
+//! whatever changes wait, commits them in one transaction with one sync, and answers each; a lone
+//! change never waits for company.
+
+mod audit;
+mod checkpoint;
+mod checks;
+mod queue;
+mod read;
+mod readers;
+mod rows;
+mod schema;
+mod statements;
+mod thread;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use mainstay_context::Context;
+use orders::{
+    domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
+    ports::{
+        Answer, Change, CommitError, Cursor, Cutoff, FeedPage, Filter, Forgotten, NotWritten,
+        OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store,
+    },
+};
+use tokio::sync::{oneshot, watch};
+
+pub use audit::Snapshot;
+pub use schema::OpenError;
+pub use writer::{Broken, Outcome, Prepared, Writer};
+
+use self::{
+    readers::Readers,
+    thread::{Job, Shared},
+};
+
+/// How the embedded store is kept.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file. Beside it stand `-wal`, `-shm` and `-lock`.
+    pub path: PathBuf,
+    /// Changes that may wait for the writer; more are refused as busy. Default: 4,096.
+    pub queue: usize,
+    /// Changes that one transaction may hold. Default: 256.
+    pub batch: usize,
+    /// Threads that read, each with a connection. Default: 2.
+    pub readers: usize,
+    /// Reads that may wait for them; more are refused as busy. Default: 1,024.
+    pub read_queue: usize,
+    /// The write-ahead log is emptied when it holds more bytes than this; at four times as many
+    /// changes are refused as busy until it is. Default: 64 MiB.
+    pub wal_limit: u64,
+    /// Whether a commit waits for the disk. `false` is for measuring what that costs, and loses
+    /// acknowledged orders on power loss. Default: `true`.
+    pub durable: bool,
+}
+
+impl Config {
+    /// The defaults, at this path.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            queue: 4_096,
+            batch: 256,
+            readers: 2,
+            read_queue: 1_024,
+            wal_limit: 64 << 20,
+            durable: true,
+        }
+    }
+}
+
+/// The embedded store. Dropping it commits what waits, then closes the file.
+#[derive(Debug)]
+pub struct Sqlite {
+    shared: Arc<Shared>,
+    readers: Readers,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    head: watch::Receiver<Position>,
+    failed: watch::Receiver<Option<String>>,
+    page_secret: [u8; 32],
+}
+
+impl Sqlite {
+    /// Opens the store, creating it if it is not there, and starts its threads.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way; a store that another process writes is refused.
+    pub fn open(config: &Config) -> Result<Self, OpenError> {
+        let writer = Writer::open(config)?;
+        let page_secret = writer.page_secret()?;
+        let (shared, head, failed) = Shared::new(config, writer.head());
+        let readers = Readers::start(config)?;
+        let threads = vec![
+            thread::start(Arc::clone(&shared), writer, config.batch)?,
+            checkpoint::start(Arc::clone(&shared), config)?,
+        ];
+        Ok(Self { shared, readers, threads, head, failed, page_secret })
+    }
+
+    /// Reads a store as it stands at this instant, for an audit; also while a service writes it.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file is not there or is no store.
+    pub fn snapshot(path: &Path) -> Result<Snapshot, OpenError> {
+        Snapshot::open(path)
+    }
+
+    /// A secret of this store, made with it: signs what clients carry between requests.
+    pub const fn page_secret(&self) -> [u8; 32] {
+        self.page_secret
+    }
+
+    /// Waits until the store has failed for good and says why: a write or a sync did not reach the
+    /// disk, so that nothing more can be promised. Whoever owns the process must end it.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the writer ended".to_owned(),
+        }
+    }
+
+    /// Changes that wait for the writer now.
+    pub fn queue_depth(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// Counters since the store was opened.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters()
+    }
+
+    fn unavailable(&self) -> CommitError {
+        CommitError::Unavailable(self.failed.borrow().clone().map(Into::into))
+    }
+
+    async fn ask<T>(
+        &self,
+        tenant: Option<&TenantId>,
+        job: Job,
+        answer: oneshot::Receiver<Result<T, CommitError>>,
+    ) -> Result<T, CommitError> {
+        if self.failed.borrow().is_some() {
+            return Err(self.unavailable());
+        }
+        if self.shared.wal_is_over() || self.shared.queue.push(&tenant.cloned(), job).is_err() {
+            return Err(CommitError::NotWritten(NotWritten::Busy));
+        }
+        // The writer answers everything it takes; if it died, it may have written before it did.
+        answer.await.unwrap_or(Err(CommitError::OutcomeUnknown))
+    }
+}
+
+/// What the store did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Changes answered.
+    pub changes: u64,
+    /// Transactions they took.
+    pub batches: u64,
+    /// Bytes in the write-ahead log that no checkpoint has moved yet, when last looked at.
+    pub wal_bytes: u64,
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.shared.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store ended by a panic");
+            }
+        }
+    }
+}
+
+impl Store for Sqlite {
+    async fn commit(&self, cx: &Context, change: Change) -> Result<Answer, CommitError> {
+        let tenant = change.tenant.clone();
+        let (reply, answer) = oneshot::channel();
+        let prepared = Prepared::new(change);
+        let job = Job::Commit { cx: cx.clone(), prepared: Box::new(prepared), reply };
+        self.ask(Some(&tenant), job, answer).await
+    }
+
+    async fn order(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        order: OrderRef,
+    ) -> Result<Option<Record>, ReadError> {
+        let tenant = tenant.clone();
+        self.readers.read(cx, move |db| read::order(db, &tenant, order)).await
+    }
+
+    async fn receipt(
+        &self,
+        cx: &Context,
+        key: &ReceiptKey,
+        at: Timestamp,
+    ) -> Result<Option<Receipt>, ReadError> {
+        let key = key.clone();
+        let found = self.readers.read(cx, move |db| read::receipt(db, &key)).await?;
+        Ok(found.filter(|receipt| at < receipt.expires_at))
+    }
+
+    async fn list(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        filter: &Filter,
+        page: Page<Cursor>,
+    ) -> Result<Vec<Order>, ReadError> {
+        let (tenant, filter) = (tenant.clone(), filter.clone());
+        self.readers.read(cx, move |db| read::list(db, &tenant, &filter, page)).await
+    }
+
+    async fn history(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        order: OrderId,
+        page: Page<Version>,
+    ) -> Result<Vec<Entry>, ReadError> {
+        let tenant = tenant.clone();
+        self.readers.read(cx, move |db| read::history(db, &tenant, order, page)).await
+    }
+
+    async fn events(
+        &self,
+        cx: &Context,
+        scope: &Scope,
+        page: Page<Position>,
+    ) -> Result<FeedPage, ReadError> {
+        let scope = scope.clone();
+        self.readers.read(cx, move |db| read::events(db, &scope, page)).await?
+    }
+
+    async fn events_after(&self, position: Position) {
+        // When the writer is gone nothing will come; the caller looks, and learns why.
+        drop(self.head.clone().wait_for(|head| *head > position).await);
+    }
+
+    async fn forget(
+        &self,
+        cx: &Context,
+        cutoff: Cutoff,
+        limit: usize,
+    ) -> Result<Forgotten, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(None, Job::Forget { cx: cx.clone(), cutoff, limit, reply }, answer).await
+    }
+}

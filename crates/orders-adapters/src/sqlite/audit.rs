@@ -1,0 +1,120 @@
+//! A store as it stands at one instant.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use orders::{
+    domain::OrderId,
+    ports::{AuditSource, Census, Dossier, Page, ReadError, Told},
+};
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::{
+    read::{CREATE_RECEIPT, receipts, span},
+    rows::{self, ENTRY, EVENT, ORDER, RECEIPT, Read},
+    schema::{self, OpenError},
+};
+
+/// One read transaction over a whole store. While it is held the write-ahead log cannot be emptied,
+/// so hold it no longer than needed.
+pub struct Snapshot(Mutex<Connection>);
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+impl Snapshot {
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        if let Err(error) = std::fs::metadata(path) {
+            return Err(OpenError::File(path.to_owned(), error));
+        }
+        let connection = schema::reader(path)?;
+        connection.execute_batch("BEGIN")?;
+        // A read makes the snapshot; BEGIN alone does not.
+        connection.query_row("SELECT forgotten FROM meta", [], |row| row.get::<_, i64>(0))?;
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Read<T>) -> Result<T, ReadError> {
+        let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read(&db).map_err(|cause| ReadError::Unavailable(Some(cause)))
+    }
+}
+
+impl AuditSource for Snapshot {
+    async fn census(&self) -> Result<Census, ReadError> {
+        self.read(count_all)
+    }
+
+    async fn dossiers(&self, at: Page<OrderId>) -> Result<Vec<Dossier>, ReadError> {
+        self.read(|db| page(db, at))
+    }
+}
+
+fn count_all(db: &Connection) -> Read<Census> {
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, u64>(0));
+    let orders = count("SELECT count(*) FROM orders")?;
+    let (oldest, head) = span(db)?;
+    Ok(Census {
+        orders,
+        history: count("SELECT count(*) FROM history")?,
+        events: count("SELECT count(*) FROM events")?,
+        receipts: orders.saturating_add(count("SELECT count(*) FROM receipts")?),
+        oldest,
+        head,
+    })
+}
+
+fn page(db: &Connection, page: Page<OrderId>) -> Read<Vec<Dossier>> {
+    let sql = format!("SELECT {ORDER}, total_minor FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2");
+    let after = page.after.map_or(Uuid::nil(), |id| id.0);
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    let mut find = db.prepare_cached(&sql)?;
+    let mut found = find.query(params![after, limit])?;
+    let mut dossiers = Vec::new();
+    while let Some(row) = found.next()? {
+        let id = OrderId(row.get(0)?);
+        let record = rows::order(row).and_then(|order| rows::record(db, order));
+        dossiers.push(Dossier {
+            id,
+            record: record.map_err(|error| error.to_string()),
+            stored_total: row.get(14)?,
+            history: told(db, id)?,
+            receipts: receipts_of(db, id)?,
+        });
+    }
+    Ok(dossiers)
+}
+
+fn told(db: &Connection, order: OrderId) -> Read<Vec<Told>> {
+    let sql = format!("SELECT {ENTRY}, position FROM history WHERE order_id = ?1 ORDER BY version");
+    let mut find = db.prepare_cached(&sql)?;
+    let mut found = find.query(params![order.0])?;
+    let mut told = Vec::new();
+    while let Some(row) = found.next()? {
+        let position: i64 = row.get(11)?;
+        let event = {
+            let sql = format!("SELECT {EVENT} FROM events WHERE position = ?1");
+            let mut find = db.prepare_cached(&sql)?;
+            let mut found = find.query(params![position])?;
+            found.next()?.map(rows::event).transpose()?
+        };
+        let position = Some(rows::position(position));
+        told.push(Told { entry: rows::entry(row)?, position, event });
+    }
+    Ok(told)
+}
+
+fn receipts_of(db: &Connection, order: OrderId) -> Read<Vec<orders::ports::Receipt>> {
+    let own = format!("SELECT {CREATE_RECEIPT} WHERE id = ?1");
+    let mut all = receipts(db, &own, params![order.0])?;
+    let others = format!("SELECT {RECEIPT} FROM receipts WHERE order_id = ?1");
+    all.extend(receipts(db, &others, params![order.0])?);
+    Ok(all)
+}

@@ -1,0 +1,72 @@
+//! Threads that read, each with a connection of its own, behind a bounded queue.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+};
+
+use mainstay_context::Context;
+use orders::ports::ReadError;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{Config, OpenError, rows::Read, schema, thread::spawn};
+
+type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// The readers. They end when this is dropped.
+pub(super) struct Readers(SyncSender<Job>);
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readers")
+    }
+}
+
+impl Readers {
+    pub(super) fn start(config: &Config) -> Result<Self, OpenError> {
+        let (jobs, queue) = sync_channel(config.read_queue);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..config.readers.max(1) {
+            let connection = schema::reader(&config.path)?;
+            let queue = Arc::clone(&queue);
+            spawn("orders-reader", move || {
+                while let Some(job) = next(&queue) {
+                    job(&connection);
+                }
+            })?;
+        }
+        Ok(Self(jobs))
+    }
+
+    /// Runs a read on the next free thread. One whose caller is out of time by then is not run.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        cx: &Context,
+        work: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let cx = cx.clone();
+        let job: Job = Box::new(move |connection| {
+            let now = tokio::time::Instant::now().into_std();
+            let result = if cx.ended(now).is_some() || reply.is_closed() {
+                Err(ReadError::Expired)
+            } else {
+                work(connection).map_err(|cause| ReadError::Unavailable(Some(cause)))
+            };
+            drop(reply.send(result));
+        });
+        self.0.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => ReadError::Busy,
+            TrySendError::Disconnected(_) => ReadError::Unavailable(None),
+        })?;
+        answer.await.unwrap_or(Err(ReadError::Unavailable(None)))
+    }
+}
+
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}

@@ -1,0 +1,209 @@
+//! The writer's thread: takes what waits, commits it at once, answers each.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use mainstay_context::Context;
+use orders::{
+    domain::Position,
+    ports::{Answer, CommitError, Cutoff, Forgotten, NotWritten},
+};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Config, Counters, OpenError,
+    queue::Queue,
+    writer::{Broken, Prepared, Writer},
+};
+
+type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
+
+/// Work for the writer.
+#[derive(Debug)]
+pub(super) enum Job {
+    Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer> },
+    Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
+}
+
+/// What the store's threads and its callers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) queue: Queue<Job>,
+    head: watch::Sender<Position>,
+    failed: watch::Sender<Option<String>>,
+    closing: watch::Sender<bool>,
+    changes: AtomicU64,
+    batches: AtomicU64,
+    wal_bytes: AtomicU64,
+    wal_most: u64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: &Config,
+        head: Position,
+    ) -> (Arc<Self>, watch::Receiver<Position>, watch::Receiver<Option<String>>) {
+        let (head, heads) = watch::channel(head);
+        let (failed, failures) = watch::channel(None);
+        let shared = Self {
+            queue: Queue::new(config.queue),
+            head,
+            failed,
+            closing: watch::Sender::new(false),
+            changes: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            wal_bytes: AtomicU64::new(0),
+            wal_most: config.wal_limit.saturating_mul(4),
+        };
+        (Arc::new(shared), heads, failures)
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        Counters {
+            changes: self.changes.load(Ordering::Relaxed),
+            batches: self.batches.load(Ordering::Relaxed),
+            wal_bytes: self.wal_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn wal_is(&self, bytes: u64) {
+        self.wal_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn wal_is_over(&self) -> bool {
+        self.wal_bytes.load(Ordering::Relaxed) > self.wal_most
+    }
+
+    pub(super) fn close(&self) {
+        self.queue.close();
+        self.closing.send_replace(true);
+    }
+
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// Stops the store for good: nothing more is acknowledged.
+    pub(super) fn fail(&self, reason: &str) {
+        tracing::error!(reason, "the order store has failed and takes no more changes");
+        self.failed.send_replace(Some(reason.to_owned()));
+        self.close();
+    }
+}
+
+/// Starts the writer. It closes the store when the thread ends.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    mut writer: Writer,
+    batch: usize,
+) -> Result<JoinHandle<()>, OpenError> {
+    let run = move || {
+        while let Some(jobs) = shared.queue.take(batch) {
+            if let Err(broken) = work(&shared, &mut writer, jobs) {
+                shared.fail(&chain(&broken));
+                break;
+            }
+        }
+        while let Some(jobs) = shared.queue.take(batch) {
+            for job in jobs {
+                job.refuse(|| CommitError::Unavailable(None));
+            }
+        }
+    };
+    spawn("orders-writer", run)
+}
+
+pub(super) fn spawn(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
+    let started: io::Result<_> = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map_err(OpenError::Thread)
+}
+
+fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Broken> {
+    let now = tokio::time::Instant::now().into_std();
+    let mut batch = Vec::with_capacity(jobs.len());
+    let mut replies = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        if job.cx().ended(now).is_some() {
+            job.refuse(|| CommitError::NotWritten(NotWritten::Expired));
+            continue;
+        }
+        match job {
+            Job::Commit { prepared, reply, .. } => {
+                batch.push(*prepared);
+                replies.push(reply);
+            }
+            Job::Forget { cutoff, limit, reply, .. } => {
+                let forgotten = writer.forget(cutoff, limit)?;
+                answer(reply, forgotten);
+            }
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    match writer.apply(&batch) {
+        Ok(outcomes) => {
+            shared.changes.fetch_add(count(outcomes.len()), Ordering::Relaxed);
+            shared.batches.fetch_add(1, Ordering::Relaxed);
+            for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                answer(reply, outcome);
+            }
+            shared.head.send_if_modified(|head| {
+                let grew = *head != writer.head();
+                *head = writer.head();
+                grew
+            });
+            Ok(())
+        }
+        Err(broken) => {
+            // A sync that failed says nothing of what is on the disk.
+            for reply in replies {
+                answer(reply, Err(CommitError::OutcomeUnknown));
+            }
+            Err(broken)
+        }
+    }
+}
+
+impl Job {
+    fn cx(&self) -> &Context {
+        match self {
+            Self::Commit { cx, .. } | Self::Forget { cx, .. } => cx,
+        }
+    }
+
+    fn refuse(self, error: impl Fn() -> CommitError) {
+        match self {
+            Self::Commit { reply, .. } => answer(reply, Err(error())),
+            Self::Forget { reply, .. } => answer(reply, Err(error())),
+        }
+    }
+}
+
+/// Answers a caller, who may be gone: what was committed stays committed.
+fn answer<T>(reply: Reply<T>, outcome: Result<T, CommitError>) {
+    drop(reply.send(outcome));
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

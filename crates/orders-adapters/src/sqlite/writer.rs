@@ -1,0 +1,212 @@
+//! The one write, as SQL: a batch of changes in one transaction, each checked and answered by
+//! itself. Synchronous, so that a simulator can call it inline.
+
+use orders::{
+    domain::Position,
+    ports::{Answer, Change, CommitError, Cutoff, Expects, Forgotten, NotWritten},
+};
+use rusqlite::{Connection, ErrorCode};
+
+use super::{
+    Config, OpenError, checks,
+    rows::position,
+    schema::{self, Lock},
+    statements,
+};
+use crate::content;
+
+/// What a change answers.
+pub type Outcome = Result<Answer, CommitError>;
+
+/// The disk failed under a write: what was promised can no longer be kept, so the store stops.
+#[derive(Debug, thiserror::Error)]
+#[error("the store's disk failed")]
+pub struct Broken(#[from] rusqlite::Error);
+
+/// A change with its JSON columns made, so that the writer thread does not spend time on it.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) change: Change,
+    pub(super) content: String,
+    pub(super) personal: Option<String>,
+}
+
+impl Prepared {
+    /// Makes the columns.
+    pub fn new(change: Change) -> Self {
+        let new = match (&change.write, change.expects) {
+            (Some(write), Expects::New) => Some(write),
+            _ => None,
+        };
+        let content = new.map(|write| content::encode(&write.order.goods, &write.order.metadata));
+        let personal = new.and_then(|write| write.personal.as_ref()).map(content::encode_personal);
+        Self { content: content.unwrap_or_default(), personal, change }
+    }
+}
+
+/// The only connection that writes, and the lock that makes it so.
+///
+/// Synchronous: [`Sqlite`](super::Sqlite) runs it on a thread of its own; simulators and benchmarks
+/// call it inline.
+#[derive(Debug)]
+pub struct Writer {
+    connection: Connection,
+    head: Position,
+    // Last, so that it is let go after the connection is closed.
+    _lock: Lock,
+}
+
+impl Writer {
+    /// Opens the store for writing, creating it if it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way; a store that another process writes is refused.
+    pub fn open(config: &Config) -> Result<Self, OpenError> {
+        let lock = schema::lock(&config.path)?;
+        let connection = schema::writer(&config.path, config.durable)?;
+        let head = connection.query_row(
+            "SELECT max(coalesce((SELECT max(position) FROM events), 0), forgotten) FROM meta",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok(Self { connection, head: position(head), _lock: lock })
+    }
+
+    pub(super) fn page_secret(&self) -> rusqlite::Result<[u8; 32]> {
+        self.connection.query_row("SELECT page_secret FROM meta", [], |row| row.get(0))
+    }
+
+    /// The last position given.
+    pub fn head(&self) -> Position {
+        self.head
+    }
+
+    /// Commits a batch in one transaction and answers each change, in the batch's order.
+    ///
+    /// A change that SQLite refuses does not take the others with it: the batch is then done one
+    /// change at a time.
+    ///
+    /// # Errors
+    /// [`Broken`] when a write or a sync failed; nothing of the batch may be acknowledged.
+    pub fn apply(&mut self, batch: &[Prepared]) -> Result<Vec<Outcome>, Broken> {
+        match self.transaction(|writer| batch.iter().map(|p| writer.one(p)).collect()) {
+            Ok(answers) => {
+                let answers: Vec<Answer> = answers;
+                Ok(answers.into_iter().map(Ok).collect())
+            }
+            Err(error) => match severity(&error) {
+                Severity::Full => Ok(batch.iter().map(|_| full()).collect()),
+                Severity::Broken => Err(Broken(error)),
+                Severity::Change if batch.len() == 1 => {
+                    Ok(vec![Err(CommitError::Unavailable(Some(Box::new(error))))])
+                }
+                Severity::Change => {
+                    let mut outcomes = Vec::with_capacity(batch.len());
+                    for change in batch.chunks(1) {
+                        outcomes.extend(self.apply(change)?);
+                    }
+                    Ok(outcomes)
+                }
+            },
+        }
+    }
+
+    /// Forgets what is past its time, the oldest events first, without leaving a hole.
+    pub(super) fn forget(
+        &mut self,
+        cutoff: Cutoff,
+        limit: usize,
+    ) -> Result<Result<Forgotten, CommitError>, Broken> {
+        match self.transaction(|writer| statements::forget(&writer.connection, cutoff, limit)) {
+            Ok(forgotten) => Ok(Ok(forgotten)),
+            Err(error) => match severity(&error) {
+                Severity::Full => Ok(Err(CommitError::NotWritten(NotWritten::Full))),
+                Severity::Broken => Err(Broken(error)),
+                Severity::Change => Ok(Err(CommitError::Unavailable(Some(Box::new(error))))),
+            },
+        }
+    }
+
+    fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let head = self.head;
+        let done = self
+            .run("BEGIN IMMEDIATE")
+            .and_then(|()| work(self))
+            .and_then(|done| self.run("COMMIT").map(|()| done));
+        if done.is_err() {
+            self.head = head;
+            if !self.connection.is_autocommit() {
+                self.run("ROLLBACK")?;
+            }
+        }
+        done
+    }
+
+    fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(|_| ())
+    }
+
+    /// One change inside the transaction: every check first, so that a refused change has written
+    /// nothing that would have to be undone.
+    fn one(&mut self, prepared: &Prepared) -> rusqlite::Result<Answer> {
+        let change = &prepared.change;
+        if let Some(answer) = checks::decided(&self.connection, change)? {
+            return Ok(answer);
+        }
+        let position = change.write.as_ref().map(|_| self.head.next());
+        if let (Some(write), Some(position)) = (&change.write, position) {
+            let db = &self.connection;
+            match change.expects {
+                Expects::New => statements::insert(db, prepared, write)?,
+                Expects::Version(..) => statements::update(db, write)?,
+            }
+            statements::tell(db, change, write, position)?;
+            self.head = position;
+        }
+        if let Some(receipt) = &change.receipt
+            && !keeps_its_own(change)
+        {
+            statements::remember(&self.connection, receipt, Some(change.id))?;
+        }
+        Ok(Answer::Committed)
+    }
+}
+
+/// Whether the order row itself is the receipt: an accepted create's is.
+fn keeps_its_own(change: &Change) -> bool {
+    change.expects == Expects::New && change.write.is_some()
+}
+
+fn full() -> Outcome {
+    Err(CommitError::NotWritten(NotWritten::Full))
+}
+
+/// What an error of SQLite means for the store.
+enum Severity {
+    /// No room on the disk; rolled back, and the next write may find room.
+    Full,
+    /// A write or a sync failed: nothing more may be acknowledged.
+    Broken,
+    /// This change cannot be written.
+    Change,
+}
+
+fn severity(error: &rusqlite::Error) -> Severity {
+    let Some(code) = error.sqlite_error() else { return Severity::Change };
+    // Growing the shared-memory file is the one write that SQLite reports as an I/O error when the
+    // disk is full.
+    if code.code == ErrorCode::DiskFull || code.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+    {
+        return Severity::Full;
+    }
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; all else is the change's")]
+    match code.code {
+        ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+            Severity::Broken
+        }
+        _ => Severity::Change,
+    }
+}
