@@ -96,7 +96,7 @@ impl Sqlite {
     pub fn open(config: &Config) -> Result<Self, OpenError> {
         let writer = Writer::open(config)?;
         let page_secret = writer.page_secret()?;
-        let (shared, head, failed) = Shared::new(config, writer.head());
+        let (shared, head, failed) = Shared::new(config, &writer);
         let readers = Readers::start(config)?;
         let threads = vec![
             thread::start(Arc::clone(&shared), writer, config.batch)?,
@@ -151,7 +151,7 @@ impl Sqlite {
         if self.failed.borrow().is_some() {
             return Err(self.unavailable());
         }
-        if self.shared.wal_is_over() || self.shared.queue.push(&tenant.cloned(), job).is_err() {
+        if self.shared.log_is_over() || self.shared.queue.push(&tenant.cloned(), job).is_err() {
             return Err(CommitError::NotWritten(NotWritten::Busy));
         }
         // The writer answers everything it takes; if it died, it may have written before it did.

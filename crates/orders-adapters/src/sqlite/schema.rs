@@ -72,8 +72,7 @@ pub(super) fn writer(path: &Path, durable: bool) -> Result<Connection, OpenError
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL syncs the WAL at every commit; without it a power loss could take acknowledged orders.
-    connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+    set_durability(&connection, durable)?;
     // Checkpoints belong to a thread of their own.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -64 * 1024)?;
@@ -83,6 +82,11 @@ pub(super) fn writer(path: &Path, durable: bool) -> Result<Connection, OpenError
     connection.execute_batch(&guard())?;
     sync_folder(path)?;
     Ok(connection)
+}
+
+/// FULL syncs the log at every commit; without it a power loss could take acknowledged orders.
+pub(super) fn set_durability(connection: &Connection, durable: bool) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })
 }
 
 /// A new file's name is durable only once its folder is synced.

@@ -18,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Config, Counters, OpenError,
+    checkpoint::Log,
     queue::Queue,
     writer::{Broken, Prepared, Writer},
 };
@@ -40,17 +41,18 @@ pub(super) struct Shared {
     closing: watch::Sender<bool>,
     changes: AtomicU64,
     batches: AtomicU64,
-    wal_bytes: AtomicU64,
-    wal_most: u64,
+    pub(super) log: Log,
+    log_most: u64,
 }
 
 impl Shared {
     pub(super) fn new(
         config: &Config,
-        head: Position,
+        writer: &Writer,
     ) -> (Arc<Self>, watch::Receiver<Position>, watch::Receiver<Option<String>>) {
-        let (head, heads) = watch::channel(head);
+        let (head, heads) = watch::channel(writer.head());
         let (failed, failures) = watch::channel(None);
+        let log = writer.log();
         let shared = Self {
             queue: Queue::new(config.queue),
             head,
@@ -58,8 +60,8 @@ impl Shared {
             closing: watch::Sender::new(false),
             changes: AtomicU64::new(0),
             batches: AtomicU64::new(0),
-            wal_bytes: AtomicU64::new(0),
-            wal_most: config.wal_limit.saturating_mul(4),
+            log,
+            log_most: config.wal_limit.saturating_mul(4),
         };
         (Arc::new(shared), heads, failures)
     }
@@ -68,16 +70,12 @@ impl Shared {
         Counters {
             changes: self.changes.load(Ordering::Relaxed),
             batches: self.batches.load(Ordering::Relaxed),
-            wal_bytes: self.wal_bytes.load(Ordering::Relaxed),
+            wal_bytes: self.log.bytes(),
         }
     }
 
-    pub(super) fn wal_is(&self, bytes: u64) {
-        self.wal_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    pub(super) fn wal_is_over(&self) -> bool {
-        self.wal_bytes.load(Ordering::Relaxed) > self.wal_most
+    pub(super) fn log_is_over(&self) -> bool {
+        self.log.bytes() > self.log_most
     }
 
     pub(super) fn close(&self) {

@@ -5,10 +5,12 @@ use orders::{
     domain::Position,
     ports::{Answer, Change, CommitError, Cutoff, Expects, Forgotten, NotWritten},
 };
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, hooks::Wal};
 
 use super::{
-    Config, OpenError, checks,
+    Config, OpenError,
+    checkpoint::{self, Log},
+    checks,
     rows::position,
     schema::{self, Lock},
     statements,
@@ -52,6 +54,9 @@ impl Prepared {
 pub struct Writer {
     connection: Connection,
     head: Position,
+    log: Log,
+    /// Past this the log is emptied between two batches.
+    log_limit: u64,
     // Last, so that it is let go after the connection is closed.
     _lock: Lock,
 }
@@ -63,13 +68,15 @@ impl Writer {
     /// [`OpenError`] says what stands in the way; a store that another process writes is refused.
     pub fn open(config: &Config) -> Result<Self, OpenError> {
         let lock = schema::lock(&config.path)?;
-        let connection = schema::writer(&config.path, config.durable)?;
+        let mut connection = schema::writer(&config.path, config.durable)?;
+        let log = count_log(&mut connection)?;
         let head = connection.query_row(
             "SELECT max(coalesce((SELECT max(position) FROM events), 0), forgotten) FROM meta",
             [],
             |row| row.get(0),
         )?;
-        Ok(Self { connection, head: position(head), _lock: lock })
+        let log_limit = config.wal_limit;
+        Ok(Self { connection, head: position(head), log, log_limit, _lock: lock })
     }
 
     pub(super) fn page_secret(&self) -> rusqlite::Result<[u8; 32]> {
@@ -81,6 +88,25 @@ impl Writer {
         self.head
     }
 
+    pub(super) fn log(&self) -> Log {
+        self.log.clone()
+    }
+
+    /// Empties the log once it is past its limit. Between two batches nobody adds to it, so unless a
+    /// reader still needs it, the next commit starts it over.
+    fn bound_log(&mut self) {
+        let bytes = self.log.bytes();
+        if bytes < self.log_limit {
+            return;
+        }
+        match checkpoint::passive(&self.connection) {
+            Ok(true) => self.log.is(0),
+            // Another checkpoint is at it, or a reader holds it; the next batch tries again.
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "could not empty the write-ahead log"),
+        }
+    }
+
     /// Commits a batch in one transaction and answers each change, in the batch's order.
     ///
     /// A change that SQLite refuses does not take the others with it: the batch is then done one
@@ -89,6 +115,7 @@ impl Writer {
     /// # Errors
     /// [`Broken`] when a write or a sync failed; nothing of the batch may be acknowledged.
     pub fn apply(&mut self, batch: &[Prepared]) -> Result<Vec<Outcome>, Broken> {
+        self.bound_log();
         match self.transaction(|writer| batch.iter().map(|p| writer.one(p)).collect()) {
             Ok(answers) => {
                 let answers: Vec<Answer> = answers;
@@ -173,6 +200,18 @@ impl Writer {
         }
         Ok(Answer::Committed)
     }
+}
+
+/// Lets every commit say how many pages the log holds.
+fn count_log(connection: &mut Connection) -> rusqlite::Result<Log> {
+    let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    let log = Log::default();
+    let counted = log.clone();
+    connection.wal_hook(Some(move |_: &mut Wal, pages| {
+        counted.is(u64::try_from(pages).unwrap_or(0).saturating_mul(page));
+        Ok(())
+    }))?;
+    Ok(log)
 }
 
 /// Whether the order row itself is the receipt: an accepted create's is.
