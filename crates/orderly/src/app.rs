@@ -47,8 +47,7 @@ async fn run(config: Config) -> Result<ExitCode, Failure> {
     let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
     api.body_limit = config.http.body_limit;
     api.step = config.http.default_deadline;
-    let mut stack = Stack::new(&metrics)
-        .with_deadlines(config.http.default_deadline, config.http.largest_deadline);
+    let mut stack = Stack::new(&metrics).with_config(config.http.deadlines());
     for route in http::STREAMS {
         stack = stack.with_stream(route);
     }

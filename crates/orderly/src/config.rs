@@ -123,8 +123,18 @@ impl Default for Store {
 
 impl Default for Retention {
     fn default() -> Self {
-        let days = |days| Duration::from_hours(24 * days);
+        let days = |days: u64| Duration::from_hours(24 * days);
         Self { keys: days(7), events: days(90), every: Duration::from_mins(1) }
+    }
+}
+
+impl Http {
+    /// As the chassis takes them.
+    pub(crate) const fn deadlines(&self) -> mainstay::http::Config {
+        mainstay::http::Config {
+            default_deadline: self.default_deadline,
+            largest_deadline: self.largest_deadline,
+        }
     }
 }
 

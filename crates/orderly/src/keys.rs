@@ -109,9 +109,11 @@ fn read_entries(path: &Path) -> Result<Vec<Entry>, KeyError> {
 
 /// 256 random bits.
 fn random_hex() -> Result<String, KeyError> {
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(KeyError::Random)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut halves = [[0_u8; 16]; 2];
+    for half in &mut halves {
+        getrandom::fill(half).map_err(KeyError::Random)?;
+    }
+    Ok(halves.map(|half| format!("{:032x}", u128::from_be_bytes(half))).concat())
 }
 
 /// Writes a file that only its owner can read.

@@ -1,0 +1,120 @@
+//! `orderly import`: orders from a file, through the same rules and the same commit as the API.
+
+mod lines;
+mod progress;
+mod report;
+
+use std::{process::ExitCode, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use mainstay_context::{Context, Principal, RequestId};
+use orders::{Orders, domain::TenantId, usecase::Done};
+use orders_api::{
+    http::Item,
+    problem::{Code, Problem},
+};
+use tokio::time::Instant;
+
+use self::{
+    lines::{Line, Lines, Unreadable},
+    progress::Progress,
+    report::Report,
+};
+use crate::{
+    cli::Import,
+    config,
+    console::Failure,
+    wired::{self, Wired},
+};
+
+/// Orders under way at a time: enough to fill the writer's batches.
+const IN_FLIGHT: usize = 256;
+/// How often a line is tried that was surely not written because the store was busy.
+const TRIES: u32 = 20;
+
+/// What became of a line.
+enum Outcome {
+    Accepted,
+    Replayed,
+    Refused(Box<Problem>),
+}
+
+/// Places every line of the file and says what became of them.
+pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
+    let tenant: TenantId = options.tenant.parse().map_err(|error| format!("--tenant {error}"))?;
+    let config = config::load(&options.config)?.value;
+    let lines = Lines::open(&options.file, options.skip, config.http.body_limit)?;
+    let orders = wired::open(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let principal = Principal::new(tenant.as_str(), options.principal.as_str());
+    let report = runtime.block_on(place_all(&orders, lines, &principal))?;
+    if let Some(path) = &options.report {
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
+    }
+    report.show();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn place_all(
+    orders: &Orders<Wired>,
+    lines: Lines,
+    principal: &Principal,
+) -> Result<Report, Failure> {
+    let start = Instant::now();
+    let mut progress = Progress::new(lines.bytes());
+    let mut report = Report::default();
+    let work = stream::iter(lines)
+        .map(|line| async { Ok::<_, Unreadable>(place(orders, line?, principal).await) })
+        .buffered(IN_FLIGHT);
+    let mut work = std::pin::pin!(work);
+    while let Some(done) = work.next().await {
+        let (line, outcome) = done?;
+        progress.advance(line.end);
+        if let Outcome::Refused(problem) = &outcome
+            && must_stop(problem.code)
+        {
+            let number = line.number - 1;
+            return Err(format!(
+                "{}: stopped before line {}; mend the cause and go on with --skip {number}",
+                problem.code.title(),
+                line.number,
+            )
+            .into());
+        }
+        report.count(&line, outcome);
+    }
+    progress.finish();
+    Ok(report.after(start.elapsed()))
+}
+
+/// Places one line; tries again what was surely not written, or may have been.
+async fn place(orders: &Orders<Wired>, line: Line, principal: &Principal) -> (Line, Outcome) {
+    let mut tries = 0;
+    loop {
+        match try_once(orders, &line, principal).await {
+            Ok(done) if done.replayed => return (line, Outcome::Replayed),
+            Ok(_) => return (line, Outcome::Accepted),
+            Err(problem) if problem.code.retryable() && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(50) * tries).await;
+            }
+            Err(problem) => return (line, Outcome::Refused(Box::new(problem))),
+        }
+    }
+}
+
+async fn try_once(
+    orders: &Orders<Wired>,
+    line: &Line,
+    principal: &Principal,
+) -> Result<Done, Problem> {
+    let request = RequestId::try_from(format!("import-{}", line.number).as_str())
+        .map_err(|error| Problem::new(Code::Malformed, error.to_string()))?;
+    let cx = Context::new(request).with_principal(principal.clone());
+    Item::read(&line.text)?.place(orders, &cx, None).await
+}
+
+/// Whether the fault is the store's and not the line's: going on would fail every line.
+fn must_stop(code: Code) -> bool {
+    code.status().is_server_error()
+}

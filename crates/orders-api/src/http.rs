@@ -1,0 +1,131 @@
+//! The HTTP API: an axum router, and the OpenAPI document made from the same routes.
+//!
+//! Outermost first: compression, the writer of problems, authentication (everything under `/v1`),
+//! the routes. The router expects to stand behind `mainstay::http::inbound`, which gives each
+//! request its context; the routes in [`STREAMS`] want no total deadline there.
+
+mod batch;
+mod body;
+mod docs;
+mod examples;
+mod feed;
+mod gate;
+pub(crate) mod headers;
+mod history;
+mod item;
+mod ndjson;
+mod openapi;
+mod orders;
+mod page_token;
+mod params;
+mod replies;
+mod sse;
+mod verbs;
+pub(crate) mod wire;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use ::orders::{
+    Orders,
+    ports::{Clock as _, Ports},
+};
+use axum::{Router, middleware};
+use mainstay::lifecycle::Phase;
+use mainstay_context::Context;
+use tokio::sync::watch;
+use tower_http::compression::{
+    CompressionLayer,
+    predicate::{DefaultPredicate, NotForContentType, Predicate as _},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use item::Item;
+
+use crate::auth::Keys;
+
+/// The routes that stream: give them to `mainstay::http::Stack::with_stream`.
+pub const STREAMS: [&str; 2] = [batch::PATH, feed::PATH];
+
+/// What the API needs besides the use cases.
+pub struct Config {
+    /// The keys that open it.
+    pub keys: Keys,
+    /// What page tokens are authenticated with; the same on every replica.
+    pub page_secret: [u8; 32],
+    /// The largest body that is read, in bytes. Default 256 KiB.
+    pub body_limit: usize,
+    /// How long each order of a streamed batch, and each read for a live feed, may take. Default 2 s.
+    pub step: Duration,
+    /// Where the process stands: live feeds end at [`Phase::Draining`], with a resume position.
+    pub phase: watch::Receiver<Phase>,
+}
+
+impl Config {
+    /// The default limits.
+    pub fn new(keys: Keys, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
+        let (body_limit, step) = (256 * 1024, Duration::from_secs(2));
+        Self { keys, page_secret, body_limit, step, phase }
+    }
+}
+
+/// Shows no secret.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("keys", &self.keys)
+            .field("body_limit", &self.body_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What handlers share.
+struct Api<P> {
+    orders: Arc<Orders<P>>,
+    config: Arc<Config>,
+}
+
+impl<P> Clone for Api<P> {
+    fn clone(&self) -> Self {
+        Self { orders: Arc::clone(&self.orders), config: Arc::clone(&self.config) }
+    }
+}
+
+impl<P: Ports> Api<P> {
+    /// The context of one step of a stream, which has a deadline of its own.
+    fn step(&self, cx: &Context) -> Context {
+        let now = self.orders.ports().clock().instant();
+        cx.child().with_deadline(now + self.config.step)
+    }
+}
+
+/// The API over these use cases.
+pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
+    let api = Api { orders, config: Arc::new(config) };
+    let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
+    let (v1, document) = v1::<P>().split_for_parts();
+    let whole = DefaultPredicate::new().and(NotForContentType::const_new("application/x-ndjson"));
+    v1.method_not_allowed_fallback(gate::method_not_allowed)
+        .route_layer(gate)
+        .with_state(api)
+        .merge(docs::router(&openapi::complete(document)))
+        .fallback(gate::no_such_route)
+        .layer(middleware::from_fn(gate::write_problems))
+        .layer(CompressionLayer::new().compress_when(whole))
+}
+
+/// The OpenAPI document, made from the routes of [`router`].
+pub fn openapi<P: Ports>() -> utoipa::openapi::OpenApi {
+    openapi::complete(v1::<P>().into_openapi())
+}
+
+fn v1<P: Ports>() -> OpenApiRouter<Api<P>> {
+    OpenApiRouter::default()
+        .routes(routes!(orders::create, orders::list))
+        .routes(routes!(orders::get))
+        .routes(routes!(batch::create_batch))
+        .routes(routes!(verbs::confirm))
+        .routes(routes!(verbs::cancel))
+        .routes(routes!(verbs::add_note))
+        .routes(routes!(history::history))
+        .routes(routes!(feed::feed))
+}

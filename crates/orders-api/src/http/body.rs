@@ -1,0 +1,111 @@
+//! Reading JSON bodies: bounded before they are buffered, and with a pointer to what is wrong.
+
+use ::orders::ports::Ports;
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+};
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path, Segment};
+
+use super::Api;
+use crate::problem::{Code, FieldError, Problem};
+
+/// A JSON body of this shape.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<P: Ports, T: DeserializeOwned> FromRequest<Api<P>> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api<P>) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(unsupported("application/json"));
+        }
+        let bytes = collect(request.into_body(), api.config.body_limit).await?;
+        read(&bytes).map(Self)
+    }
+}
+
+/// A JSON body of this shape, or the default when there is none.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<P: Ports, T: DeserializeOwned + Default> FromRequest<Api<P>> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api<P>) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = collect(request.into_body(), api.config.body_limit).await?;
+        match (bytes.is_empty(), is_json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, true) => read(&bytes).map(Self),
+            (false, false) => Err(unsupported("application/json")),
+        }
+    }
+}
+
+/// Whether the body says it is `application/json`.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    is_type(headers, "application/json")
+}
+
+/// Whether the body says it is of this type.
+pub(super) fn is_type(headers: &HeaderMap, name: &str) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(name))
+}
+
+/// The problem of a body of another type.
+pub(super) fn unsupported(wanted: &str) -> Problem {
+    let detail = format!("The body must be of the Content-Type {wanted}.");
+    Problem::new(Code::UnsupportedMediaType, detail)
+}
+
+/// The problem of a body, or a line of one, above its limit.
+pub(super) fn too_large(what: &str, limit: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("{what} may have at most {limit} bytes."))
+}
+
+/// The whole body, unless it is larger than `limit`; one that says so is not read at all.
+async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let announced = axum::body::HttpBody::size_hint(&body).lower();
+    if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(too_large("The body", limit));
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large("The body", limit)),
+        Err(_) => Err(Problem::new(Code::Malformed, "The body broke off.")),
+    }
+}
+
+/// Reads JSON of this shape, all of it.
+pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let pointer = pointer(error.path());
+        wrong(&pointer, error.inner())
+    })?;
+    reader.end().map_err(|error| wrong("", &error))?;
+    Ok(value)
+}
+
+fn wrong(pointer: &str, error: &serde_json::Error) -> Problem {
+    let code = if error.is_data() { "shape" } else { "syntax" };
+    Problem::malformed(FieldError::at(pointer, code, error.to_string()))
+}
+
+/// The path as a JSON pointer (RFC 6901).
+fn pointer(path: &Path) -> String {
+    let segment = |segment: &Segment| match segment {
+        Segment::Seq { index } => Some(format!("/{index}")),
+        Segment::Map { key } | Segment::Enum { variant: key } => {
+            Some(format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+        }
+        Segment::Unknown => None,
+    };
+    path.iter().filter_map(segment).collect()
+}

@@ -1,0 +1,53 @@
+//! `/openapi.json`, and a page at `/docs` to read and call it. All assets are in the binary.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Path,
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::{Config, serve};
+
+use super::gate;
+use crate::problem::Problem;
+
+/// Nothing comes from, or goes, anywhere else. Swagger UI sets inline styles and data images.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+                      img-src 'self' data:; connect-src 'self'; form-action 'none'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+
+/// The routes of the document and its page; open to all.
+pub(super) fn router(document: &OpenApi) -> Router {
+    let json = Bytes::from(document.to_json().unwrap_or_default());
+    let json = move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
+    Router::new()
+        .route("/openapi.json", get(json))
+        .route("/docs", get(async || Redirect::permanent("/docs/")))
+        .route("/docs/", get(async || page("")))
+        .route("/docs/{*file}", get(async |Path(file): Path<String>| page(&file)))
+        .method_not_allowed_fallback(gate::method_not_allowed)
+}
+
+fn page(file: &str) -> Result<Response, Problem> {
+    let config = Config::from("/openapi.json").persist_authorization(false).validator_url("none");
+    match serve(file, Arc::new(config)) {
+        Ok(Some(file)) => {
+            let headers = [
+                (header::CONTENT_TYPE, file.content_type),
+                (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+            ];
+            Ok((headers, file.bytes.into_owned()).into_response())
+        }
+        Ok(None) => Err(gate::nothing_here()),
+        Err(error) => {
+            tracing::error!(%error, "could not render the API page");
+            Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Every event of the tenant, as pages or live.
+
+use ::orders::{
+    domain::Position,
+    ports::{Page, Ports},
+};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName};
+use mainstay::http::Cx;
+
+use super::{
+    Api, headers,
+    openapi::FeedProblems,
+    params::{self, FeedParams, Params},
+    sse::Live,
+    wire::event::Feed,
+};
+use crate::problem::Problem;
+
+pub(super) const PATH: &str = "/v1/events";
+
+/// Read events
+///
+/// In feed order, none skipped: as a page, or live with `Accept: text/event-stream`. Go on with
+/// `next` as `after`; a live feed goes on by `Last-Event-ID`. Before the service stops, a live feed
+/// ends with an event named `drain`; connect again and go on.
+#[utoipa::path(
+    get,
+    path = PATH,
+    operation_id = "listEvents",
+    tag = "events",
+    params(
+        FeedParams,
+        ("Last-Event-ID" = Option<u64>, Header, minimum = 0, maximum = 9_223_372_036_854_775_807_i64,
+         description = "For a live feed: the last position already seen; wins over `after`."),
+    ),
+    responses(
+        (status = 200, description = "Events, in feed order.", content(
+            (Feed = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        FeedProblems,
+    )
+)]
+pub(super) async fn feed<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Params(params): Params<FeedParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let live = headers::wants_events(&headers);
+    let resumed = if live { last_event_id(&headers)? } else { None };
+    let after = resumed.or(params.after()?);
+    let page = api.orders.feed(&api.step(&cx), Page { after, limit: params.limit()? }).await?;
+    if live {
+        return Ok(Live::new(api, cx, page).into_response());
+    }
+    let events = page.events.into_iter().map(Into::into).collect();
+    Ok(Json(Feed { events, next: page.next.to_string() }).into_response())
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
+    const NAME: HeaderName = HeaderName::from_static("last-event-id");
+    let wrong = || headers::malformed("Last-Event-ID", "must be a position of the feed");
+    let text = headers::single(headers, &NAME).map_err(|()| wrong())?;
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let read = |text: &str| text.parse().ok().filter(|_| digits(text)).and_then(params::position);
+    text.map(|text| read(text).ok_or_else(wrong)).transpose()
+}

@@ -1,0 +1,38 @@
+//! One order of a batch, with the key that makes one order of several tries.
+
+use ::orders::{Orders, domain::IdempotencyKey, ports::Ports, usecase::Done};
+use mainstay_context::Context;
+
+use super::{body, headers, orders::draft, wire::batch::BatchItem};
+use crate::problem::Problem;
+
+/// One order of a batch, as a line of `application/x-ndjson` states it.
+#[derive(Debug)]
+pub struct Item(pub(super) BatchItem);
+
+impl Item {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// A [`Problem`] with a JSON pointer to what cannot be read.
+    pub fn read(line: &[u8]) -> Result<Self, Problem> {
+        body::read(line).map(Self)
+    }
+
+    /// Places the order under its own key, or under `otherwise` when it brings none.
+    ///
+    /// # Errors
+    /// A [`Problem`] whose pointers start at the item.
+    pub async fn place<P: Ports>(
+        self,
+        orders: &Orders<P>,
+        cx: &Context,
+        otherwise: Option<IdempotencyKey>,
+    ) -> Result<Done, Problem> {
+        let BatchItem { idempotency_key, order } = self.0;
+        let own = idempotency_key.map(|key| key.0);
+        let key = own.or(otherwise).ok_or_else(headers::key_missing)?;
+        let draft = draft(order).map_err(|problem| problem.under("/order"))?;
+        orders.create(cx, draft, key).await.map_err(|error| Problem::from(error).under("/order"))
+    }
+}

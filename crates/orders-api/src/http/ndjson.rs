@@ -1,0 +1,112 @@
+//! Batches line by line: orders stream in, answers stream out, and neither waits for the whole.
+
+use std::{convert::Infallible, sync::Arc};
+
+use ::orders::ports::Ports;
+use axum::{
+    body::{Body, BodyDataStream},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _, stream};
+use http::header;
+
+use super::{
+    batch::{IN_FLIGHT, Run},
+    body,
+    wire::batch::{BatchItem, BatchResult},
+};
+use crate::problem::{Code, Problem};
+
+pub(super) const TYPE: &str = "application/x-ndjson";
+
+/// Answers each line of the body with a line, in order, with a bounded number in flight. What is
+/// read ahead is bounded by what the client reads of the answer.
+pub(super) fn answer<P: Ports>(run: Run<P>, request: Body) -> Response {
+    let lines = lines(request, run.api.config.body_limit);
+    let run = Arc::new(run);
+    let place = move |(index, line): (u64, Result<Bytes, Problem>)| {
+        let item = line.and_then(|line| body::read::<BatchItem>(&line));
+        Arc::clone(&run).item(index, item)
+    };
+    let answers = stream::iter(0..).zip(lines).map(place).buffered(IN_FLIGHT);
+    let answers = answers.map(|result| Ok::<_, Infallible>(written(&result)));
+    ([(header::CONTENT_TYPE, TYPE)], Body::from_stream(answers)).into_response()
+}
+
+fn written(result: &BatchResult) -> Bytes {
+    let mut line = serde_json::to_vec(result).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
+/// The lines of a body that are not blank. A line above the limit is skipped to its end, and told.
+fn lines(body: Body, limit: usize) -> impl Stream<Item = Result<Bytes, Problem>> {
+    let split = Split {
+        chunks: body.into_data_stream(),
+        limit,
+        buffer: BytesMut::new(),
+        scanned: 0,
+        skipping: false,
+        ended: false,
+    };
+    stream::unfold(split, Split::next)
+}
+
+struct Split {
+    chunks: BodyDataStream,
+    limit: usize,
+    buffer: BytesMut,
+    /// How much of the buffer is known to hold no line break.
+    scanned: usize,
+    /// Whether the line under way is above the limit already.
+    skipping: bool,
+    ended: bool,
+}
+
+impl Split {
+    async fn next(mut self) -> Option<(Result<Bytes, Problem>, Self)> {
+        loop {
+            while let Some(line) = self.take() {
+                match line {
+                    Ok(line) if line.trim_ascii().is_empty() => {}
+                    line => return Some((line, self)),
+                }
+            }
+            if self.ended {
+                return None;
+            }
+            match self.chunks.next().await {
+                Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
+                None => self.ended = true,
+                Some(Err(_)) => {
+                    self.ended = true;
+                    self.buffer.clear();
+                    let broken = Problem::new(Code::Malformed, "The body broke off.");
+                    return Some((Err(broken), self));
+                }
+            }
+        }
+    }
+
+    /// The next line that is there whole.
+    fn take(&mut self) -> Option<Result<Bytes, Problem>> {
+        let unseen = self.buffer.iter().skip(self.scanned);
+        let end = unseen.clone().position(|byte| *byte == b'\n').map(|at| self.scanned + at + 1);
+        let rest =
+            (self.ended && (self.skipping || !self.buffer.is_empty())).then_some(self.buffer.len());
+        let Some(end) = end.or(rest) else {
+            self.skipping |= self.buffer.len() > self.limit;
+            if self.skipping {
+                self.buffer.clear();
+            }
+            self.scanned = self.buffer.len();
+            return None;
+        };
+        let line = self.buffer.split_to(end).freeze();
+        self.scanned = 0;
+        let too_long =
+            std::mem::take(&mut self.skipping) || line.trim_ascii_end().len() > self.limit;
+        Some(if too_long { Err(body::too_large("A line", self.limit)) } else { Ok(line) })
+    }
+}

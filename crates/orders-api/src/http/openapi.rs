@@ -1,0 +1,61 @@
+//! The document as a whole: who we are, security, and the problem every error is.
+
+mod parameters;
+mod responses;
+
+use utoipa::{
+    PartialSchema as _, ToSchema as _,
+    openapi::{
+        ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, RefOr, Schema,
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+        tag::TagBuilder,
+    },
+};
+
+pub(super) use self::{
+    parameters::{BatchKey, CreateKey, VerbParams},
+    responses::{
+        BatchProblems, CreateProblems, FeedProblems, GetProblems, ListProblems, NoteProblems,
+        VerbProblems, VerbReplies,
+    },
+};
+use crate::problem::Body;
+
+/// The document of these paths, complete.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    document.info = InfoBuilder::new()
+        .title("Orderly")
+        .version("1.0.0")
+        .description(Some(DESCRIPTION))
+        .license(Some(
+            LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
+        ))
+        .build();
+    let tag = |name, text| TagBuilder::new().name(name).description(Some(text)).build();
+    document.tags = Some(vec![
+        tag("orders", "Placing and reading orders."),
+        tag("verbs", "Commands on an order that exists."),
+        tag("events", "The feed of everything that happened."),
+    ]);
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("ID.SECRET")
+        .description(Some("An API key."))
+        .build();
+    document.security = Some(vec![SecurityRequirement::new("key", [""; 0])]);
+    let mut problem: Vec<(String, RefOr<Schema>)> = vec![(Body::name().into(), Body::schema())];
+    Body::schemas(&mut problem);
+    let components = document.components.take().unwrap_or_default();
+    let components = ComponentsBuilder::from(components)
+        .schemas_from_iter(problem)
+        .security_scheme("key", SecurityScheme::Http(bearer))
+        .build();
+    document.components = Some(components);
+    document
+}
+
+const DESCRIPTION: &str = "\
+The order core behind your own checkout. Amounts are integers of minor units in strings. Every \
+error is an RFC 9457 problem with a stable `code`. A request with an `Idempotency-Key` can be sent \
+again safely. `x-request-id` and `traceparent` are taken from the request, or made, and echoed; \
+`x-request-timeout-ms` says how long you will wait.";

@@ -1,0 +1,103 @@
+//! The answers that operations share: the order after a verb, and problems by status.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use utoipa::{
+    IntoResponses, ToSchema as _,
+    openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder},
+};
+
+use crate::{
+    http::wire::order::Order,
+    problem::{Body, Code},
+};
+
+/// What every operation can answer.
+const ALWAYS: [Code; 5] = [
+    Code::Malformed,
+    Code::Unauthenticated,
+    Code::StoreBusy,
+    Code::StoreUnavailable,
+    Code::DeadlineExceeded,
+];
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident: $($code:ident)*;)+) => {$(
+        $(#[$doc])*
+        pub(in crate::http) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                problems(&[$(Code::$code,)*])
+            }
+        }
+    )+};
+}
+
+problems! {
+    /// What a create can answer besides an order.
+    CreateProblems: KeyMissing ExternalReferenceTaken KeyExpired Contended PayloadTooLarge
+        UnsupportedMediaType Invalid TotalMismatch KeyReused OutcomeUnknown StoreFull;
+    /// What a batch can answer as a whole.
+    BatchProblems: PayloadTooLarge UnsupportedMediaType Invalid;
+    /// What reading one order can answer besides it.
+    GetProblems: NotFound;
+    /// What a list can answer besides a page.
+    ListProblems: InvalidPageToken;
+    /// What the feed can answer besides events.
+    FeedProblems: CursorTooOld;
+    /// What a verb can answer besides the order.
+    VerbProblems: NotFound IllegalTransition KeyExpired Contended VersionMismatch PayloadTooLarge
+        UnsupportedMediaType Invalid KeyReused OutcomeUnknown StoreFull;
+    /// What adding a note can answer besides the order.
+    NoteProblems: NotFound IllegalTransition NotesFull KeyExpired Contended VersionMismatch
+        PayloadTooLarge UnsupportedMediaType Invalid KeyReused OutcomeUnknown StoreFull;
+}
+
+/// What a verb answers when it is carried out.
+pub(in crate::http) struct VerbReplies;
+
+impl IntoResponses for VerbReplies {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let header = |text| HeaderBuilder::new().description(Some(text)).build();
+        let order =
+            ContentBuilder::new().schema(Some(Ref::from_schema_name(Order::name()))).build();
+        let reply = ResponseBuilder::new()
+            .description("The order after it.")
+            .header("ETag", header("The version of the order."))
+            .header("Idempotent-Replayed", header("`true` when it was done in an earlier try."))
+            .content("application/json", order)
+            .build();
+        BTreeMap::from([("200".to_owned(), reply.into())])
+    }
+}
+
+/// These problems and those that every operation can answer, by status.
+fn problems(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<StatusCode, Vec<Code>> = BTreeMap::new();
+    for code in Code::ALL.iter().filter(|code| ALWAYS.contains(code) || codes.contains(code)) {
+        by_status.entry(code.status()).or_default().push(*code);
+    }
+    let response = |(status, codes): (StatusCode, Vec<Code>)| {
+        (status.as_str().to_owned(), problem(&codes).into())
+    };
+    by_status.into_iter().map(response).collect()
+}
+
+fn problem(codes: &[Code]) -> Response {
+    let lines: Vec<String> =
+        codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.title())).collect();
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(Body::name()))).build();
+    let header = |text| HeaderBuilder::new().description(Some(text)).build();
+    let mut response = ResponseBuilder::new()
+        .description(lines.join(" "))
+        .content("application/problem+json", body);
+    if codes.contains(&Code::Unauthenticated) {
+        response = response.header("WWW-Authenticate", header("How to authenticate."));
+    }
+    if codes.iter().any(|code| code.retry_after().is_some()) {
+        response = response.header("Retry-After", header("Seconds to wait before the next try."));
+    }
+    response.build()
+}

@@ -1,0 +1,143 @@
+//! Placing, reading and listing orders.
+
+use ::orders::{
+    domain::Draft,
+    ports::{Cursor, Page, Ports},
+};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode};
+use mainstay::http::Cx;
+
+use super::{
+    Api,
+    body::Json,
+    headers,
+    openapi::{CreateKey, CreateProblems, GetProblems, ListProblems},
+    page_token::Tokens,
+    params::{CreateParams, ListParams, Params, Target},
+    replies::{self, Created, Current},
+    wire::{
+        create::CreateOrder,
+        order::{Order, OrderPage},
+        priced::PricedOrder,
+    },
+};
+use crate::problem::Problem;
+
+/// Place an order
+///
+/// The same `Idempotency-Key` again answers with the same order. With `validate_only=true` the
+/// order is checked and priced, nothing is stored, and no key is looked at.
+#[utoipa::path(
+    post,
+    path = "/v1/orders",
+    operation_id = "createOrder",
+    tag = "orders",
+    params(
+        CreateParams,
+        CreateKey,
+    ),
+    request_body = CreateOrder,
+    responses(
+        (status = 201, description = "The order was placed.", body = Order, headers(
+            ("Location" = String, description = "Where the order is."),
+            ("ETag" = String, description = "The version of the order."),
+            ("Idempotent-Replayed" = Option<String>, description = "`true` when it was placed in an earlier try."),
+        )),
+        (status = 200, description = "With `validate_only=true`: the order, priced.", body = PricedOrder),
+        CreateProblems,
+    )
+)]
+pub(super) async fn create<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Params(params): Params<CreateParams>,
+    headers: HeaderMap,
+    Json(order): Json<CreateOrder>,
+) -> Result<Response, Problem> {
+    if params.validate_only {
+        let placement = api.orders.validate(&cx, draft(order)?)?;
+        return Ok(axum::Json(PricedOrder::from(placement)).into_response());
+    }
+    let key = headers::required_key(&headers)?;
+    let done = api.orders.create(&cx, draft(order)?, key).await?;
+    Ok(Created(done).into_response())
+}
+
+/// Read an order
+///
+/// By its id or its number.
+#[utoipa::path(
+    get,
+    path = "/v1/orders/{id}",
+    operation_id = "getOrder",
+    tag = "orders",
+    params(
+        ("id" = String, Path, description = "The order's id or number.", min_length = 1),
+        ("If-None-Match" = Option<String>, Header,
+         description = "Answers 304 when the order is still at one of these versions.",
+         example = "\"v1\""),
+    ),
+    responses(
+        (status = 200, description = "The order.", body = Order, headers(
+            ("ETag" = String, description = "The version of the order."),
+        )),
+        (status = 304, description = "The order is still at this version.", headers(
+            ("ETag" = String, description = "The version of the order."),
+        )),
+        GetProblems,
+    )
+)]
+pub(super) async fn get<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Target(order): Target,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let record = api.orders.get(&cx, order).await?;
+    if headers::none_match(&headers, record.order.version) {
+        return Ok((StatusCode::NOT_MODIFIED, replies::tag(&record)).into_response());
+    }
+    Ok(Current(record).into_response())
+}
+
+/// List orders
+///
+/// Newest first. A page token is good only with the filters it was given out for.
+#[utoipa::path(
+    get,
+    path = "/v1/orders",
+    operation_id = "listOrders",
+    tag = "orders",
+    params(ListParams),
+    responses(
+        (status = 200, description = "A page of orders.", body = OrderPage),
+        ListProblems,
+    )
+)]
+pub(super) async fn list<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<OrderPage>, Problem> {
+    let (size, filter) = (params.page_size()?, params.filter()?);
+    let tenant = cx.principal().map_or("", |principal| &principal.tenant);
+    let tokens = Tokens { secret: &api.config.page_secret, tenant, filter: &filter };
+    let after = params.page_token.map(|token| tokens.read(&token)).transpose()?;
+    // One more than asked for tells whether there is a next page.
+    let page = Page { after, limit: size + 1 };
+    let orders = api.orders.list(&cx, &filter, page).await?;
+    let last = orders.get(size - 1).filter(|_| orders.len() > size);
+    let next_page_token =
+        last.map(|order| tokens.write(Cursor { created_at: order.created_at, id: order.id }));
+    let orders = orders.iter().take(size).map(Into::into).collect();
+    Ok(axum::Json(OrderPage { orders, next_page_token }))
+}
+
+/// The draft of an order, or everything that is wrong with it.
+pub(super) fn draft(order: CreateOrder) -> Result<Draft, Problem> {
+    Draft::try_from(order).map_err(Problem::invalid)
+}

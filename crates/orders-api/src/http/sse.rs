@@ -1,0 +1,150 @@
+//! The live feed: server-sent events that never skip one, and say where to go on when they end.
+
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
+
+use ::orders::{
+    domain::Position,
+    ports::{Event, FeedPage, Page, Ports},
+};
+use axum::response::{IntoResponse, Response, sse};
+use futures_util::stream;
+use mainstay::lifecycle::Phase;
+use mainstay_context::Context;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{Api, wire::event::CloudEvent};
+use crate::problem::Problem;
+
+/// How long a feed is silent at most, so that proxies do not take it for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The least time between two reads that found nothing more: other tenants' events wake a feed too.
+const PACE: Duration = Duration::from_millis(20);
+/// Events read at a time.
+const PAGE: usize = 100;
+/// How soon a client connects again after an end.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// One client's live feed.
+pub(super) struct Live<P> {
+    api: Api<P>,
+    cx: Context,
+    phase: watch::Receiver<Phase>,
+    queue: VecDeque<Event>,
+    /// The last position the client knows of.
+    told: Position,
+    /// Everything up to here was looked at.
+    seen: Position,
+    /// When the feed was silent for too long.
+    beat: Instant,
+    ended: bool,
+}
+
+/// Why a waiting feed goes on.
+enum Woken {
+    Grew,
+    Silent,
+    Draining,
+    CallerGone,
+}
+
+impl<P: Ports> Live<P> {
+    /// A feed that goes on from this page.
+    pub(super) fn new(api: Api<P>, cx: Context, page: FeedPage) -> Self {
+        let phase = api.config.phase.clone();
+        let beat = Instant::now() + KEEP_ALIVE;
+        let told =
+            page.events.first().map_or(page.next, |e| Position(e.position.0.saturating_sub(1)));
+        let (queue, seen, ended) = (page.events.into(), page.next, false);
+        Self { api, cx, phase, queue, told, seen, beat, ended }
+    }
+
+    async fn next(mut self) -> Option<(sse::Event, Self)> {
+        while !self.ended {
+            if *self.phase.borrow() >= Phase::Draining {
+                self.ended = true;
+                return Some((self.drain(), self));
+            }
+            if let Some(event) = self.queue.pop_front() {
+                return Some((self.tell(event), self));
+            }
+            self.told = self.seen;
+            match self.read().await {
+                Ok(()) if !self.queue.is_empty() => continue,
+                Ok(()) => {}
+                Err(problem) => {
+                    self.ended = true;
+                    return Some((self.fail(&problem), self));
+                }
+            }
+            match self.wait().await {
+                Woken::Grew => sleep(PACE).await,
+                Woken::Draining => {}
+                Woken::CallerGone => self.ended = true,
+                Woken::Silent => return Some((self.keep_alive(), self)),
+            }
+        }
+        None
+    }
+
+    async fn read(&mut self) -> Result<(), Problem> {
+        let page = Page { after: Some(self.seen), limit: PAGE };
+        let page = self.api.orders.feed(&self.api.step(&self.cx), page).await?;
+        self.seen = page.next;
+        self.queue = page.events.into();
+        if self.queue.is_empty() {
+            self.told = self.seen;
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Woken {
+        tokio::select! {
+            biased;
+            // A sender that is gone means that the process ends.
+            _ = self.phase.wait_for(|phase| *phase >= Phase::Draining) => Woken::Draining,
+            _ = self.cx.cancelled() => Woken::CallerGone,
+            () = sleep_until(self.beat) => Woken::Silent,
+            () = self.api.orders.feed_grows(self.seen) => Woken::Grew,
+        }
+    }
+
+    fn tell(&mut self, event: Event) -> sse::Event {
+        self.told = event.position;
+        let event = CloudEvent::from(event);
+        let data = serde_json::to_string(&event).unwrap_or_default();
+        self.frame().event(event.kind).data(data)
+    }
+
+    /// The id goes along, so that a client that is told nothing for long does not fall too far back.
+    fn keep_alive(&mut self) -> sse::Event {
+        self.frame().comment("keep-alive")
+    }
+
+    fn drain(&mut self) -> sse::Event {
+        let data = serde_json::json!({ "next": self.told.to_string() }).to_string();
+        self.frame().retry(RETRY).event("drain").data(data)
+    }
+
+    fn fail(&mut self, problem: &Problem) -> sse::Event {
+        problem.log();
+        let data = serde_json::to_string(&problem.body(&self.cx)).unwrap_or_default();
+        self.frame().retry(RETRY).event("problem").data(data)
+    }
+
+    fn frame(&mut self) -> sse::Event {
+        self.beat = Instant::now() + KEEP_ALIVE;
+        sse::Event::default().id(self.told.to_string())
+    }
+}
+
+impl<P: Ports> IntoResponse for Live<P> {
+    fn into_response(self) -> Response {
+        let next = async |live: Self| {
+            live.next().await.map(|(event, live)| (Ok::<_, Infallible>(event), live))
+        };
+        sse::Sse::new(stream::unfold(self, next)).into_response()
+    }
+}

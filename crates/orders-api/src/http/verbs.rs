@@ -1,0 +1,102 @@
+//! Commands on an order that exists.
+
+use ::orders::{
+    domain::NoteText,
+    ports::{OrderRef, Ports},
+    usecase::{Action, Verb},
+};
+use axum::extract::State;
+use http::HeaderMap;
+use mainstay::http::Cx;
+use mainstay_context::Context;
+
+use super::{
+    Api,
+    body::{Json, OptionalJson},
+    headers,
+    openapi::{NoteProblems, VerbParams, VerbProblems, VerbReplies},
+    params::Target,
+    replies::Changed,
+    wire::verb::{AddNote, Because},
+};
+use crate::problem::Problem;
+
+/// Confirm an order
+///
+/// It will be fulfilled.
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/confirm",
+    operation_id = "confirmOrder",
+    tag = "verbs",
+    params(VerbParams),
+    request_body = Option<Because>,
+    responses(VerbReplies, VerbProblems)
+)]
+pub(super) async fn confirm<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Target(order): Target,
+    headers: HeaderMap,
+    OptionalJson(because): OptionalJson<Because>,
+) -> Result<Changed, Problem> {
+    let reason = because.reason().map_err(Problem::invalid)?;
+    act(&api, &cx, order, Action::Confirm { reason }, &headers).await
+}
+
+/// Cancel an order
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/cancel",
+    operation_id = "cancelOrder",
+    tag = "verbs",
+    params(VerbParams),
+    request_body = Option<Because>,
+    responses(VerbReplies, VerbProblems)
+)]
+pub(super) async fn cancel<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Target(order): Target,
+    headers: HeaderMap,
+    OptionalJson(because): OptionalJson<Because>,
+) -> Result<Changed, Problem> {
+    let reason = because.reason().map_err(Problem::invalid)?;
+    act(&api, &cx, order, Action::Cancel { reason }, &headers).await
+}
+
+/// Add a note to an order
+///
+/// A remark for people, shown with the order; no event carries its text.
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/notes",
+    operation_id = "addNote",
+    tag = "verbs",
+    params(VerbParams),
+    request_body = AddNote,
+    responses(VerbReplies, NoteProblems)
+)]
+pub(super) async fn add_note<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Target(order): Target,
+    headers: HeaderMap,
+    Json(note): Json<AddNote>,
+) -> Result<Changed, Problem> {
+    let text = NoteText::try_from(note).map_err(Problem::invalid)?;
+    act(&api, &cx, order, Action::AddNote { text }, &headers).await
+}
+
+async fn act<P: Ports>(
+    api: &Api<P>,
+    cx: &Context,
+    order: OrderRef,
+    action: Action,
+    headers: &HeaderMap,
+) -> Result<Changed, Problem> {
+    let key = headers::idempotency_key(headers)?;
+    let if_match = headers::if_match(headers)?;
+    let done = api.orders.act(cx, Verb { order, action, key, if_match }).await?;
+    Ok(Changed(done))
+}

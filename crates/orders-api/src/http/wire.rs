@@ -1,0 +1,31 @@
+//! What goes over the wire: types of their own, so that nothing of the domain can be set or shown
+//! by accident. The step to and from the domain stands beside each type.
+
+pub(crate) mod batch;
+pub(crate) mod create;
+pub(crate) mod event;
+pub(crate) mod history;
+pub(crate) mod money;
+pub(crate) mod order;
+pub(crate) mod personal;
+pub(crate) mod priced;
+pub(crate) mod verb;
+
+use std::str::FromStr;
+
+use orders::{Violation, domain::TextError};
+use utoipa::openapi::{Object, ObjectBuilder, Type};
+
+/// Reads a bounded text of the domain, or says what is wrong with it.
+pub(crate) fn text<T: FromStr<Err = TextError>>(pointer: &str, text: &str) -> Result<T, Violation> {
+    text.parse().map_err(|error: TextError| Violation {
+        pointer: pointer.to_owned(),
+        code: "text",
+        detail: error.to_string(),
+    })
+}
+
+/// The schema of a text that holds one of these names.
+pub(crate) fn one_of(names: impl IntoIterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
+}

@@ -1,0 +1,219 @@
+//! Everything that can go wrong, in one table: what the client sees and what it can do.
+//!
+//! [`Code`] is the table. A [`Problem`] is one occurrence; [`Body`] is how it reads on the wire
+//! (RFC 9457). The mapping from the core's errors is a full match, so that a new error does not
+//! compile until it has a row here.
+
+mod body;
+mod from;
+
+use std::{error::Error as StdError, fmt, sync::Arc};
+
+use http::StatusCode;
+use orders::{
+    Violation,
+    domain::{Money, OrderId, Position, State, Totals, Version},
+};
+
+pub use body::{Body, FieldError};
+pub(crate) use from::verbs;
+
+macro_rules! codes {
+    ($($variant:ident $code:literal $status:ident $title:literal, $then:literal;)+) => {
+        /// What kind of problem, for programs. Stable: a code never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $(#[doc = $title] $variant,)+ }
+
+        impl Code {
+            /// Every code, in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The HTTP status it is answered with.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)+ }
+            }
+
+            /// What it is, in a few words that are the same every time.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+
+            /// What the client does about it.
+            pub const fn then(self) -> &'static str {
+                match self { $(Self::$variant => $then,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    Malformed "malformed" BAD_REQUEST "The request cannot be read",
+        "Mend the request; `errors` says where.";
+    KeyMissing "idempotency-key-missing" BAD_REQUEST "An Idempotency-Key is required",
+        "Draw a random key, keep it, and send it with every try of this request.";
+    InvalidPageToken "invalid-page-token" BAD_REQUEST "The page token does not fit",
+        "List again from the first page, with the same filters on every page.";
+    Unauthenticated "unauthenticated" UNAUTHORIZED "Authentication is required",
+        "Send `Authorization: Bearer ID.SECRET` with a valid key.";
+    NotFound "not-found" NOT_FOUND "There is no such thing",
+        "Check the address. What belongs to another tenant does not exist for you.";
+    MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
+        "Use one of the methods in `Allow`.";
+    IllegalTransition "illegal-transition" CONFLICT "The order cannot do that now",
+        "Read the order; `allowed_transitions` says what it can do.";
+    NotesFull "notes-full" CONFLICT "The order has all the notes it may have",
+        "Keep the remark elsewhere.";
+    ExternalReferenceTaken "external-reference-taken" CONFLICT
+        "Another order has this external reference",
+        "Look at that order under `order`; use another reference for a new one.";
+    KeyExpired "idempotency-key-expired" CONFLICT "The Idempotency-Key made an order long ago",
+        "Look at that order under `order`; use a new key for a new one.";
+    Contended "contended" CONFLICT "Others kept changing the order", "Send the request again.";
+    CursorTooOld "cursor-too-old" GONE "The events after this position are no longer kept",
+        "Start again from `oldest_position`, and rebuild what was missed by reading orders.";
+    VersionMismatch "version-mismatch" PRECONDITION_FAILED "The order is at another version",
+        "Read the order, decide again, and send its new `ETag`.";
+    PayloadTooLarge "payload-too-large" PAYLOAD_TOO_LARGE "The request's body is too large",
+        "Send less at a time.";
+    UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE
+        "The body is not of a type that can be read",
+        "Send the `Content-Type` that the operation takes.";
+    Invalid "invalid" UNPROCESSABLE_ENTITY "The request breaks rules",
+        "Mend what `errors` lists; the list is complete.";
+    TotalMismatch "total-mismatch" UNPROCESSABLE_ENTITY "The total is not the expected one",
+        "Compare `expected_total` with `computed_totals`, and find out who is wrong.";
+    KeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY
+        "The Idempotency-Key was used for another request",
+        "Use a new key for a new request, and the same body for every try.";
+    StoreBusy "store-busy" SERVICE_UNAVAILABLE "Too many changes wait already",
+        "Nothing was written. Send the request again after `Retry-After`.";
+    StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The order store is unavailable",
+        "Nothing was written. Send the request again after `Retry-After`.";
+    OutcomeUnknown "outcome-unknown" SERVICE_UNAVAILABLE
+        "It is not known whether the change was written",
+        "Send the same request with the same Idempotency-Key; it never takes effect twice.";
+    DeadlineExceeded "deadline-exceeded" GATEWAY_TIMEOUT "The time for the request is spent",
+        "Send the request again, with more time or when there is less load.";
+    StoreFull "store-full" INSUFFICIENT_STORAGE "The order store has no room left",
+        "Nothing was written. Tell the operator; send the request again later.";
+}
+
+impl Code {
+    /// Whether the same request can succeed later without being changed.
+    pub const fn retryable(self) -> bool {
+        match self {
+            Self::Contended
+            | Self::StoreBusy
+            | Self::StoreUnavailable
+            | Self::OutcomeUnknown
+            | Self::DeadlineExceeded
+            | Self::StoreFull => true,
+            Self::Malformed
+            | Self::KeyMissing
+            | Self::InvalidPageToken
+            | Self::Unauthenticated
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::IllegalTransition
+            | Self::NotesFull
+            | Self::ExternalReferenceTaken
+            | Self::KeyExpired
+            | Self::CursorTooOld
+            | Self::VersionMismatch
+            | Self::PayloadTooLarge
+            | Self::UnsupportedMediaType
+            | Self::Invalid
+            | Self::TotalMismatch
+            | Self::KeyReused => false,
+        }
+    }
+
+    /// The stable URI that names this kind of problem.
+    pub fn uri(self) -> String {
+        format!("https://orderly.dev/problems/{}", self.as_str())
+    }
+}
+
+/// One thing that went wrong in one request. Clones share the cause.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// What kind.
+    pub code: Code,
+    /// What happened this time, for people.
+    pub detail: String,
+    facts: Facts,
+    replayed: bool,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What a client needs to know to act on a problem.
+#[derive(Clone, Debug, Default)]
+enum Facts {
+    #[default]
+    None,
+    Errors(Vec<FieldError>),
+    State(State),
+    Version(Version),
+    Order(OrderId),
+    Oldest(Position),
+    Totals(Money, Box<Totals>),
+}
+
+impl Problem {
+    /// A problem with nothing more to say than this.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), facts: Facts::None, replayed: false, cause: None }
+    }
+
+    /// The same problem of something that stands at this place in a larger body.
+    #[must_use]
+    pub fn under(mut self, place: &str) -> Self {
+        if let Facts::Errors(errors) = &mut self.facts {
+            for pointer in errors.iter_mut().filter_map(|error| error.pointer.as_mut()) {
+                pointer.insert_str(0, place);
+            }
+        }
+        self
+    }
+
+    /// Everything that is wrong with the request, one by one.
+    pub fn errors(&self) -> &[FieldError] {
+        if let Facts::Errors(errors) = &self.facts { errors } else { &[] }
+    }
+
+    /// A request that cannot be read, because of this place in it.
+    pub fn malformed(error: FieldError) -> Self {
+        let detail = error.sentence();
+        Self { facts: Facts::Errors(vec![error]), ..Self::new(Code::Malformed, detail) }
+    }
+
+    /// A request that breaks these rules.
+    pub fn invalid(violations: Vec<Violation>) -> Self {
+        orders::Error::Invalid(violations).into()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+/// The table as Markdown, for the docs.
+pub fn table() -> String {
+    let head = "| code | status | what it is | what to do | retryable |\n|---|---|---|---|---|\n";
+    Code::ALL.iter().fold(head.to_owned(), |text, code| {
+        let (name, status) = (code.as_str(), code.status().as_u16());
+        let retryable = if code.retryable() { "yes" } else { "no" };
+        format!(
+            "{text}| `{name}` | {status} | {} | {} | {retryable} |\n",
+            code.title(),
+            code.then()
+        )
+    })
+}

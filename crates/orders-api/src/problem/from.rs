@@ -1,0 +1,75 @@
+//! The core's errors as problems: a full match, side by side.
+
+use std::sync::Arc;
+
+use orders::{
+    Error, Refusal, Violation,
+    domain::{Command, State},
+    ports::NotWritten,
+};
+
+use super::{Code, Facts, FieldError, Problem};
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = sentence(&error.to_string());
+        let (code, facts) = match &error {
+            Error::Unauthenticated => (Code::Unauthenticated, Facts::None),
+            Error::Invalid(violations) => (Code::Invalid, Facts::Errors(errors(violations))),
+            Error::TotalMismatch { expected, computed } => {
+                (Code::TotalMismatch, Facts::Totals(*expected, computed.clone()))
+            }
+            Error::NotFound => (Code::NotFound, Facts::None),
+            Error::Refused { refusal, .. } => refused(*refusal),
+            Error::KeyReused => (Code::KeyReused, Facts::None),
+            Error::KeyExpired { order } => (Code::KeyExpired, Facts::Order(*order)),
+            Error::VersionMismatch { current } => (Code::VersionMismatch, Facts::Version(*current)),
+            Error::Contended => (Code::Contended, Facts::None),
+            Error::CursorTooOld { oldest } => (Code::CursorTooOld, Facts::Oldest(*oldest)),
+            Error::NotWritten(NotWritten::Busy) => (Code::StoreBusy, Facts::None),
+            Error::NotWritten(NotWritten::Expired) | Error::DeadlineExceeded => {
+                (Code::DeadlineExceeded, Facts::None)
+            }
+            Error::NotWritten(NotWritten::Full) => (Code::StoreFull, Facts::None),
+            Error::Unavailable(_) => (Code::StoreUnavailable, Facts::None),
+            Error::OutcomeUnknown => (Code::OutcomeUnknown, Facts::None),
+        };
+        let replayed = matches!(error, Error::Refused { replayed: true, .. });
+        // A cause is for the log of the operator, who is asked only when it is the service's fault.
+        let cause = code.status().is_server_error().then(|| Arc::new(error) as _);
+        Self { code, detail, facts, replayed, cause }
+    }
+}
+
+fn refused(refusal: Refusal) -> (Code, Facts) {
+    match refusal {
+        Refusal::IllegalTransition { state, .. } => (Code::IllegalTransition, Facts::State(state)),
+        Refusal::NotesFull => (Code::NotesFull, Facts::None),
+        Refusal::ExternalReferenceTaken { order } => {
+            (Code::ExternalReferenceTaken, Facts::Order(order))
+        }
+    }
+}
+
+fn errors(violations: &[Violation]) -> Vec<FieldError> {
+    let error = |violation: &Violation| FieldError {
+        pointer: Some(violation.pointer.clone()),
+        parameter: None,
+        code: violation.code.to_owned(),
+        detail: violation.detail.clone(),
+    };
+    violations.iter().map(error).collect()
+}
+
+/// The verbs a client may give in this state, by name.
+pub(crate) fn verbs(state: State) -> Vec<&'static str> {
+    state.allowed().map(Command::as_str).collect()
+}
+
+/// An error's message, which starts small and ends open, as a sentence.
+fn sentence(message: &str) -> String {
+    let mut chars = message.chars();
+    chars
+        .next()
+        .map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+}

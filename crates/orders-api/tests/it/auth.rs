@@ -1,0 +1,90 @@
+use axum::{
+    body::Body,
+    http::{Method, Request, StatusCode, header},
+};
+use orders_testkit::World;
+
+use crate::shop::{Answer, FOREIGN, OWN, Shop};
+
+/// Every operation of the document, with the order filled in.
+fn operations(id: &str) -> Vec<(Method, String)> {
+    let document = serde_json::to_value(orders_api::http::openapi::<World>()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let of = |(path, methods): (&String, &serde_json::Value)| {
+        let path = path.replace("{id}", id);
+        let methods = methods.as_object().unwrap().keys().map(|name| name.to_uppercase());
+        methods.map(move |name| (name.parse().unwrap(), path.clone())).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of).collect()
+}
+
+async fn ask(shop: &Shop, method: &Method, path: &str, token: Option<&str>) -> Answer {
+    let body = if path.ends_with("/notes") { r#"{"text":"x"}"# } else { "" };
+    let request = Request::builder().method(method.clone()).uri(path);
+    let request = request.header(header::CONTENT_TYPE, "application/json");
+    let request = match token {
+        Some(token) => request.header(header::AUTHORIZATION, token),
+        None => request,
+    };
+    shop.send(request.body(Body::from(body)).unwrap()).await
+}
+
+#[tokio::test]
+async fn every_operation_asks_who_it_is() {
+    let shop = Shop::new();
+    let id = shop.created("a").await;
+    let operations = operations(&id);
+    assert_eq!(operations.len(), 9);
+    let unknown = [
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Bearer own"),
+        Some("Bearer own."),
+        Some("Bearer own.wrong"),
+        Some("Bearer nobody.secret"),
+        Some("Bearer foreign.secret2"),
+        Some("Basic b3duOnNlY3JldA=="),
+        Some("own.secret"),
+    ];
+    for (method, path) in &operations {
+        for token in unknown {
+            let answer = ask(&shop, method, path, token).await;
+            answer.problem(401, "unauthenticated");
+            assert!(answer.header("www-authenticate").starts_with("Bearer"), "{path}");
+        }
+        let own = ask(&shop, method, path, Some(OWN)).await;
+        assert_ne!(own.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn another_tenants_order_does_not_exist() {
+    let shop = Shop::new();
+    let id = shop.created("a").await;
+    let unknown = "019acc1e-0000-7000-8000-000000000000";
+    for (method, path) in operations(&id).into_iter().filter(|(_, path)| path.contains(&id)) {
+        let mut foreign = ask(&shop, &method, &path, Some(FOREIGN)).await.problem(404, "not-found");
+        let path = path.replace(&id, unknown);
+        let mut none = ask(&shop, &method, &path, Some(FOREIGN)).await.problem(404, "not-found");
+        for problem in [&mut foreign, &mut none] {
+            crate::shop::redact(problem);
+        }
+        assert_eq!(foreign, none, "{path}");
+    }
+    for path in ["/v1/orders", "/v1/events"] {
+        let page = ask(&shop, &Method::GET, path, Some(FOREIGN)).await.text();
+        assert!(!page.contains(&id), "{page}");
+    }
+    let history = shop.get(&format!("/v1/orders/{id}/history")).await.json();
+    assert_eq!(history["entries"].as_array().unwrap().len(), 1, "no foreign verb was carried out");
+}
+
+#[tokio::test]
+async fn two_authorizations_are_none() {
+    let request =
+        Request::get("/v1/orders").header("authorization", OWN).header("authorization", OWN);
+    let answer = Shop::new().send(request.body(Body::empty()).unwrap()).await;
+    answer.problem(401, "unauthenticated");
+}

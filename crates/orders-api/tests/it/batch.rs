@@ -1,0 +1,157 @@
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::Request;
+use http_body_util::BodyExt as _;
+use insta::assert_json_snapshot;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::shop::{Answer, Shop, json_body, long, order, order_with, post};
+
+fn ndjson(lines: &str, key: Option<&str>) -> Request<Body> {
+    let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");
+    let request = match key {
+        Some(key) => request.header("idempotency-key", long(key)),
+        None => request,
+    };
+    request.body(Body::from(lines.to_owned())).unwrap()
+}
+
+fn answers(answer: &Answer) -> Vec<Value> {
+    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn outcome(result: &Value) -> (u64, u64, &str) {
+    let code = result["problem"]["code"].as_str().unwrap_or("");
+    (result["index"].as_u64().unwrap(), result["status"].as_u64().unwrap(), code)
+}
+
+#[tokio::test]
+async fn each_order_of_a_batch_is_answered_by_itself() {
+    let shop = Shop::new();
+    let mut bad = order();
+    bad["lines"][0]["quantity"] = json!(0);
+    let batch = json!({ "orders": [
+        { "order": order() },
+        { "order": bad },
+        { "idempotency_key": long("own"), "order": order_with(&json!({ "customer_id": "c-2" })) },
+    ] });
+    let request = || post("/v1/orders/batch").header("idempotency-key", long("batch"));
+    let answer = shop.send(json_body(request(), &batch)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_json_snapshot!("batch", answer.redacted());
+
+    let again = shop.send(json_body(request(), &batch)).await.json();
+    let replayed: Vec<_> =
+        again["results"].as_array().unwrap().iter().map(|r| r["replayed"].clone()).collect();
+    assert_eq!(replayed, [json!(true), Value::Null, json!(true)]);
+}
+
+#[tokio::test]
+async fn a_batch_is_read_as_a_whole() {
+    let shop = Shop::new();
+    let send = async |batch: Value| {
+        let request = post("/v1/orders/batch").header("idempotency-key", long("batch"));
+        shop.send(json_body(request, &batch)).await
+    };
+    let problem = send(json!({ "orders": [{ "order": order_with(&json!({ "x": 1 })) }] })).await;
+    assert_eq!(problem.problem(400, "malformed")["errors"][0]["pointer"], "/orders/0/order/x");
+    let problem =
+        send(json!({ "orders": [{ "idempotency_key": "short", "order": order() }] })).await;
+    assert_eq!(
+        problem.problem(400, "malformed")["errors"][0]["pointer"],
+        "/orders/0/idempotency_key"
+    );
+    send(json!({ "orders": [] })).await.problem(422, "invalid");
+    send(json!({ "orders": vec![json!({ "order": order() }); 101] })).await.problem(422, "invalid");
+    let request = post("/v1/orders/batch").header("content-type", "text/csv");
+    shop.send(request.body(Body::empty()).unwrap()).await.problem(415, "unsupported-media-type");
+}
+
+#[tokio::test]
+async fn lines_are_answered_in_order_with_mixed_outcomes() {
+    let shop = Shop::new();
+    let good = json!({ "order": order() }).to_string();
+    let long_line = format!("{{\"order\":\"{}\"}}", "x".repeat(300 * 1024));
+    let other = json!({ "idempotency_key": long("own"), "order": order_with(&json!({ "customer_id": "" })) });
+    let lines = format!("{good}\n\n{other}\r\nnot json\n{long_line}\n{{\"order\":{{}}}}\n{good}");
+    let answer = shop.send(ndjson(&lines, Some("batch"))).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "application/x-ndjson");
+    let results = answers(&answer);
+    assert_eq!(
+        results.iter().map(outcome).collect::<Vec<_>>(),
+        [
+            (0, 201, ""),
+            (1, 422, "invalid"),
+            (2, 400, "malformed"),
+            (3, 413, "payload-too-large"),
+            (4, 400, "malformed"),
+            (5, 201, ""),
+        ]
+    );
+    let again = answers(&shop.send(ndjson(&lines, Some("batch"))).await);
+    assert_eq!(again[5]["order"]["id"], results[5]["order"]["id"]);
+    assert_eq!(again[5]["replayed"], true);
+}
+
+#[tokio::test]
+async fn an_order_without_any_key_is_not_placed() {
+    let shop = Shop::new();
+    let line = json!({ "order": order() }).to_string();
+    let results = answers(&shop.send(ndjson(&line, None)).await);
+    assert_eq!(outcome(&results[0]), (0, 400, "idempotency-key-missing"));
+}
+
+#[tokio::test]
+async fn an_answer_is_there_before_the_next_order_is() {
+    let shop = Shop::new();
+    let (orders, pieces) = mpsc::channel::<Bytes>(1);
+    let pieces = stream::unfold(pieces, async |mut pieces| Some((pieces.recv().await?, pieces)));
+    let body = pieces.map(Ok::<_, std::io::Error>);
+    let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");
+    let request = request.header("idempotency-key", long("batch"));
+    let response = shop.open(request.body(Body::from_stream(body)).unwrap()).await;
+    let mut answers = response.into_body().into_data_stream();
+    for index in 0..3 {
+        let line = json!({ "order": order() }).to_string();
+        // In two pieces: a line need not come in one.
+        let (head, tail) = line.split_at(10);
+        for piece in [head, tail, "\n"] {
+            orders.send(Bytes::from(piece.to_owned())).await.unwrap();
+        }
+        let answer: Value =
+            serde_json::from_slice(&answers.next().await.unwrap().unwrap()).unwrap();
+        assert_eq!(outcome(&answer), (index, 201, ""));
+    }
+    drop(orders);
+    assert!(answers.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_told() {
+    let shop = Shop::new();
+    let line = json!({ "order": order() }).to_string() + "\n";
+    let pieces = [Ok(Bytes::from(line)), Err(std::io::Error::other("gone"))];
+    let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");
+    let request = request.header("idempotency-key", long("batch"));
+    let body = Body::from_stream(stream::iter(pieces));
+    let response = shop.open(request.body(body).unwrap()).await;
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    let results: Vec<Value> =
+        String::from_utf8_lossy(&text).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(
+        results.iter().map(outcome).collect::<Vec<_>>(),
+        [(0, 201, ""), (1, 400, "malformed")]
+    );
+}
+
+#[tokio::test]
+async fn a_thousand_lines_are_all_answered() {
+    let shop = Shop::new();
+    let lines = (json!({ "order": order() }).to_string() + "\n").repeat(1_000);
+    let results = answers(&shop.send(ndjson(&lines, Some("batch"))).await);
+    let placed = results.iter().map(outcome).eq((0..1_000).map(|index| (index, 201, "")));
+    assert!(placed);
+}

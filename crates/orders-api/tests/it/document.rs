@@ -1,0 +1,67 @@
+//! The committed document is the one the routes make.
+
+use std::{fs, path::PathBuf};
+
+use orders_testkit::World;
+
+/// Refresh with: `UPDATE_OPENAPI=1 cargo test -p orders-api document`.
+#[test]
+fn the_committed_document_is_up_to_date() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../api/openapi.json");
+    let made = orders_api::http::openapi::<World>().to_pretty_json().unwrap() + "\n";
+    if update() {
+        fs::write(&path, &made).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == made,
+        "api/openapi.json is stale; run: UPDATE_OPENAPI=1 cargo test -p orders-api document"
+    );
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch for whoever runs the test, not configuration"
+)]
+fn update() -> bool {
+    std::env::var("UPDATE_OPENAPI").is_ok()
+}
+
+#[test]
+fn every_problem_has_its_row_in_the_docs() {
+    insta::assert_snapshot!("problems", orders_api::problem::table());
+}
+
+#[test]
+fn every_operation_documents_who_may_and_what_can_go_wrong() {
+    let document = serde_json::to_value(orders_api::http::openapi::<World>()).unwrap();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap();
+            for status in ["400", "401", "503", "504"] {
+                let content = &responses[status]["content"]["application/problem+json"];
+                assert_eq!(
+                    content["schema"]["$ref"], "#/components/schemas/Problem",
+                    "{method} {path}"
+                );
+            }
+            assert!(operation["operationId"].is_string(), "{method} {path}");
+            assert!(operation["summary"].is_string(), "{method} {path}");
+        }
+    }
+    assert_eq!(document["components"]["securitySchemes"]["key"]["scheme"], "bearer");
+    assert_eq!(document["security"][0]["key"], serde_json::json!([]));
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let document = serde_json::to_value(orders_api::http::openapi::<World>()).unwrap();
+    let mut open = vec![&document];
+    while let Some(value) = open.pop() {
+        if let Some(target) = value["$ref"].as_str() {
+            assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target}");
+        }
+        open.extend(value.as_object().into_iter().flat_map(|fields| fields.values()));
+        open.extend(value.as_array().into_iter().flatten());
+    }
+}

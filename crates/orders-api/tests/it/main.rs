@@ -1,0 +1,15 @@
+//! The API over the real core and a world in memory.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+mod auth;
+mod batch;
+mod create;
+mod document;
+mod feed;
+mod list;
+mod problems;
+mod read;
+mod requests;
+mod shop;
+mod verbs;

@@ -1,0 +1,189 @@
+//! A running API: the real routes and core, over a world in memory.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode, header, request},
+};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use mainstay::{
+    http::{Stack, inbound},
+    lifecycle::Phase,
+    metrics::Metrics,
+};
+use orders_api::{
+    auth::{Entry, Keys, hash},
+    http::{Config, STREAMS, router},
+};
+use orders_testkit::World;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+pub(crate) const OWN: &str = "Bearer own.secret";
+pub(crate) const FOREIGN: &str = "Bearer foreign.secret";
+
+pub(crate) struct Shop {
+    pub(crate) world: World,
+    pub(crate) phase: watch::Sender<Phase>,
+    app: Router,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Shop {
+    pub(crate) fn new() -> Self {
+        let (world, phase) = (World::new(1), watch::Sender::new(Phase::Ready));
+        let config = Config::new(keys(), [7; 32], phase.subscribe());
+        let stack = Stack::new(&Metrics::new("test"));
+        let stack = STREAMS.into_iter().fold(stack, |stack, route| stack.with_stream(route));
+        let app = inbound(router(Arc::new(world.orders()), config), &stack);
+        Self { world, phase, app }
+    }
+
+    /// The answer before its body.
+    pub(crate) async fn open(&self, request: Request<Body>) -> axum::response::Response {
+        self.app.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (head, body) = self.open(request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// Places [`order`] under this key.
+    pub(crate) async fn create(&self, key: &str, order: &Value) -> Answer {
+        self.send(json_body(post("/v1/orders").header("idempotency-key", long(key)), order)).await
+    }
+
+    /// Places an order and tells its id.
+    pub(crate) async fn created(&self, key: &str) -> String {
+        let answer = self.create(key, &order()).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn verb(&self, id: &str, verb: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = post(&format!("/v1/orders/{id}/{verb}"));
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Asserts that it is this problem, and hands it on.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["request_id"], self.header("x-request-id"));
+        problem
+    }
+
+    /// The JSON body without what differs from run to run.
+    pub(crate) fn redacted(&self) -> Value {
+        let mut body = self.json();
+        redact(&mut body);
+        body
+    }
+}
+
+/// Replaces ids, numbers and times.
+pub(crate) fn redact(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    "id" | "subject" | "order_id" | "change_id" | "number" | "request_id"
+                    | "trace_id" | "traceparent" | "next_page_token" => {
+                        *value = format!("[{name}]").into()
+                    }
+                    "self" | "history" | "order" if value.is_string() => *value = "[link]".into(),
+                    _ => redact(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A small valid order of 3.99 EUR.
+pub(crate) fn order() -> Value {
+    json!({
+        "customer_id": "c-1",
+        "lines": [{
+            "sku": "tea",
+            "quantity": 2,
+            "unit_price": { "amount_minor": "199.5", "currency": "EUR" },
+        }],
+    })
+}
+
+/// The same order with more fields.
+pub(crate) fn order_with(fields: &Value) -> Value {
+    let mut order = order();
+    let more = fields.as_object().unwrap().clone();
+    order.as_object_mut().unwrap().extend(more);
+    order
+}
+
+/// A key of this name, made long enough.
+pub(crate) fn long(key: &str) -> String {
+    format!("{key:-<16}")
+}
+
+pub(crate) fn get(path: &str) -> request::Builder {
+    request(Method::GET, path)
+}
+
+pub(crate) fn post(path: &str) -> request::Builder {
+    request(Method::POST, path)
+}
+
+fn request(method: Method, path: &str) -> request::Builder {
+    Request::builder().method(method).uri(path).header(header::AUTHORIZATION, OWN)
+}
+
+pub(crate) fn json_body(request: request::Builder, body: &Value) -> Request<Body> {
+    let request = request.header(header::CONTENT_TYPE, "application/json");
+    request.body(Body::from(body.to_string())).unwrap()
+}
+
+fn keys() -> Keys {
+    let entry = |id: &str, tenant: &str| Entry {
+        id: id.to_owned(),
+        tenant: tenant.to_owned(),
+        principal: "till".to_owned(),
+        hash: hash(b"pepper", "secret"),
+    };
+    Keys::new(b"pepper", vec![entry("own", "shop"), entry("foreign", "rival")]).unwrap()
+}
