@@ -1,11 +1,10 @@
 //! The command line, which is also part of the record.
 
-use crate::client::Target;
+use crate::values::{ApiKey, Span, displayed, parse_count, parse_rate, parse_run_id, parse_url};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use http::Uri;
-use jiff::SignedDuration;
-use serde::{Serialize, Serializer};
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use serde::Serialize;
+use std::path::PathBuf;
 
 /// Drives `POST /v1/orders` (and reads) on a running order service and checks every answer.
 #[derive(Debug, Parser, Serialize)]
@@ -61,6 +60,7 @@ pub(crate) enum Spread {
     Uniform,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Group, Serialize)]
 pub(crate) struct Common {
     /// Where the service listens
@@ -141,78 +141,4 @@ impl Args {
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.mode, Mode::Open(_))
     }
-}
-
-/// A length of time as people write it: `30s`, `500ms`, `1m 30s`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span(pub(crate) Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let signed: SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
-        let span =
-            Duration::try_from(signed).map_err(|_| "a time cannot be negative".to_owned())?;
-        if span > Duration::from_hours(24) {
-            return Err("more than a day".to_owned());
-        }
-        Ok(Self(span))
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:?}", self.0))
-    }
-}
-
-/// A secret: neither the record nor `Debug` shows it.
-#[derive(Clone)]
-pub(crate) struct ApiKey(pub(crate) String);
-
-impl FromStr for ApiKey {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(..)")
-    }
-}
-
-fn displayed<S: Serializer>(url: &Uri, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(url)
-}
-
-fn parse_url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    Target::check(&url)?;
-    Ok(url)
-}
-
-fn parse_count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".to_owned()),
-        Ok(count) => Ok(count),
-        Err(error) => Err(format!("{error}")),
-    }
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    if (0.001..=10_000_000.0).contains(&rate) { Ok(rate) } else { Err("not a rate".to_owned()) }
-}
-
-/// The key built from it must stay within 16–128 visible ASCII characters.
-fn parse_run_id(text: &str) -> Result<String, String> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if plain && (1..=64).contains(&text.len()) {
-        return Ok(text.to_owned());
-    }
-    Err("1 to 64 letters, digits and dashes".to_owned())
 }

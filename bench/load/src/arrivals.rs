@@ -88,7 +88,12 @@ impl Timer {
     fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(Self(AsyncFd::with_interest(fd, Interest::READABLE)?))
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe for types that can swap their descriptor; OwnedFd cannot"
+        )]
+        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        Ok(Self(fd))
     }
 
     async fn until(&self, at: Instant) -> io::Result<()> {
@@ -117,7 +122,8 @@ mod tests {
     fn times(spread: Spread, seed: u64) -> Vec<Duration> {
         let start = Instant::now();
         let end = start + Duration::from_secs(10);
-        let schedule = Schedule { start, end, spread, rate: 1000.0, rng: Rng::new(seed), at: 0.0 };
+        let schedule =
+            Schedule { start, end, spread, rate: 1000.0, rng: Rng::derived(seed, 0), at: 0.0 };
         schedule.map(|at| at - start).collect()
     }
 

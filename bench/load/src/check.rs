@@ -139,9 +139,9 @@ mod tests {
     const BODY: &str = r#"{"id":"o-1","version":1,"state":"PENDING","number":"X",
         "totals":{"total":{"amount_minor":"5","currency":"EUR"}}}"#;
 
-    fn kind(answer: Response<Bytes>) -> String {
+    fn kind(answer: &Response<Bytes>) -> String {
         let money = Money { amount_minor: "5".to_owned(), currency: "EUR".to_owned() };
-        created(&answer, Some(&money))
+        created(answer, Some(&money))
             .map_or_else(|wrong| wrong.kind.into_owned(), |placed| placed.id)
     }
 
@@ -156,22 +156,22 @@ mod tests {
 
     #[test]
     fn a_right_answer_names_the_order() {
-        assert_eq!(kind(answer(BODY)), "o-1");
+        assert_eq!(kind(&answer(BODY)), "o-1");
     }
 
     #[test]
     fn every_departure_has_its_kind() {
-        assert_eq!(kind(answer("{")), "body");
-        assert_eq!(kind(answer(&BODY.replace("\"5\"", "\"6\""))), "total");
-        assert_eq!(kind(answer(&BODY.replace("EUR", "USD"))), "total");
-        assert_eq!(kind(answer(&BODY.replace(":1,", ":2,"))), "version");
-        assert_eq!(kind(answer(&BODY.replace("PENDING", "CONFIRMED"))), "state");
-        assert_eq!(kind(answer(&BODY.replace("o-1", "o-2"))), "location");
+        assert_eq!(kind(&answer("{")), "body");
+        assert_eq!(kind(&answer(&BODY.replace("\"5\"", "\"6\""))), "total");
+        assert_eq!(kind(&answer(&BODY.replace("EUR", "USD"))), "total");
+        assert_eq!(kind(&answer(&BODY.replace(":1,", ":2,"))), "version");
+        assert_eq!(kind(&answer(&BODY.replace("PENDING", "CONFIRMED"))), "state");
+        assert_eq!(kind(&answer(&BODY.replace("o-1", "o-2"))), "location");
         let mut unmarked = answer(BODY);
         unmarked.headers_mut().remove("etag");
-        assert_eq!(kind(unmarked), "etag");
+        assert_eq!(kind(&unmarked), "etag");
         let mut accepted = answer(BODY);
         *accepted.status_mut() = http::StatusCode::ACCEPTED;
-        assert_eq!(kind(accepted), "status 202");
+        assert_eq!(kind(&accepted), "status 202");
     }
 }

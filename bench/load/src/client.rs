@@ -82,18 +82,31 @@ impl Client {
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Lost> {
-        let live = match self.live.take().filter(|live| !live.sender.is_closed()) {
-            Some(live) => live,
-            None => {
-                self.reconnects += 1;
-                Live::open(&self.target.address).await?
-            }
-        };
-        let live = self.live.insert(live);
-        live.sender.ready().await.map_err(broken)?;
-        let (parts, body) = live.sender.send_request(request).await.map_err(broken)?.into_parts();
+        let (parts, body) = match self.live().await?.sender.try_send_request(request).await {
+            Ok(answer) => answer,
+            Err(mut error) => match error.take_message() {
+                // The service closed the connection before it took the request: nothing is lost.
+                Some(request) => {
+                    self.live = None;
+                    self.live().await?.sender.send_request(request).await.map_err(broken)?
+                }
+                None => return Err(broken(error.into_error())),
+            },
+        }
+        .into_parts();
         let body = Limited::new(body, MOST_ANSWER_BYTES).collect().await.map_err(broken)?;
         Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+
+    /// The connection, opened again if it was closed.
+    async fn live(&mut self) -> Result<&mut Live, Lost> {
+        if let Some(mut live) = self.live.take()
+            && live.sender.ready().await.is_ok()
+        {
+            return Ok(self.live.insert(live));
+        }
+        self.reconnects += 1;
+        Ok(self.live.insert(Live::open(&self.target.address).await?))
     }
 }
 

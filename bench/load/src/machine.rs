@@ -1,7 +1,7 @@
 //! Where and of what a record was made.
 
 use serde::Serialize;
-use std::{fs, thread::available_parallelism, time::Duration};
+use std::{fs, time::Duration};
 use tokio::{process::Command, time::timeout};
 
 const GIT_LIMIT: Duration = Duration::from_secs(5);
@@ -19,7 +19,8 @@ impl Machine {
         let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
-            cpus: available_parallelism().map_or(0, usize::from),
+            // Of the machine: a pinned generator may use fewer.
+            cpus: info.lines().filter(|line| line.starts_with("processor")).count(),
             cpu_model: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             kernel: kernel.trim().to_owned(),
         }

@@ -7,7 +7,6 @@
     clippy::print_stderr,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "a command-line tool that prints what it measured and turns counts into rates"
 )]
 
@@ -17,6 +16,7 @@ mod baskets;
 mod caller;
 mod check;
 mod client;
+mod costs;
 mod machine;
 mod plan;
 mod process;
@@ -26,6 +26,7 @@ mod rng;
 mod run;
 mod strace;
 mod tally;
+mod values;
 
 use clap::Parser as _;
 use std::{error::Error, process::ExitCode};

@@ -1,6 +1,9 @@
 //! The table on standard output.
 
-use crate::record::{Record, Server, Spread};
+use crate::{
+    costs::Server,
+    record::{Record, Spread},
+};
 use std::fmt::{self, Write as _};
 
 pub(crate) fn table(record: &Record<'_>) -> String {

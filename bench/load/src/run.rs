@@ -6,11 +6,12 @@ use crate::{
     arrivals::Arrivals,
     baskets::Baskets,
     caller::Caller,
-    client::{Client, Target},
+    client::{Client, Lost, Target},
+    costs::Used,
     machine,
     plan::Plan,
     process::Usage,
-    record::{ReadBack, Record, Used},
+    record::{ReadBack, Record},
     rng::Rng,
     strace::Strace,
     tally::Tally,
@@ -52,7 +53,13 @@ pub(crate) async fn run(args: &Args) -> Result<Record<'_>, Trouble> {
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    let after = usage(common).map_err(|error| format!("the service is gone: {error}"))?;
+    let after = match usage(common) {
+        Ok(after) => after,
+        Err(error) => {
+            plan.tally().error("service gone", || error.to_string());
+            (Usage::of_self()?, None)
+        }
+    };
     let fsyncs = match strace {
         Some(strace) => Some(strace.stop().await?),
         None => None,
@@ -75,7 +82,7 @@ async fn connect(target: &Target, count: usize, limit: Duration) -> Result<Vec<C
         Ok(clients)
     };
     match timeout(limit, all).await {
-        Ok(clients) => clients.map_err(|lost: crate::client::Lost| lost.detail().into()),
+        Ok(clients) => clients.map_err(|lost: Lost| lost.detail().into()),
         Err(_) => Err(format!("{count} connections were not made in {limit:?}").into()),
     }
 }

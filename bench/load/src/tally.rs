@@ -10,9 +10,8 @@ use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 use tokio::time::Instant;
 
-/// The scheduler and the timer of a busy machine stay below it; more is the generator falling behind.
+/// Above it a start had to wait for a connection, or the generator was behind.
 const LATE: Duration = Duration::from_millis(1);
-const LONGEST_US: u64 = 600_000_000;
 
 /// What a request was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +40,7 @@ pub(crate) enum End {
     Lost(Lost),
 }
 
-/// Counts and times of one operation within the measured part.
+/// One operation within the measured part.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) requests: u64,
@@ -197,5 +196,5 @@ fn micros(time: Duration) -> u64 {
 /// Three digits from a microsecond to ten minutes.
 fn histogram() -> Histogram<u64> {
     #[expect(clippy::expect_used, reason = "the bounds are constants that the crate accepts")]
-    Histogram::new_with_bounds(1, LONGEST_US, 3).expect("valid bounds")
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("valid bounds")
 }

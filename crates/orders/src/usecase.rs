@@ -84,6 +84,11 @@ impl<P: Ports> Orders<P> {
         &self.ports
     }
 
+    /// Gives the ports back.
+    pub fn into_ports(self) -> P {
+        self.ports
+    }
+
     fn caller(cx: &Context) -> Result<Caller, Error> {
         let principal = cx.principal().ok_or(Error::Unauthenticated)?;
         let tenant = principal.tenant.parse().map_err(|_| Error::Unauthenticated)?;

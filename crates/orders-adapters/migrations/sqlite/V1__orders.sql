@@ -15,15 +15,17 @@ CREATE TABLE orders (
     updated_at            INTEGER NOT NULL,
     notes                 INTEGER NOT NULL, -- how many
     -- The receipt of the create: kept with the order, so that its key never makes a second one.
-    create_key            TEXT    NOT NULL,
-    create_fingerprint    BLOB    NOT NULL,
-    create_key_expires_at INTEGER NOT NULL,
+    -- NULL for an order that was placed without a key.
+    create_key            TEXT,
+    create_fingerprint    BLOB,
+    create_key_expires_at INTEGER,
     payments              TEXT    NOT NULL, -- JSON
     progress              TEXT    NOT NULL, -- JSON: per line [fulfilled, cancelled, returned]
     content               TEXT    NOT NULL  -- JSON: lines, discount, shipping, metadata; never changes
 ) STRICT;
 
-CREATE UNIQUE INDEX orders_create_key ON orders (tenant, create_key);
+CREATE UNIQUE INDEX orders_create_key ON orders (tenant, create_key)
+    WHERE create_key IS NOT NULL;
 CREATE UNIQUE INDEX orders_number ON orders (tenant, number);
 CREATE UNIQUE INDEX orders_reference ON orders (tenant, external_reference)
     WHERE external_reference IS NOT NULL;

@@ -65,7 +65,9 @@ fn count_all(db: &Connection) -> Read<Census> {
         orders,
         history: count("SELECT count(*) FROM history")?,
         events: count("SELECT count(*) FROM events")?,
-        receipts: orders.saturating_add(count("SELECT count(*) FROM receipts")?),
+        receipts: count(
+            "SELECT (SELECT count(create_key) FROM orders) + (SELECT count(*) FROM receipts)",
+        )?,
         oldest,
         head,
     })
@@ -112,7 +114,7 @@ fn told(db: &Connection, order: OrderId) -> Read<Vec<Told>> {
 }
 
 fn receipts_of(db: &Connection, order: OrderId) -> Read<Vec<orders::ports::Receipt>> {
-    let own = format!("SELECT {CREATE_RECEIPT} WHERE id = ?1");
+    let own = format!("SELECT {CREATE_RECEIPT} WHERE id = ?1 AND create_key IS NOT NULL");
     let mut all = receipts(db, &own, params![order.0])?;
     let others = format!("SELECT {RECEIPT} FROM receipts WHERE order_id = ?1");
     all.extend(receipts(db, &others, params![order.0])?);

@@ -1,0 +1,179 @@
+//! What is this store's own: the file, the lock, the batches, the log.
+
+use std::{sync::Arc, time::Duration};
+
+use mainstay_context::{Cause, Context, TraceContext};
+use orders::{
+    Orders,
+    domain::{ChangeId, Command, Draft, Order, Stamp},
+    ports::{
+        Answer, Change, Clock as _, CommitError, Expects, Ids as _, NewEvent, NotWritten, OrderRef,
+        Ports, Store as _, Write,
+    },
+    usecase::{Done, Policy},
+};
+use orders_adapters::{
+    SystemClock, SystemIds,
+    sqlite::{Config, OpenError, Prepared, Sqlite, Writer},
+};
+use orders_testkit::{builders, contract::Subject as _};
+
+use crate::fixture::Fixture;
+
+/// The real ports over a fixture's store.
+struct Real(Fixture);
+
+impl Ports for Real {
+    type Store = Sqlite;
+    type Clock = SystemClock;
+    type Ids = SystemIds;
+
+    fn store(&self) -> &Sqlite {
+        &self.0.store
+    }
+
+    fn clock(&self) -> &SystemClock {
+        &SystemClock
+    }
+
+    fn ids(&self) -> &SystemIds {
+        &SystemIds
+    }
+}
+
+fn orders(fixture: Fixture) -> Orders<Real> {
+    Orders::new(Real(fixture), Policy::default())
+}
+
+async fn create(orders: &Orders<Real>, key: &str, draft: Draft) -> Done {
+    orders.create(&builders::context("shop"), draft, builders::key(key)).await.unwrap()
+}
+
+/// One change that carries out all of these commands.
+fn change(order: &Order, commands: &[Command]) -> Change {
+    let at = SystemClock.now();
+    let stamp = || Stamp {
+        change: ChangeId(SystemIds.uuid(at)),
+        at,
+        actor: "tester".into(),
+        request_id: "test".parse().unwrap(),
+        trace: TraceContext::default(),
+    };
+    let mut applied = order.apply(commands[0], None, &stamp()).unwrap();
+    for command in &commands[1..] {
+        applied = applied.order.apply(*command, None, &stamp()).unwrap();
+    }
+    Change {
+        id: applied.entry.change,
+        tenant: order.tenant.clone(),
+        at,
+        expects: Expects::Version(order.id, order.version),
+        write: Some(Box::new(Write {
+            order: applied.order,
+            entry: applied.entry,
+            event: NewEvent { kind: applied.event, data: "{}".to_owned() },
+            note: None,
+            personal: None,
+        })),
+        receipt: None,
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_open_cannot_be_opened_again() {
+    let fixture = Fixture::new();
+    let again = Sqlite::open(&Config::at(fixture.path()));
+    assert!(matches!(again, Err(OpenError::InUse(_))), "{again:?}");
+    fixture.reopened();
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_a_restart() {
+    let fixture = Fixture::new();
+    let secret = fixture.store.page_secret();
+    let before = orders(fixture);
+    let done = create(&before, "a-key-for-the-restart", builders::draft()).await;
+    let Real(fixture) = before.into_ports();
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.store.page_secret(), secret);
+    let after = orders(fixture);
+    let again = create(&after, "a-key-for-the-restart", builders::draft()).await;
+    assert_eq!((again.record, again.replayed), (done.record, true));
+}
+
+#[tokio::test]
+async fn changes_that_wait_together_share_a_commit() {
+    let orders = Arc::new(orders(Fixture::new()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..500 {
+        let orders = Arc::clone(&orders);
+        let key = format!("key-of-a-crowd-{index:04}");
+        tasks.spawn(async move { create(&orders, &key, builders::draft()).await });
+    }
+    assert_eq!(tasks.join_all().await.len(), 500);
+    let counters = orders.ports().store().counters();
+    assert_eq!(counters.changes, 500);
+    assert!(counters.batches < 250, "{counters:?}");
+}
+
+#[tokio::test]
+async fn a_change_that_sqlite_refuses_does_not_take_the_others_with_it() {
+    let orders = orders(Fixture::new());
+    let first = create(&orders, "a-key-for-poison-01", builders::draft()).await.record.order;
+    let second = create(&orders, "a-key-for-poison-02", builders::draft()).await.record.order;
+    // Two versions at once: the table's own guard refuses that.
+    let (poison, sound) = (
+        change(&first, &[Command::Confirm, Command::Cancel]),
+        change(&second, &[Command::Confirm]),
+    );
+    let Real(fixture) = orders.into_ports();
+    let path = fixture.path();
+    let Fixture { store, folder } = fixture;
+    drop(store);
+    let mut writer = Writer::open(&Config::at(&path)).unwrap();
+    let outcomes = writer.apply(&[Prepared::new(poison), Prepared::new(sound)]).unwrap();
+    assert!(matches!(outcomes[0], Err(CommitError::Unavailable(_))), "{outcomes:?}");
+    assert!(matches!(outcomes[1], Ok(Answer::Committed)), "{outcomes:?}");
+    drop(writer);
+    let fixture = Fixture { store: Sqlite::open(&Config::at(&path)).unwrap(), folder };
+    assert_eq!(fixture.audit().await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_change_whose_caller_is_gone_is_not_written() {
+    let orders = orders(Fixture::new());
+    let order = create(&orders, "a-key-for-the-gone", builders::draft()).await.record.order;
+    let store = orders.ports().store();
+    let cx = builders::context("shop");
+    cx.cancel(Cause::CallerGone);
+    let outcome = store.commit(&cx, change(&order, &[Command::Confirm])).await;
+    assert!(matches!(outcome, Err(CommitError::NotWritten(NotWritten::Expired))), "{outcome:?}");
+    let cx = builders::context("shop");
+    let record = store.order(&cx, &order.tenant, OrderRef::Id(order.id)).await.unwrap().unwrap();
+    assert_eq!(record.order.version, order.version);
+}
+
+#[tokio::test]
+async fn the_log_starts_over_when_it_is_past_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let limit = 256 * 1024;
+    let store = Sqlite::open(&Config { wal_limit: limit, ..Config::at(&path) }).unwrap();
+    let orders = self::orders(Fixture { store, folder });
+    let mut largest = 0;
+    for index in 0..400 {
+        create(&orders, &format!("key-of-a-long-log-{index:04}"), builders::draft()).await;
+        largest = largest.max(orders.ports().store().counters().wal_bytes);
+    }
+    assert!(largest < 2 * limit, "{largest}");
+}
+
+#[tokio::test]
+async fn a_deadline_that_passed_stops_a_read() {
+    let orders = orders(Fixture::new());
+    let past = SystemClock.instant().checked_sub(Duration::from_secs(1)).unwrap();
+    let cx: Context = builders::context("shop").with_deadline(past);
+    let order = create(&orders, "a-key-for-the-late", builders::draft()).await.record.order;
+    let read = orders.ports().store().order(&cx, &order.tenant, OrderRef::Id(order.id)).await;
+    assert!(matches!(read, Err(orders::ports::ReadError::Expired)), "{read:?}");
+}
