@@ -1,0 +1,44 @@
+# Every command of the project. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CARGO_TERM_COLOR ?= auto
+
+##@ Use
+run: ## Start the service with an embedded store in ./data, and print what to try
+	cargo run --release --locked -p orderly -- serve $(ARGS)
+
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-zA-Z_%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Work
+setup: ## Install what the tests and checks need beside Rust and a C compiler
+	scripts/setup
+
+test: setup lint ## Everything that must be right, builds included; no timing thresholds
+	scripts/test
+
+lint: ## Formatting, lints, documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+fmt: ## Format the code
+	cargo fmt --all
+
+openapi: ## Write api/openapi.json anew from the routes
+	cargo run --quiet --locked -p orders-api --example openapi > api/openapi.json.new
+	mv api/openapi.json.new api/openapi.json
+
+##@ Prove
+checks: ## List the checks with the promise each holds and its last record
+	@scripts/checks
+
+check-%: scripts/check/% ## Run one check: a table, a record in docs/records, and a verdict
+	scripts/check/$*
+
+bench: ## Measure: the store beside one commit per order, then the service under load
+	scripts/bench
+
+.PHONY: run help setup test lint fmt openapi checks bench

@@ -1,0 +1,78 @@
+/* Makes syncs fail: preloaded into the service by scripts/check/crash.
+ *
+ * Every fsync and fdatasync of a file whose name holds FAULT_FILES is told to FAULT_LOG:
+ * when it began and ended (CLOCK_MONOTONIC, ns), its result, the file. From the moment
+ * FAULT_TRIGGER exists they fail with EIO instead: the first FAULT_TIMES of those whose name ends
+ * with FAULT_SUFFIX, or all of them when FAULT_TIMES is 0.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static atomic_long failed;
+
+static const char *setting(const char *name) {
+    const char *value = getenv(name);
+    return value ? value : "";
+}
+
+static long long now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+static int ends_with(const char *text, const char *ending) {
+    size_t all = strlen(text), end = strlen(ending);
+    return end > 0 && end <= all && strcmp(text + all - end, ending) == 0;
+}
+
+static int name_of(int fd, char *name, size_t size) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, name, size - 1);
+    name[length > 0 ? length : 0] = 0;
+    return length > 0;
+}
+
+static int must_fail(const char *name) {
+    if (!ends_with(name, setting("FAULT_SUFFIX")) || access(setting("FAULT_TRIGGER"), F_OK) != 0)
+        return 0;
+    long times = atol(setting("FAULT_TIMES"));
+    return times == 0 || atomic_fetch_add(&failed, 1) < times;
+}
+
+/* One write of one line, so that threads do not mix theirs. */
+static void tell(long long began, int result, const char *name) {
+    char line[PATH_MAX + 96];
+    int length = snprintf(line, sizeof line, "%lld %lld %d %s\n", began, now(), result, name);
+    int log = open(setting("FAULT_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (log < 0 || write(log, line, length) != length)
+        abort(); /* A check without its log would find nothing. */
+    close(log);
+}
+
+static int sync_by(const char *call, int fd) {
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, call);
+    char name[PATH_MAX];
+    if (!name_of(fd, name, sizeof name) || !strstr(name, setting("FAULT_FILES")) || !*setting("FAULT_LOG"))
+        return real(fd);
+    long long began = now();
+    int fail = must_fail(name);
+    int result = fail ? -1 : real(fd);
+    int error = fail ? EIO : errno;
+    tell(began, result, name);
+    errno = error;
+    return result;
+}
+
+int fsync(int fd) { return sync_by("fsync", fd); }
+int fdatasync(int fd) { return sync_by("fdatasync", fd); }
