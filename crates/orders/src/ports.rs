@@ -120,6 +120,9 @@ pub trait Store: Send + Sync + 'static {
     fn events_after(&self, position: Position) -> impl Future<Output = ()> + Send;
 
     /// Forgets up to `limit` events and receipts that are past their time.
+    ///
+    /// It takes its turn behind commits already sent: a receipt that a commit under way may still
+    /// have to answer by is not forgotten before it.
     fn forget(
         &self,
         cx: &Context,

@@ -20,11 +20,23 @@ pub(super) fn decided(db: &Connection, change: &Change) -> rusqlite::Result<Opti
     if let Some(receipt) = &change.receipt
         && let Some(answer) = seen(db, change, receipt)?
     {
-        return Ok(Some(answer));
+        // The key may have been given to another change since this one was committed.
+        return Ok(Some(if made_before(db, change)? { Answer::Committed } else { answer }));
     }
     match change.expects {
         Expects::New => taken(db, change),
         Expects::Version(order, expected) => moved(db, change, order, expected),
+    }
+}
+
+/// Whether this very change of an order is in its history.
+fn made_before(db: &Connection, change: &Change) -> rusqlite::Result<bool> {
+    match change.expects {
+        // A create's key is never given away.
+        Expects::New => Ok(false),
+        Expects::Version(order, expected) => {
+            Ok(change_at(db, order, expected.next())? == Some(change.id))
+        }
     }
 }
 

@@ -220,8 +220,10 @@ mod tests {
     }
 
     fn hex(draft: Draft) -> String {
-        let fingerprint = create_fingerprint(&draft.check().unwrap());
-        fingerprint.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        let Fingerprint(digest) = create_fingerprint(&draft.check().unwrap());
+        let (high, low) = digest.split_at(16);
+        let half = |bytes: &[u8]| u128::from_be_bytes(bytes.try_into().unwrap());
+        format!("{:032x}{:032x}", half(high), half(low))
     }
 
     #[test]

@@ -90,6 +90,7 @@ mod tests {
 
     #[test]
     fn the_state_follows_the_sums_of_all_payments() {
+        use PaymentState as S;
         let eur = |minor| Money::new(minor, "EUR".parse().unwrap());
         let payment = |authorized, captured, refunded, voided| Payment {
             authorized: eur(authorized),
@@ -97,7 +98,6 @@ mod tests {
             refunded: eur(refunded),
             voided: eur(voided),
         };
-        use PaymentState as S;
         for (payments, state) in [
             (vec![], S::None),
             (vec![payment(10, 0, 0, 0)], S::Authorized),

@@ -1,0 +1,42 @@
+//! Ring 1 of the simulation: the whole core on the world, under one seed.
+//!
+//! A seed is turned into a plan, the plan is executed on one current-thread runtime under paused
+//! time, and what clients were told is held against what the store has. The same seed gives the
+//! same run, to the hash. Deliberately absent: payments and a bus, which do not exist yet.
+
+mod book;
+mod client;
+mod judge;
+mod keys;
+mod plan;
+mod process;
+mod reader;
+mod run;
+mod teeth;
+
+pub use run::{Run, run, trace};
+pub use teeth::{Bite, DISJOINT, LIMIT, hunt, hunts};
+
+pub use crate::world::Bug;
+
+/// Runs seeds on this many threads and hands the runs over in the order of the seeds.
+pub fn sweep(seeds: std::ops::Range<u64>, orders: usize, threads: usize) -> Vec<Run> {
+    let threads = threads.max(1) as u64;
+    let start = seeds.start;
+    let share = |thread: u64| {
+        let seeds = seeds.clone();
+        move || -> Vec<Run> {
+            let own = seeds.skip(usize::try_from(thread).unwrap_or(0));
+            own.step_by(usize::try_from(threads).unwrap_or(1))
+                .map(|seed| run(seed, orders, None))
+                .collect()
+        }
+    };
+    let mut runs: Vec<Run> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(share(thread))).collect();
+        let joined = workers.into_iter().map(|worker| worker.join().expect("a run does not panic"));
+        joined.flatten().collect()
+    });
+    runs.sort_by_key(|run| run.seed - start);
+    runs
+}

@@ -1,0 +1,285 @@
+//! A client: sends what its script says, tries again while an outcome is open, and writes down
+//! what it is told.
+
+use std::{sync::Arc, time::Duration};
+
+use orders::{
+    Error, Orders,
+    domain::{Draft, IdempotencyKey, NoteText, OrderId, Reason, Version},
+    ports::{Clock as _, Cursor, Filter, Operation, OrderRef, Page},
+    usecase,
+};
+use tokio::time;
+
+use super::{
+    book::{Asked, Content, Outcome},
+    plan::{self, Action, Condition, Create, Manner, Step},
+    process::Stage,
+};
+use crate::{Stream, World, builders};
+
+/// Clients draw from streams from here on.
+const CLIENTS: u64 = 100;
+
+/// One client of one tenant.
+#[derive(Debug)]
+pub(super) struct Client {
+    stage: Arc<Stage>,
+    tenant: usize,
+    draw: Stream,
+    last_verb: Option<Asked>,
+    /// What has a key and no outcome yet.
+    unresolved: Vec<Asked>,
+}
+
+impl Client {
+    pub(super) fn new(stage: Arc<Stage>, seed: u64, index: usize) -> Self {
+        let draw = Stream::new(seed, CLIENTS + index as u64);
+        Self { stage, tenant: index % 2, draw, last_verb: None, unresolved: Vec::new() }
+    }
+
+    /// Does all the script says; answers with what is left open.
+    pub(super) async fn play(mut self, script: Vec<Step>) -> Vec<Asked> {
+        for step in script {
+            self.step(step).await;
+        }
+        self.unresolved
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Create(create, manner) => {
+                let asked = self.create(create, manner);
+                self.request(asked, manner).await;
+            }
+            Step::Verb(verb, manner) => {
+                let Some(asked) = self.verb(verb, manner) else { return };
+                self.last_verb = Some(asked);
+                self.request(asked, manner).await;
+            }
+            Step::VerbAgain { other, manner } => {
+                let Some(mut asked) = self.last_verb else { return };
+                asked.principal = manner.principal;
+                if let Content::Verb { words, .. } = &mut asked.content {
+                    *words += u32::from(other);
+                }
+                self.request(asked, manner).await;
+            }
+            Step::Get { target } => self.get(target).await,
+            Step::History { target } => self.history(target).await,
+            Step::Foreign { target } => self.foreign(target).await,
+            Step::List { limit } => self.list(limit).await,
+            Step::Pause(pause) => time::sleep(pause).await,
+        }
+    }
+
+    fn create(&self, create: Create, manner: Manner) -> Asked {
+        let Create { key, customer, reference } = create;
+        Asked {
+            tenant: self.tenant,
+            principal: manner.principal,
+            operation: Operation::Create,
+            key: Some(key),
+            content: Content::Create { customer, reference },
+            if_match: None,
+        }
+    }
+
+    fn verb(&self, verb: plan::Verb, manner: Manner) -> Option<Asked> {
+        let book = self.stage.book();
+        let order = book.target(self.tenant, verb.target)?;
+        let known = book.acknowledged.get(&order).copied()?;
+        let if_match = match verb.condition {
+            Condition::None => None,
+            Condition::Known => Some(known),
+            Condition::Stale => Version::new(known.get() - 1).or(Some(known.next())),
+        };
+        let operation = match verb.action {
+            Action::Confirm => Operation::Confirm,
+            Action::Cancel => Operation::Cancel,
+            Action::Note => Operation::AddNote,
+        };
+        Some(Asked {
+            tenant: self.tenant,
+            principal: manner.principal,
+            operation,
+            key: verb.key,
+            content: Content::Verb { order, words: verb.words },
+            if_match,
+        })
+    }
+
+    async fn request(&mut self, asked: Asked, manner: Manner) {
+        if manner.twin && asked.key.is_some() {
+            let twin = Asked { principal: 1 - asked.principal, ..asked };
+            let (one, _) = tokio::join!(send(&self.stage, asked), send(&self.stage, twin));
+            return self.settle(asked, one, manner.tries).await;
+        }
+        let first = send(&self.stage, asked).await;
+        self.settle(asked, first, manner.tries).await;
+    }
+
+    /// Tries again while the outcome is open; without a key only what was surely not written.
+    async fn settle(&mut self, asked: Asked, mut outcome: Outcome, tries: u32) {
+        for _ in 1..tries {
+            let again =
+                outcome.is_open() && (asked.key.is_some() || outcome == Outcome::NotWritten);
+            if !again {
+                return;
+            }
+            time::sleep(Duration::from_micros(self.draw.below(4_000))).await;
+            outcome = send(&self.stage, asked).await;
+        }
+        if outcome.is_open() && asked.key.is_some() {
+            self.unresolved.push(asked);
+        }
+    }
+
+    async fn get(&self, back: usize) {
+        let Some((order, known)) = self.known(back) else { return };
+        let cx = self.stage.context(self.tenant, 0, 0);
+        let found = self
+            .stage
+            .request(|orders| async move { orders.get(&cx, OrderRef::Id(order)).await })
+            .await;
+        let mut book = self.stage.book();
+        match found {
+            Some(Ok(record)) if record.order.version < known || record.order.id != order => {
+                let version = record.order.version;
+                book.violation(format!("{order}: read at {version}, acknowledged {known}"));
+            }
+            Some(Err(Error::NotFound)) => {
+                book.violation(format!("{order}: acknowledged and not found"));
+            }
+            Some(Ok(_) | Err(_)) | None => {}
+        }
+    }
+
+    async fn history(&self, back: usize) {
+        let Some((order, known)) = self.known(back) else { return };
+        let cx = self.stage.context(self.tenant, 0, 0);
+        let found = self
+            .stage
+            .request(|orders| async move { orders.history(&cx, OrderRef::Id(order)).await })
+            .await;
+        let Some(Ok(entries)) = found else { return };
+        let contiguous = (1..).zip(&entries).all(|(v, entry)| entry.version.get() == v);
+        if !contiguous || (entries.len() as u64) < known.get() {
+            let mut book = self.stage.book();
+            let versions: Vec<u64> = entries.iter().map(|entry| entry.version.get()).collect();
+            book.violation(format!("{order}: history {versions:?}, acknowledged {known}"));
+        }
+    }
+
+    /// Another tenant's order is not found, nor can it be changed.
+    async fn foreign(&self, back: usize) {
+        let Some(order) = self.stage.book().target(1 - self.tenant, back) else { return };
+        let cx = self.stage.context(self.tenant, 0, 0);
+        let found = self
+            .stage
+            .request(|orders| async move { orders.get(&cx, OrderRef::Id(order)).await })
+            .await;
+        if let Some(Ok(_)) = found {
+            self.stage.book().violation(format!("{order}: shown to another tenant"));
+        }
+    }
+
+    async fn list(&self, limit: usize) {
+        let known = self.stage.book().known[self.tenant].clone();
+        let Some(found) = walk(&self.stage, self.tenant, limit).await else { return };
+        let mut sorted = found;
+        sorted.sort_unstable();
+        let missing = known.iter().find(|order| sorted.binary_search(order).is_err());
+        if let Some(order) = missing {
+            self.stage.book().violation(format!("{order}: acknowledged and not listed"));
+        }
+    }
+
+    fn known(&self, back: usize) -> Option<(OrderId, Version)> {
+        let book = self.stage.book();
+        let order = book.target(self.tenant, back)?;
+        Some((order, *book.acknowledged.get(&order)?))
+    }
+}
+
+/// Walks a tenant's list page by page; nothing when a page cannot be read.
+pub(super) async fn walk(stage: &Stage, tenant: usize, limit: usize) -> Option<Vec<OrderId>> {
+    let (mut found, mut after): (Vec<OrderId>, Option<Cursor>) = (Vec::new(), None);
+    loop {
+        let cx = stage.context(tenant, 0, 0);
+        let page = Page { after, limit };
+        let list =
+            stage.request(|orders| async move { orders.list(&cx, &Filter::default(), page).await });
+        let orders = list.await?.ok()?;
+        if orders.is_empty() {
+            return Some(found);
+        }
+        for order in &orders {
+            let cursor = Cursor { created_at: order.created_at, id: order.id };
+            let mut book = stage.book();
+            if after.is_some_and(|after| cursor >= after) {
+                book.violation(format!("{}: listed out of order", order.id));
+            }
+            if order.tenant != book.tenants[tenant] {
+                book.violation(format!("{}: listed to another tenant", order.id));
+            }
+            after = Some(cursor);
+            found.push(order.id);
+        }
+    }
+}
+
+/// Sends a request once and writes down what comes of it.
+pub(super) async fn send(stage: &Stage, asked: Asked) -> Outcome {
+    let clock = stage.world.clock();
+    let jumps = clock.jumps();
+    let request = stage.book().send(asked, clock.now());
+    stage.note(|| format!("{request:x} {asked:?}"));
+    let cx = stage.context(asked.tenant, asked.principal, request);
+    let answer =
+        stage.request(|orders| async move { Outcome::from(call(&orders, &cx, asked).await) }).await;
+    let outcome = answer.unwrap_or(Outcome::Gone);
+    let now = (clock.jumps() == jumps).then(|| clock.now());
+    stage.book().answer(request, now, outcome);
+    stage.note(|| format!("{request:x} {outcome:?}"));
+    outcome
+}
+
+async fn call(
+    orders: &Orders<World>,
+    cx: &mainstay_context::Context,
+    asked: Asked,
+) -> Result<usecase::Done, Error> {
+    let key: Option<IdempotencyKey> = asked.key.map(plan::key);
+    let (order, words) = match asked.content {
+        Content::Create { customer, reference } => {
+            let draft = Draft {
+                customer_id: format!("c-{customer}"),
+                external_reference: reference.map(|reference| format!("r-{reference}")),
+                ..builders::draft()
+            };
+            return orders.create(cx, draft, key.expect("a create has a key")).await;
+        }
+        Content::Verb { order, words } => (order, words),
+    };
+    let reason = || (words > 0).then(|| -> Reason { spoken(words).parse().expect("a reason") });
+    let action = match asked.operation {
+        Operation::Confirm => usecase::Action::Confirm { reason: reason() },
+        Operation::Cancel => usecase::Action::Cancel { reason: reason() },
+        Operation::AddNote | Operation::Create => {
+            let text: NoteText = spoken(words).parse().expect("a note");
+            usecase::Action::AddNote { text }
+        }
+    };
+    let verb = usecase::Verb { order: OrderRef::Id(order), action, key, if_match: asked.if_match };
+    orders.act(cx, verb).await
+}
+
+const fn spoken(words: u32) -> &'static str {
+    match words {
+        0 => "nothing",
+        1 => "as agreed",
+        2 => "by phone",
+        _ => "otherwise",
+    }
+}

@@ -1,0 +1,150 @@
+//! The simulated process: use cases over the store, and the requests it is working on.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use mainstay_context::{Context, Principal};
+use orders::{Orders, ports::Clock as _, usecase::Policy};
+use tokio::{
+    sync::oneshot,
+    task::{JoinError, JoinSet},
+    time,
+};
+
+use super::book::Book;
+use crate::World;
+
+/// What has not happened by then never will.
+pub(super) const FOR_EVER: Duration = Duration::from_hours(1);
+
+/// What all parts of a run share.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) world: World,
+    pub(super) policy: Policy,
+    pub(super) patience: Duration,
+    pub(super) deadline: Duration,
+    principals: [[Principal; 2]; 2],
+    book: Mutex<Book>,
+    process: Mutex<Process>,
+    /// A plain flag, looked at: tokio's watch channel wakes in an order of its own.
+    ends: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Process {
+    orders: Arc<Orders<World>>,
+    requests: JoinSet<()>,
+}
+
+impl Stage {
+    pub(super) fn new(world: World, book: Book, plan: &super::plan::Plan) -> Self {
+        let orders = Arc::new(world.orders_with(plan.policy));
+        let tenants = [0, 1].map(|tenant: usize| book.tenants[tenant].as_str().to_owned());
+        let principals = tenants
+            .map(|tenant| ["till-0", "till-1"].map(|till| Principal::new(tenant.as_str(), till)));
+        Self {
+            world,
+            policy: plan.policy,
+            patience: plan.patience,
+            deadline: plan.deadline,
+            principals,
+            book: Mutex::new(book),
+            process: Mutex::new(Process { orders, requests: JoinSet::new() }),
+            ends: AtomicBool::new(false),
+        }
+    }
+
+    /// Nobody is to start anything new.
+    pub(super) fn end(&self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn ends(&self) -> bool {
+        self.ends.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a line into the log, when there is one.
+    pub(super) fn note(&self, line: impl FnOnce() -> String) {
+        let mut book = self.book();
+        if let Some(log) = &mut book.log {
+            let at = self.world.clock().now();
+            log.push(format!("{at:.6} {}", line()));
+        }
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The context of a request.
+    pub(super) fn context(&self, tenant: usize, principal: usize, request: usize) -> Context {
+        let id = format!("{request:x}").parse().expect("a request id");
+        let deadline = self.world.clock().instant() + self.deadline;
+        Context::new(id)
+            .with_principal(self.principals[tenant][principal].clone())
+            .with_deadline(deadline)
+    }
+
+    /// Has the process work on a request; nothing comes back when it crashes or the client's
+    /// patience ends. The request itself goes on in the latter case.
+    pub(super) async fn request<T, F>(
+        &self,
+        work: impl FnOnce(Arc<Orders<World>>) -> F,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut process = self.process();
+            while let Some(ended) = process.requests.try_join_next() {
+                self.no_panic(ended);
+            }
+            let work = work(Arc::clone(&process.orders));
+            process.requests.spawn(async move {
+                // Who hung up does not want to know.
+                drop(answer.send(work.await));
+            });
+        }
+        time::timeout(self.patience, answered).await.ok()?.ok()
+    }
+
+    fn no_panic(&self, ended: Result<(), JoinError>) {
+        if ended.is_err_and(|error| error.is_panic()) {
+            self.book().violation("a request panics".to_owned());
+        }
+    }
+
+    /// The process ends here and now with all it was doing, and a new one starts on its store.
+    pub(super) fn crash(&self) {
+        let orders = Arc::new(self.world.orders_with(self.policy));
+        let mut process = self.process();
+        process.requests.abort_all();
+        self.world.crash();
+        process.requests = JoinSet::new();
+        process.orders = orders;
+    }
+
+    /// Waits until the process works on nothing; false when it never ends.
+    pub(super) async fn rest(&self) -> bool {
+        let mut requests = std::mem::take(&mut self.process().requests);
+        let all = async {
+            while let Some(ended) = requests.join_next().await {
+                self.no_panic(ended);
+            }
+        };
+        time::timeout(FOR_EVER, all).await.is_ok()
+    }
+}

@@ -1,0 +1,195 @@
+//! Executing a plan.
+
+use std::{sync::Arc, time::Duration};
+
+use orders::{audit, domain::OrderId, ports::Clock as _};
+use tokio::{runtime, task::JoinSet, time};
+
+use super::{
+    book::{Asked, Book, Feed},
+    client::{self, Client},
+    judge,
+    plan::{Chaos, Plan},
+    process::{FOR_EVER, Stage},
+    reader,
+};
+use crate::{Bug, Faults, World};
+
+/// What came of a seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The seed.
+    pub seed: u64,
+    /// A hash over everything that happened.
+    pub hash: u64,
+    /// What must not be; empty when all held.
+    pub violations: Vec<String>,
+    /// How many orders were made.
+    pub orders: u64,
+    /// How many requests were sent.
+    pub requests: u64,
+    /// How many changes were committed.
+    pub changes: u64,
+    /// How often the process crashed.
+    pub crashes: u64,
+    /// What happened, line by line; empty unless asked for.
+    pub log: Vec<String>,
+}
+
+/// Runs a seed with about this many orders, on a store with or without a planted bug.
+///
+/// # Panics
+/// When there can be no runtime.
+pub fn run(seed: u64, orders: usize, bug: Option<Bug>) -> Run {
+    start(seed, orders, bug, false)
+}
+
+/// The same run, with a log of all that clients were told and all that the store has.
+///
+/// # Panics
+/// When there can be no runtime.
+pub fn trace(seed: u64, orders: usize, bug: Option<Bug>) -> Run {
+    start(seed, orders, bug, true)
+}
+
+fn start(seed: u64, orders: usize, bug: Option<Bug>, log: bool) -> Run {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(execute(Plan::new(seed, orders), bug, log))
+}
+
+async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {
+    let world = bug.map_or_else(|| World::new(plan.seed), |bug| World::with_bug(plan.seed, bug));
+    world.clock().run();
+    world.ids().number_space(plan.number_space);
+    world.set_faults(plan.faults.clone());
+    let mut book = Book::new(plan.seed);
+    if log {
+        book.log = Some(vec![plan.weather()]);
+    }
+    let stage = Arc::new(Stage::new(world, book, &plan));
+    let mut readers = JoinSet::new();
+    for reader in &plan.readers {
+        readers.spawn(reader::follow(Arc::clone(&stage), *reader));
+    }
+    let mut clients = JoinSet::new();
+    for (index, script) in std::mem::take(&mut plan.scripts).into_iter().enumerate() {
+        clients.spawn(Client::new(Arc::clone(&stage), plan.seed, index).play(script));
+    }
+    chaos(&stage, &plan).await;
+    // In the order of completion, which follows from the seed like all else.
+    let open: Vec<Asked> = clients.join_all().await.into_iter().flatten().collect();
+    settle(&stage, &open).await;
+    stage.end();
+    let feeds = time::timeout(FOR_EVER, readers.join_all()).await;
+    let run = finish(stage, feeds.ok()).await;
+    Run { seed: plan.seed, ..run }
+}
+
+async fn chaos(stage: &Arc<Stage>, plan: &Plan) {
+    for (after, what) in &plan.chaos {
+        time::sleep(*after).await;
+        stage.note(|| format!("{what:?}"));
+        match what {
+            Chaos::Crash => {
+                stage.crash();
+                check(stage).await;
+                stage.book().crashes += 1;
+            }
+            Chaos::Jump(by) => {
+                stage.world.clock().jump(*by);
+                stage.book().turned_back |= by.is_negative();
+            }
+            Chaos::Forget => forget(stage).await,
+        }
+    }
+}
+
+async fn forget(stage: &Arc<Stage>) {
+    let (before, jumps) = (stage.world.clock().now(), stage.world.clock().jumps());
+    let cx = stage.context(0, 0, 0);
+    stage.request(|orders| async move { orders.forget(&cx).await }).await;
+    let mut book = stage.book();
+    book.forgets.extend([before, stage.world.clock().now()]);
+    if stage.world.clock().jumps() != jumps {
+        book.forgets.push(jiff::Timestamp::MAX);
+    }
+}
+
+/// The store is sound at every instant, and so after every crash.
+async fn check(stage: &Stage) {
+    let report = audit::audit(&stage.world).await.expect("a world can be audited");
+    let mut book = stage.book();
+    for finding in report.findings {
+        book.violation(format!("audit: {finding}"));
+    }
+}
+
+/// Heals the store; then every request that is still open gets a definite answer at once.
+async fn settle(stage: &Stage, open: &[Asked]) {
+    stage.world.set_faults(Faults::default());
+    time::sleep(Duration::from_millis(100)).await;
+    if !stage.rest().await {
+        stage.book().violation("a request never ends".to_owned());
+    }
+    for asked in open {
+        let outcome = client::send(stage, *asked).await;
+        if outcome.is_open() {
+            let what = format!("{asked:?}: still {outcome:?} when all is well again");
+            stage.book().violation(what);
+        }
+    }
+}
+
+async fn finish(stage: Arc<Stage>, feeds: Option<Vec<Feed>>) -> Run {
+    check(&stage).await;
+    if !stage.rest().await {
+        stage.book().violation("a request is left alive".to_owned());
+    }
+    for tenant in [0, 1] {
+        let Some(mut listed) = client::walk(&stage, tenant, 7).await else {
+            stage.book().violation("orders cannot be listed when all is well".to_owned());
+            continue;
+        };
+        listed.sort_unstable();
+        let book = stage.book();
+        let missing: Vec<OrderId> = book.known[tenant]
+            .iter()
+            .filter(|order| listed.binary_search(order).is_err())
+            .copied()
+            .collect();
+        drop(book);
+        for order in missing {
+            stage.book().violation(format!("{order}: acknowledged and not listed"));
+        }
+    }
+    let mut book = std::mem::replace(&mut *stage.book(), Book::new(0));
+    match feeds {
+        Some(feeds) => book.feeds = feeds,
+        None => book.violation("a reader never reaches the head".to_owned()),
+    }
+    judge::judge(&stage.world, &mut book, stage.policy.remember_keys).await;
+    report(&stage, book).await
+}
+
+async fn report(stage: &Stage, mut book: Book) -> Run {
+    let census = orders::ports::AuditSource::census(&stage.world).await.expect("a world counts");
+    // The world's own handle here, and the one of the process that runs.
+    let handles = stage.world.handles();
+    if handles != 2 {
+        book.violation(format!("{handles} handles to the store where 2 are expected"));
+    }
+    Run {
+        seed: 0,
+        hash: book.hash(),
+        violations: std::mem::take(&mut book.violations),
+        orders: census.orders,
+        requests: book.tries.len() as u64,
+        changes: census.history,
+        crashes: book.crashes,
+        log: book.log.unwrap_or_default(),
+    }
+}

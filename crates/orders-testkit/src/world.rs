@@ -1,0 +1,147 @@
+//! The world: every port in memory, with faults on demand.
+//!
+//! A [`World`] keeps to the contract of [`orders::ports`] exactly; the suite in
+//! [`crate::contract`] holds it to that as it does the real adapters. All that happens follows from
+//! the seed: no wall clock, no random state, no thread.
+
+mod bug;
+mod clock;
+mod faults;
+mod ids;
+mod reads;
+mod store;
+mod tables;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use orders::{Orders, ports::Ports, usecase::Policy};
+use tokio::{sync::Notify, time::Instant};
+
+pub use bug::Bug;
+pub use clock::{Clock, START};
+pub use faults::{Fault, Faults};
+pub use ids::Ids;
+
+use self::{faults::Injector, tables::Tables};
+use crate::Stream;
+
+/// A store, a clock and ids in memory. Clones share everything.
+#[derive(Clone)]
+pub struct World(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    ids: Ids,
+    tables: Mutex<Tables>,
+    injector: Mutex<Injector>,
+    grown: Notify,
+}
+
+/// The components of a world that draw random numbers.
+mod component {
+    pub(super) const UUIDS: u64 = 1;
+    pub(super) const NUMBERS: u64 = 2;
+    pub(super) const FAULTS: u64 = 3;
+}
+
+impl World {
+    /// An empty world without faults.
+    pub fn new(seed: u64) -> Self {
+        Self::build(seed, None)
+    }
+
+    /// An empty world whose store has a planted bug.
+    pub fn with_bug(seed: u64, bug: Bug) -> Self {
+        Self::build(seed, Some(bug))
+    }
+
+    fn build(seed: u64, bug: Option<Bug>) -> Self {
+        let stream = |component| Stream::new(seed, component);
+        Self(Arc::new(Inner {
+            clock: Clock::new(),
+            ids: Ids::new(stream(component::UUIDS), stream(component::NUMBERS)),
+            tables: Mutex::new(Tables::new(bug)),
+            injector: Mutex::new(Injector::new(stream(component::FAULTS))),
+            grown: Notify::new(),
+        }))
+    }
+
+    /// The use cases over this world, with the default policy.
+    pub fn orders(&self) -> Orders<Self> {
+        self.orders_with(Policy::default())
+    }
+
+    /// The use cases over this world.
+    pub fn orders_with(&self, policy: Policy) -> Orders<Self> {
+        Orders::new(self.clone(), policy)
+    }
+
+    /// The wall clock, to be moved.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Where ids come from.
+    pub fn ids(&self) -> &Ids {
+        &self.0.ids
+    }
+
+    /// From here on, calls go wrong this often.
+    pub fn set_faults(&self, faults: Faults) {
+        self.injector().set(faults);
+    }
+
+    /// The next call that it applies to, a commit or a read, meets this fault. Call it several
+    /// times for several in a row.
+    pub fn fail_next(&self, fault: Fault) {
+        self.injector().script(fault);
+    }
+
+    /// The process that used this store ends without notice. What is committed stays.
+    pub fn crash(&self) {
+        self.tables().crash();
+    }
+
+    /// How many handles to this world there are.
+    pub fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    fn injector(&self) -> MutexGuard<'_, Injector> {
+        self.0.injector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tables as they are now, with everything done that is due.
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        let mut tables = self.0.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.settle(Instant::now());
+        tables
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("census", &self.tables().census()).finish_non_exhaustive()
+    }
+}
+
+impl Ports for World {
+    type Store = Self;
+    type Clock = Clock;
+    type Ids = Ids;
+
+    fn store(&self) -> &Self {
+        self
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    fn ids(&self) -> &Ids {
+        &self.0.ids
+    }
+}

@@ -1,0 +1,192 @@
+//! The store port of a world: fate first, then the tables.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_context::Context;
+use orders::{
+    domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
+    ports::{
+        Answer, AuditSource, Census, Change, Clock as _, CommitError, Cursor, Cutoff, Dossier,
+        FeedPage, Filter, Forgotten, NotWritten, OrderRef, Page, ReadError, Receipt, ReceiptKey,
+        Scope, Store,
+    },
+};
+use tokio::time::{self, Instant};
+
+use super::{
+    World,
+    bug::Bug,
+    faults::{Fate, Fault},
+    tables::Verdict,
+};
+
+impl World {
+    fn ended(&self, cx: &Context) -> bool {
+        cx.ended(self.0.clock.instant()).is_some()
+    }
+
+    /// Checks and writes; with a planted bug other work may come in between.
+    async fn apply(&self, change: Change, gap: Duration) -> Answer {
+        let verdict = {
+            let mut tables = self.tables();
+            if !tables.has(Bug::CheckThenInsert) {
+                let answer = tables.commit(change, Instant::now());
+                drop(tables);
+                self.0.grown.notify_waiters();
+                return answer;
+            }
+            tables.check(&change)
+        };
+        if matches!(verdict, Verdict::Write) {
+            wait(gap).await;
+        }
+        self.tables().carry_out(verdict, change, Instant::now())
+    }
+
+    async fn read(&self, cx: &Context) -> Result<(), ReadError> {
+        let Fate { before, fault, .. } = self.injector().read();
+        wait(before).await;
+        if self.ended(cx) {
+            return Err(ReadError::Expired);
+        }
+        match fault {
+            Some(Fault::ReadBusy) => Err(ReadError::Busy),
+            Some(Fault::ReadUnavailable) => Err(ReadError::Unavailable(None)),
+            _ => Ok(()),
+        }
+    }
+
+    fn lost(&self) -> CommitError {
+        if self.tables().has(Bug::UnknownReportedAsNotWritten) {
+            return CommitError::NotWritten(NotWritten::Busy);
+        }
+        CommitError::OutcomeUnknown
+    }
+}
+
+async fn wait(time: Duration) {
+    if time > Duration::ZERO {
+        time::sleep(time).await;
+    }
+}
+
+impl Store for World {
+    async fn commit(&self, cx: &Context, change: Change) -> Result<Answer, CommitError> {
+        let Fate { before, fault, after } = self.injector().commit();
+        wait(before).await;
+        match fault {
+            Some(Fault::Busy) => return Err(CommitError::NotWritten(NotWritten::Busy)),
+            Some(Fault::Full) => return Err(CommitError::NotWritten(NotWritten::Full)),
+            Some(Fault::Unavailable) => return Err(CommitError::Unavailable(None)),
+            _ => {}
+        }
+        if self.ended(cx) {
+            return Err(CommitError::NotWritten(NotWritten::Expired));
+        }
+        match fault {
+            Some(Fault::RequestLost) => return Err(self.lost()),
+            Some(Fault::Late(by)) => {
+                self.tables().commit_later(change, Instant::now() + by);
+                return Err(self.lost());
+            }
+            _ => {}
+        }
+        let answer = self.apply(change, after).await;
+        wait(after).await;
+        if fault == Some(Fault::ReplyLost) { Err(self.lost()) } else { Ok(answer) }
+    }
+
+    async fn order(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        order: OrderRef,
+    ) -> Result<Option<Record>, ReadError> {
+        self.read(cx).await?;
+        Ok(self.tables().order(tenant, order))
+    }
+
+    async fn receipt(
+        &self,
+        cx: &Context,
+        key: &ReceiptKey,
+        at: Timestamp,
+    ) -> Result<Option<Receipt>, ReadError> {
+        self.read(cx).await?;
+        Ok(self.tables().receipt(key, at))
+    }
+
+    async fn list(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        filter: &Filter,
+        page: Page<Cursor>,
+    ) -> Result<Vec<Order>, ReadError> {
+        self.read(cx).await?;
+        Ok(self.tables().list(tenant, filter, page))
+    }
+
+    async fn history(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        order: OrderId,
+        page: Page<Version>,
+    ) -> Result<Vec<Entry>, ReadError> {
+        self.read(cx).await?;
+        Ok(self.tables().history(tenant, order, page))
+    }
+
+    async fn events(
+        &self,
+        cx: &Context,
+        scope: &Scope,
+        page: Page<Position>,
+    ) -> Result<FeedPage, ReadError> {
+        self.read(cx).await?;
+        self.tables().events(scope, page, Instant::now())
+    }
+
+    async fn events_after(&self, position: Position) {
+        loop {
+            // Listen first, then look: an event in between still wakes this listener.
+            let mut grown = std::pin::pin!(self.0.grown.notified());
+            grown.as_mut().enable();
+            if self.tables().head() > position {
+                return;
+            }
+            grown.await;
+        }
+    }
+
+    async fn forget(
+        &self,
+        cx: &Context,
+        cutoff: Cutoff,
+        limit: usize,
+    ) -> Result<Forgotten, CommitError> {
+        let Fate { before, fault, .. } = self.injector().commit();
+        wait(before).await;
+        if self.ended(cx) {
+            return Err(CommitError::NotWritten(NotWritten::Expired));
+        }
+        match fault {
+            Some(Fault::Busy) => Err(CommitError::NotWritten(NotWritten::Busy)),
+            Some(Fault::Full) => Err(CommitError::NotWritten(NotWritten::Full)),
+            Some(Fault::Unavailable) => Err(CommitError::Unavailable(None)),
+            _ => Ok(self.tables().forget(cutoff, limit, Instant::now())),
+        }
+    }
+}
+
+impl AuditSource for World {
+    async fn census(&self) -> Result<Census, ReadError> {
+        Ok(self.tables().census())
+    }
+
+    async fn dossiers(&self, page: Page<OrderId>) -> Result<Vec<Dossier>, ReadError> {
+        Ok(self.tables().dossiers(page))
+    }
+}

@@ -1,0 +1,374 @@
+//! What a world's store holds, and the one write: checks first, then all of the change.
+//!
+//! Pure but for the planted bugs, whose later steps wait in a queue.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use orders::{
+    Refusal,
+    domain::{
+        ChangeId, Entry, ExternalReference, IdempotencyKey, Note, Order, OrderId, OrderNumber,
+        Personal, Position, TenantId, Version,
+    },
+    ports::{
+        Answer, Change, Cursor, Cutoff, Decision, Event, Expects, Forgotten, Operation, Receipt,
+        ReceiptKey, Unique, Write,
+    },
+};
+use tokio::time::Instant;
+
+use super::bug::Bug;
+
+/// All that is kept of an order.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) order: Order,
+    pub(super) personal: Option<Personal>,
+    pub(super) notes: Vec<Note>,
+    pub(super) history: Vec<(Entry, Option<Position>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) bug: Option<Bug>,
+    pub(super) rows: BTreeMap<OrderId, Row>,
+    pub(super) numbers: BTreeMap<(TenantId, OrderNumber), OrderId>,
+    pub(super) references: BTreeMap<(TenantId, ExternalReference), OrderId>,
+    pub(super) by_time: BTreeMap<TenantId, BTreeSet<Cursor>>,
+    pub(super) receipts: BTreeMap<ReceiptKey, Receipt>,
+    create_keys: BTreeMap<(TenantId, IdempotencyKey), OrderId>,
+    changes: BTreeSet<ChangeId>,
+    /// The feed from `oldest` on, without a hole.
+    pub(super) events: VecDeque<Event>,
+    pub(super) oldest: Position,
+    /// Positions that a planted bug gave and that nobody can see yet.
+    pub(super) hidden: BTreeMap<Position, Instant>,
+    later: BTreeMap<(Instant, u64), Step>,
+    steps: u64,
+}
+
+/// Something that happens after its commit was answered.
+#[derive(Debug)]
+enum Step {
+    /// A change whose connection was lost takes effect: it is the server's, so a crash of ours does
+    /// not stop it.
+    Commit(Box<Change>),
+    /// A planted bug's write, lost in a crash.
+    Write(Box<Change>),
+    /// A planted bug's receipt, lost in a crash.
+    Receipt(Box<Receipt>),
+    /// A planted bug's event, lost in a crash.
+    Event(Box<Event>),
+}
+
+/// What the checks made of a change.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Nothing speaks against it.
+    Write,
+    /// It is not written.
+    Answer(Answer),
+    /// It is not written, and this is remembered.
+    Remember(Answer, Box<Receipt>),
+}
+
+impl Tables {
+    pub(super) fn new(bug: Option<Bug>) -> Self {
+        Self {
+            bug,
+            rows: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            references: BTreeMap::new(),
+            by_time: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            create_keys: BTreeMap::new(),
+            changes: BTreeSet::new(),
+            events: VecDeque::new(),
+            oldest: Position(1),
+            hidden: BTreeMap::new(),
+            later: BTreeMap::new(),
+            steps: 0,
+        }
+    }
+
+    pub(super) fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    pub(super) fn head(&self) -> Position {
+        Position(self.oldest.0 + self.events.len() as u64 - 1)
+    }
+
+    /// Checks and writes a change, as one fact.
+    pub(super) fn commit(&mut self, change: Change, now: Instant) -> Answer {
+        let verdict = self.check(&change);
+        self.carry_out(verdict, change, now)
+    }
+
+    /// Every check, in the order that `Store::commit` states.
+    pub(super) fn check(&self, change: &Change) -> Verdict {
+        if self.changes.contains(&change.id) && !self.has(Bug::ResubmissionNotRecognised) {
+            return Verdict::Answer(Answer::Committed);
+        }
+        if let Some(answer) = self.seen(change) {
+            return Verdict::Answer(answer);
+        }
+        match change.expects {
+            Expects::New => self.taken(change),
+            Expects::Version(order, expected) => self.moved(change, order, expected),
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, verdict: Verdict, change: Change, now: Instant) -> Answer {
+        match verdict {
+            Verdict::Write if self.has(Bug::AcknowledgeBeforeCommit) => {
+                self.after(now, 4, Step::Write(Box::new(change)));
+                Answer::Committed
+            }
+            Verdict::Write => {
+                self.write(change, now);
+                Answer::Committed
+            }
+            Verdict::Answer(answer) => answer,
+            Verdict::Remember(answer, receipt) => {
+                self.remember(*receipt);
+                answer
+            }
+        }
+    }
+
+    fn seen(&self, change: &Change) -> Option<Answer> {
+        let asked = change.receipt.as_ref()?;
+        if let Some(receipt) = self.receipts.get(&self.scope(&asked.key))
+            && change.at < receipt.expires_at
+        {
+            let same = receipt.fingerprint == asked.fingerprint;
+            let reused = !same && !self.has(Bug::FingerprintNotCompared);
+            let (order, decision) = (receipt.order, receipt.decision);
+            return Some(if reused { Answer::KeyReused } else { Answer::Seen { order, decision } });
+        }
+        if asked.key.operation != Operation::Create || self.has(Bug::ExpiredKeyMakesSecondOrder) {
+            return None;
+        }
+        let key = (asked.key.tenant.clone(), asked.key.key.clone());
+        self.create_keys.get(&key).map(|order| Answer::KeyExpired(*order))
+    }
+
+    fn taken(&self, change: &Change) -> Verdict {
+        let Some(write) = &change.write else { return Verdict::Write };
+        let order = &write.order;
+        if let Some(row) = self.rows.get(&order.id) {
+            return Verdict::Answer(Answer::Conflict { current: row.order.version });
+        }
+        let number = (order.tenant.clone(), order.number);
+        if let Some(id) = self.numbers.get(&number)
+            && !self.has(Bug::NumberGivenTwice)
+        {
+            return Verdict::Answer(Answer::Taken(Unique::Number, *id));
+        }
+        let Some(reference) = &order.external_reference else { return Verdict::Write };
+        let reference = (order.tenant.clone(), reference.clone());
+        let Some(id) = self.references.get(&reference).copied() else { return Verdict::Write };
+        if self.has(Bug::ReferenceGivenTwice) {
+            return Verdict::Write;
+        }
+        let answer = Answer::Taken(Unique::ExternalReference, id);
+        match &change.receipt {
+            Some(receipt) if !self.has(Bug::RefusalForgotten) => {
+                let decision = Decision::Refused(Refusal::ExternalReferenceTaken { order: id });
+                let receipt = Receipt { order: id, decision, ..receipt.clone() };
+                Verdict::Remember(answer, Box::new(receipt))
+            }
+            _ => Verdict::Answer(answer),
+        }
+    }
+
+    fn moved(&self, change: &Change, order: OrderId, expected: Version) -> Verdict {
+        let row = self.rows.get(&order).filter(|row| row.order.tenant == change.tenant);
+        // The core never changes an order it has not read; a missing one is at no version.
+        let current = row.map_or(Version::FIRST, |row| row.order.version);
+        if row.is_some() && (current == expected || self.has(Bug::VersionNotCompared)) {
+            return Verdict::Write;
+        }
+        let answer = Answer::Conflict { current };
+        let Some(row) = row.filter(|_| self.has(Bug::ConflictRemembered)) else {
+            return Verdict::Answer(answer);
+        };
+        match (&change.receipt, &change.write) {
+            (Some(receipt), Some(write)) => {
+                let (state, command) = (row.order.state, write.entry.command);
+                let refusal = Refusal::IllegalTransition { state, command };
+                let decision = Decision::Refused(refusal);
+                let receipt = Receipt { decision, ..receipt.clone() };
+                Verdict::Remember(answer, Box::new(receipt))
+            }
+            _ => Verdict::Answer(answer),
+        }
+    }
+
+    fn write(&mut self, change: Change, now: Instant) {
+        self.changes.insert(change.id);
+        if let Some(write) = change.write {
+            let created = (change.expects == Expects::New).then_some(change.receipt.as_ref());
+            if let Some(Some(receipt)) = created {
+                let key = (change.tenant.clone(), receipt.key.key.clone());
+                self.create_keys.insert(key, write.order.id);
+            }
+            self.put(change.tenant, *write, now);
+        }
+        match change.receipt {
+            Some(receipt) if self.has(Bug::ReceiptApart) => {
+                self.after(now, 4, Step::Receipt(Box::new(receipt)));
+            }
+            Some(receipt) => self.remember(receipt),
+            None => {}
+        }
+    }
+
+    fn put(&mut self, tenant: TenantId, write: Write, now: Instant) {
+        let Write { order, entry, event, note, personal } = write;
+        let event = Event {
+            position: self.head().next(),
+            id: entry.change,
+            tenant: tenant.clone(),
+            order: entry.order,
+            version: entry.version,
+            kind: event.kind.to_owned(),
+            at: entry.at,
+            trace: entry.trace,
+            data: event.data,
+        };
+        let position = Some(event.position);
+        if self.has(Bug::EventApart) {
+            self.after(now, 4, Step::Event(Box::new(event)));
+        } else {
+            if self.has(Bug::FeedOutOfOrder) {
+                let wait = Duration::from_millis(event.position.0 % 3 * 2);
+                self.hidden.insert(event.position, now + wait);
+            }
+            self.events.push_back(event);
+        }
+        let position = position.filter(|_| !self.has(Bug::EventApart));
+        if let Some(row) = self.rows.get_mut(&order.id) {
+            row.order = order;
+            row.notes.extend(note);
+            row.history.push((entry, position));
+            return;
+        }
+        self.numbers.insert((tenant.clone(), order.number), order.id);
+        if let Some(reference) = &order.external_reference {
+            self.references.insert((tenant.clone(), reference.clone()), order.id);
+        }
+        let cursor = Cursor { created_at: order.created_at, id: order.id };
+        self.by_time.entry(tenant).or_default().insert(cursor);
+        let notes = note.into_iter().collect();
+        let history = vec![(entry, position)];
+        self.rows.insert(order.id, Row { order, personal, notes, history });
+    }
+
+    fn remember(&mut self, receipt: Receipt) {
+        self.receipts.insert(self.scope(&receipt.key), receipt);
+    }
+
+    /// Under what a key is looked up: itself, but for the planted bugs.
+    pub(super) fn scope(&self, key: &ReceiptKey) -> ReceiptKey {
+        let mut key = key.clone();
+        if self.has(Bug::KeyWithoutTenant) {
+            key.tenant = "anybody".parse().expect("is a tenant id");
+        }
+        if self.has(Bug::KeyWithoutOperation) {
+            key.operation = Operation::Create;
+        }
+        key
+    }
+
+    /// Forgets the oldest events, without leaving a hole, and receipts that no order keeps.
+    ///
+    /// It takes its turn behind every commit that was sent before it: a change in flight must not
+    /// find the receipt gone that speaks against it.
+    pub(super) fn forget(&mut self, cutoff: Cutoff, limit: usize, now: Instant) -> Forgotten {
+        let (sent, rest) = std::mem::take(&mut self.later)
+            .into_iter()
+            .partition(|(_, step)| matches!(step, Step::Commit(_)));
+        self.later = rest;
+        for step in BTreeMap::into_values(sent) {
+            self.step(step, now);
+        }
+        let old = self.events.iter().take(limit).take_while(|e| e.at < cutoff.events_before);
+        let events = old.count();
+        self.events.drain(..events);
+        self.oldest = Position(self.oldest.0 + events as u64);
+        let careless = self.has(Bug::LiveReceiptsForgotten);
+        let keys: Vec<ReceiptKey> = self
+            .receipts
+            .iter()
+            .filter(|(_, receipt)| careless || receipt.expires_at <= cutoff.receipts_before)
+            .filter(|(_, receipt)| !kept_with_order(receipt))
+            .map(|(key, _)| key.clone())
+            .take(limit)
+            .collect();
+        for key in &keys {
+            self.receipts.remove(key);
+        }
+        Forgotten { events, receipts: keys.len() }
+    }
+
+    /// Lets a change take effect later, whatever becomes of its sender.
+    pub(super) fn commit_later(&mut self, change: Change, at: Instant) {
+        self.enqueue(at, Step::Commit(Box::new(change)));
+    }
+
+    fn after(&mut self, now: Instant, millis: u64, step: Step) {
+        self.enqueue(now + Duration::from_millis(millis), step);
+    }
+
+    fn enqueue(&mut self, at: Instant, step: Step) {
+        self.steps += 1;
+        self.later.insert((at, self.steps), step);
+    }
+
+    /// Carries out what is due.
+    pub(super) fn settle(&mut self, now: Instant) {
+        while let Some(next) = self.later.first_entry().filter(|next| next.key().0 <= now) {
+            let step = next.remove();
+            self.step(step, now);
+        }
+    }
+
+    fn step(&mut self, step: Step, now: Instant) {
+        match step {
+            Step::Commit(change) => {
+                self.commit(*change, now);
+            }
+            Step::Write(change) => {
+                if matches!(self.check(&change), Verdict::Write) {
+                    self.write(*change, now);
+                }
+            }
+            Step::Receipt(receipt) => self.remember(*receipt),
+            Step::Event(mut event) => {
+                event.position = self.head().next();
+                if let Some(row) = self.rows.get_mut(&event.order) {
+                    let told = row.history.iter_mut().find(|(e, _)| e.version == event.version);
+                    if let Some(told) = told {
+                        told.1 = Some(event.position);
+                    }
+                }
+                self.events.push_back(*event);
+            }
+        }
+    }
+
+    /// The process ends here and now. What is committed stays.
+    pub(super) fn crash(&mut self) {
+        self.later.retain(|_, step| matches!(step, Step::Commit(_)));
+    }
+}
+
+fn kept_with_order(receipt: &Receipt) -> bool {
+    receipt.key.operation == Operation::Create
+        && matches!(receipt.decision, Decision::Accepted { .. })
+}

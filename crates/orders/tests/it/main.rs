@@ -1,0 +1,10 @@
+//! The use cases over the world: results, events, retries, outages.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod create;
+mod deadline;
+mod outage;
+mod read;
+mod retention;
+mod verb;
