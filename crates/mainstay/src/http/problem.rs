@@ -17,7 +17,7 @@ pub(super) struct Problem {
 pub(super) const DEADLINE_EXCEEDED: Problem = Problem {
     status: StatusCode::GATEWAY_TIMEOUT,
     code: "deadline-exceeded",
-    detail: "The time for this request was spent before there was an answer.",
+    detail: "The time for this request was spent before there was an answer; whether it took effect is not known.",
     retryable: true,
 };
 

@@ -97,17 +97,17 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
-    fn tenant(name: &str) -> Owner {
-        Some(name.parse().unwrap())
+    fn tenant(name: &str) -> TenantId {
+        name.parse().unwrap()
     }
 
     #[test]
     fn every_tenant_gets_a_turn() {
         let queue = Queue::new(10);
         for work in ["a1", "a2", "a3"] {
-            queue.push(&tenant("a"), work).unwrap();
+            queue.push(&Some(tenant("a")), work).unwrap();
         }
-        queue.push(&tenant("b"), "b1").unwrap();
+        queue.push(&Some(tenant("b")), "b1").unwrap();
         assert_eq!(queue.take(3).unwrap(), ["a1", "b1", "a2"]);
         assert_eq!(queue.take(3).unwrap(), ["a3"]);
     }
@@ -115,17 +115,17 @@ mod tests {
     #[test]
     fn a_full_queue_gives_work_back() {
         let queue = Queue::new(1);
-        queue.push(&tenant("a"), 1).unwrap();
-        assert_eq!(queue.push(&tenant("b"), 2), Err(2));
+        queue.push(&Some(tenant("a")), 1).unwrap();
+        assert_eq!(queue.push(&Some(tenant("b")), 2), Err(2));
         assert_eq!(queue.len(), 1);
     }
 
     #[test]
     fn a_closed_queue_is_emptied_first() {
         let queue = Queue::new(2);
-        queue.push(&tenant("a"), 1).unwrap();
+        queue.push(&Some(tenant("a")), 1).unwrap();
         queue.close();
-        assert_eq!(queue.push(&tenant("a"), 2), Err(2));
+        assert_eq!(queue.push(&Some(tenant("a")), 2), Err(2));
         assert_eq!(queue.take(2).unwrap(), [1]);
         assert_eq!(queue.take(2), None::<Vec<i32>>);
     }

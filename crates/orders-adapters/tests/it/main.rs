@@ -1,6 +1,6 @@
 //! The adapters against the contracts they implement, and what is their own.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod contract;
 mod fixture;

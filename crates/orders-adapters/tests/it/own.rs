@@ -159,7 +159,7 @@ async fn the_log_starts_over_when_it_is_past_its_limit() {
     let path = folder.path().join("orders.db");
     let limit = 256 * 1024;
     let store = Sqlite::open(&Config { wal_limit: limit, ..Config::at(&path) }).unwrap();
-    let orders = self::orders(Fixture { store, folder });
+    let orders = orders(Fixture { store, folder });
     let mut largest = 0;
     for index in 0..400 {
         create(&orders, &format!("key-of-a-long-log-{index:04}"), builders::draft()).await;
