@@ -2,8 +2,9 @@
  *
  * Every fsync and fdatasync of a file whose name holds FAULT_FILES is told to FAULT_LOG:
  * when it began and ended (CLOCK_MONOTONIC, ns), its result, the file. From the moment
- * FAULT_TRIGGER exists they fail with EIO instead: the first FAULT_TIMES of those whose name ends
- * with FAULT_SUFFIX, or all of them when FAULT_TIMES is 0.
+ * FAULT_TRIGGER exists those of files whose name ends with FAULT_SUFFIX fail with EIO instead: the
+ * first FAULT_TIMES on each descriptor, or all when FAULT_TIMES is 0. Once on each descriptor is what
+ * Linux does after a write that failed: then the pages count as clean, and the next sync succeeds.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,7 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static atomic_long failed;
+#define DESCRIPTORS 1024
+
+static atomic_long failed[DESCRIPTORS];
 
 static const char *setting(const char *name) {
     const char *value = getenv(name);
@@ -43,11 +46,11 @@ static int name_of(int fd, char *name, size_t size) {
     return length > 0;
 }
 
-static int must_fail(const char *name) {
+static int must_fail(int fd, const char *name) {
     if (!ends_with(name, setting("FAULT_SUFFIX")) || access(setting("FAULT_TRIGGER"), F_OK) != 0)
         return 0;
     long times = atol(setting("FAULT_TIMES"));
-    return times == 0 || atomic_fetch_add(&failed, 1) < times;
+    return times == 0 || atomic_fetch_add(&failed[fd % DESCRIPTORS], 1) < times;
 }
 
 /* One write of one line, so that threads do not mix theirs. */
@@ -66,7 +69,7 @@ static int sync_by(const char *call, int fd) {
     if (!name_of(fd, name, sizeof name) || !strstr(name, setting("FAULT_FILES")) || !*setting("FAULT_LOG"))
         return real(fd);
     long long began = now();
-    int fail = must_fail(name);
+    int fail = must_fail(fd, name);
     int result = fail ? -1 : real(fd);
     int error = fail ? EIO : errno;
     tell(began, result, name);

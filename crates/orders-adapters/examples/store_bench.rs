@@ -189,10 +189,10 @@ fn figures(mut latencies: Vec<Duration>, span: Duration) -> Value {
 /// Nine lines, as the average real basket has.
 fn placement() -> Placement {
     let usd = "USD".parse().unwrap();
-    let line = |at: usize| DraftLine {
-        sku: format!("{}", 1_000_000 + at * 7919),
+    let line = |at: i64| DraftLine {
+        sku: (1_000_000 + at * 7919).to_string(),
         name: Some("SOUP: CONDENSED, CANNED".to_owned()),
-        quantity: 1 + (at % 3) as i64,
+        quantity: 1 + at % 3,
         unit_price: UnitPrice::parse("133.333333", usd).unwrap(),
         discount: (at % 2 == 0).then(|| Money::new(10, usd)),
         tax: None,
@@ -224,7 +224,7 @@ fn change(placement: &Placement, caller: usize, count: usize) -> Change {
         fingerprint: codec::create_fingerprint(placement),
         order: id,
         decision: Decision::Accepted { version: applied.order.version },
-        expires_at: at + Duration::from_secs(7 * 86_400),
+        expires_at: at + Duration::from_hours(7 * 24),
     };
     let data = codec::event_data(&applied.order, &applied.entry);
     let event = NewEvent { kind: applied.event, data };

@@ -20,6 +20,7 @@ mod page_token;
 mod params;
 mod replies;
 mod sse;
+mod strict;
 mod verbs;
 pub(crate) mod wire;
 

@@ -98,7 +98,7 @@ codes! {
         "It is not known whether the change was written",
         "Send the same request with the same Idempotency-Key; it never takes effect twice.";
     DeadlineExceeded "deadline-exceeded" GATEWAY_TIMEOUT "The time for the request is spent",
-        "Send the request again, with more time or when there is less load.";
+        "It may have taken effect. Send it again with the same Idempotency-Key, and with more time.";
     StoreFull "store-full" INSUFFICIENT_STORAGE "The order store has no room left",
         "Nothing was written. Tell the operator; send the request again later.";
 }

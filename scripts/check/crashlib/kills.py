@@ -11,12 +11,14 @@ from crashlib.writers import Crew, judge, stored
 
 READY_SECONDS = 2.0
 AUDIT_EVERY = 20
+EMPTIES_OFTEN = ["store.wal_limit=1000000"]
 
 
 def run(table: Table, orderly: str, work: Path, seed: int, *, kills: int) -> dict:
     table.part(f"kill -9 at {kills} random instants, 8 writers that create, confirm and note")
     chance = random.Random(f"kills/{seed}")
     service = Service(orderly, work)
+    usual = service.settings
     service.start()
     ready, findings, audits, early = [], [], 0, 0
     service.until_ready()
@@ -36,6 +38,8 @@ def run(table: Table, orderly: str, work: Path, seed: int, *, kills: int) -> dic
             # As the kill left it; every other time beside the service, while it writes.
             findings += service.findings()
             audits += 1
+        # Every other life empties its log often, so that kills hit that as well.
+        service.settings = EMPTIES_OFTEN if kill % 2 else usual
         service.start()
         ready.append(service.until_ready())
         if kill % (2 * AUDIT_EVERY) == 0:

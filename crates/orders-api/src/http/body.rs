@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
-use super::Api;
+use super::{Api, strict::Strict};
 use crate::problem::{Code, FieldError, Problem};
 
 /// A JSON body of this shape.
@@ -40,7 +40,8 @@ impl<P: Ports, T: DeserializeOwned + Default> FromRequest<Api<P>> for OptionalJs
         let bytes = collect(request.into_body(), api.config.body_limit).await?;
         match (bytes.is_empty(), is_json) {
             (true, _) => Ok(Self(T::default())),
-            (false, true) => read(&bytes).map(Self),
+            // `null` says as little as nothing does.
+            (false, true) => read(&bytes).map(|body: Option<T>| Self(body.unwrap_or_default())),
             (false, false) => Err(unsupported("application/json")),
         }
     }
@@ -85,7 +86,7 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
 /// Reads JSON of this shape, all of it.
 pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Strict(&mut reader)).map_err(|error| {
         let pointer = pointer(error.path());
         wrong(&pointer, error.inner())
     })?;

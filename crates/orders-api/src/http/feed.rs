@@ -14,7 +14,7 @@ use mainstay::http::Cx;
 
 use super::{
     Api, headers,
-    openapi::FeedProblems,
+    openapi::{FeedProblems, LastEventId},
     params::{self, FeedParams, Params},
     sse::Live,
     wire::event::Feed,
@@ -33,11 +33,7 @@ pub(super) const PATH: &str = "/v1/events";
     path = PATH,
     operation_id = "listEvents",
     tag = "events",
-    params(
-        FeedParams,
-        ("Last-Event-ID" = Option<u64>, Header, minimum = 0, maximum = 9_223_372_036_854_775_807_i64,
-         description = "For a live feed: the last position already seen; wins over `after`."),
-    ),
+    params(FeedParams, LastEventId),
     responses(
         (status = 200, description = "Events, in feed order.", content(
             (Feed = "application/json"),
@@ -53,7 +49,7 @@ pub(super) async fn feed<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let live = headers::wants_events(&headers);
-    let resumed = if live { last_event_id(&headers)? } else { None };
+    let resumed = last_event_id(&headers)?.filter(|_| live);
     let after = resumed.or(params.after()?);
     let page = api.orders.feed(&api.step(&cx), Page { after, limit: params.limit()? }).await?;
     if live {

@@ -25,11 +25,6 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
     key.parse().map(Some).map_err(|_| wrong())
 }
 
-/// The key of this request, which must have one.
-pub(super) fn required_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
-    idempotency_key(headers)?.ok_or_else(key_missing)
-}
-
 /// The problem of a request without its key.
 pub(super) fn key_missing() -> Problem {
     Problem::new(
@@ -107,16 +102,16 @@ fn unquote(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(&name, value.parse().unwrap());
+            headers.append(name, value.parse().unwrap());
         }
         headers
     }
 
     fn key(values: &[&str]) -> Result<Option<String>, Code> {
-        let read = idempotency_key(&headers(KEY, values));
+        let read = idempotency_key(&headers(&KEY, values));
         read.map(|key| key.map(|key| key.to_string())).map_err(|problem| problem.code)
     }
 
@@ -148,7 +143,7 @@ mod tests {
     #[test]
     fn a_condition_is_one_tag_of_ours_or_any() {
         let read = |values: &[&str]| {
-            let read = if_match(&headers(header::IF_MATCH, values));
+            let read = if_match(&headers(&header::IF_MATCH, values));
             read.map(|version| version.map(Version::get)).map_err(|problem| problem.code)
         };
         assert_eq!(read(&[]), Ok(None));
@@ -165,10 +160,10 @@ mod tests {
     fn a_cached_version_is_found_in_any_list() {
         let seven = Version::new(7).unwrap();
         for value in ["\"v7\"", "W/\"v7\"", "\"x\", W/\"v7\"", "*"] {
-            assert!(none_match(&headers(header::IF_NONE_MATCH, &[value]), seven), "{value}");
+            assert!(none_match(&headers(&header::IF_NONE_MATCH, &[value]), seven), "{value}");
         }
         for value in ["\"v8\"", "v7", "", "\"v77\""] {
-            assert!(!none_match(&headers(header::IF_NONE_MATCH, &[value]), seven), "{value}");
+            assert!(!none_match(&headers(&header::IF_NONE_MATCH, &[value]), seven), "{value}");
         }
     }
 }

@@ -13,7 +13,7 @@ use utoipa::{
 };
 
 pub(super) use self::{
-    parameters::{BatchKey, CreateKey, VerbParams},
+    parameters::{BatchKey, CreateKey, IfNoneMatch, LastEventId, VerbParams},
     responses::{
         BatchProblems, CreateProblems, FeedProblems, GetProblems, ListProblems, NoteProblems,
         VerbProblems, VerbReplies,

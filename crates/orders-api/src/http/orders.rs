@@ -15,7 +15,7 @@ use super::{
     Api,
     body::Json,
     headers,
-    openapi::{CreateKey, CreateProblems, GetProblems, ListProblems},
+    openapi::{CreateKey, CreateProblems, GetProblems, IfNoneMatch, ListProblems},
     page_token::Tokens,
     params::{CreateParams, ListParams, Params, Target},
     replies::{self, Created, Current},
@@ -30,7 +30,7 @@ use crate::problem::Problem;
 /// Place an order
 ///
 /// The same `Idempotency-Key` again answers with the same order. With `validate_only=true` the
-/// order is checked and priced, nothing is stored, and no key is looked at.
+/// order is checked and priced, nothing is stored, and no key is needed.
 #[utoipa::path(
     post,
     path = "/v1/orders",
@@ -45,7 +45,7 @@ use crate::problem::Problem;
         (status = 201, description = "The order was placed.", body = Order, headers(
             ("Location" = String, description = "Where the order is."),
             ("ETag" = String, description = "The version of the order."),
-            ("Idempotent-Replayed" = Option<String>, description = "`true` when it was placed in an earlier try."),
+            ("Idempotent-Replayed" = String, description = "`true` when it was placed in an earlier try."),
         )),
         (status = 200, description = "With `validate_only=true`: the order, priced.", body = PricedOrder),
         CreateProblems,
@@ -58,11 +58,12 @@ pub(super) async fn create<P: Ports>(
     headers: HeaderMap,
     Json(order): Json<CreateOrder>,
 ) -> Result<Response, Problem> {
+    let key = headers::idempotency_key(&headers)?;
     if params.validate_only {
         let placement = api.orders.validate(&cx, draft(order)?)?;
         return Ok(axum::Json(PricedOrder::from(placement)).into_response());
     }
-    let key = headers::required_key(&headers)?;
+    let key = key.ok_or_else(headers::key_missing)?;
     let done = api.orders.create(&cx, draft(order)?, key).await?;
     Ok(Created(done).into_response())
 }
@@ -77,9 +78,7 @@ pub(super) async fn create<P: Ports>(
     tag = "orders",
     params(
         ("id" = String, Path, description = "The order's id or number.", min_length = 1),
-        ("If-None-Match" = Option<String>, Header,
-         description = "Answers 304 when the order is still at one of these versions.",
-         example = "\"v1\""),
+        IfNoneMatch,
     ),
     responses(
         (status = 200, description = "The order.", body = Order, headers(

@@ -26,7 +26,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
             // "failed to deserialize: <parameter>: <what is wrong>"
             let text = std::error::Error::source(&rejection)
                 .map_or_else(|| rejection.body_text(), ToString::to_string);
-            let (name, detail) = text.split_once(": ").unwrap_or(("query", &text));
+            // A repeated one is named in the message only.
+            let quoted = || text.split('`').nth(1).map(|name| (name, text.as_str()));
+            let named = text.split_once(": ").or_else(quoted);
+            let (name, detail) = named.unwrap_or(("query", &text));
             Problem::malformed(FieldError::parameter(name, detail))
         })
     }

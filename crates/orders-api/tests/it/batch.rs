@@ -107,7 +107,7 @@ async fn an_order_without_any_key_is_not_placed() {
 #[tokio::test]
 async fn an_answer_is_there_before_the_next_order_is() {
     let shop = Shop::new();
-    let (orders, pieces) = mpsc::channel::<Bytes>(1);
+    let (orders, pieces) = mpsc::channel::<Bytes>(4);
     let pieces = stream::unfold(pieces, async |mut pieces| Some((pieces.recv().await?, pieces)));
     let body = pieces.map(Ok::<_, std::io::Error>);
     let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");

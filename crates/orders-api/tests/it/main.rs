@@ -11,5 +11,6 @@ mod list;
 mod problems;
 mod read;
 mod requests;
+mod schemas;
 mod shop;
 mod verbs;

@@ -43,7 +43,7 @@ impl Shop {
         let (world, phase) = (World::new(1), watch::Sender::new(Phase::Ready));
         let config = Config::new(keys(), [7; 32], phase.subscribe());
         let stack = Stack::new(&Metrics::new("test"));
-        let stack = STREAMS.into_iter().fold(stack, |stack, route| stack.with_stream(route));
+        let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = inbound(router(Arc::new(world.orders()), config), &stack);
         Self { world, phase, app }
     }
@@ -85,7 +85,7 @@ impl Shop {
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+        serde_json::from_slice(&self.body).expect("a JSON body")
     }
 
     pub(crate) fn text(&self) -> String {
@@ -124,7 +124,7 @@ pub(crate) fn redact(value: &mut Value) {
                 match name.as_str() {
                     "id" | "subject" | "order_id" | "change_id" | "number" | "request_id"
                     | "trace_id" | "traceparent" | "next_page_token" => {
-                        *value = format!("[{name}]").into()
+                        *value = format!("[{name}]").into();
                     }
                     "self" | "history" | "order" if value.is_string() => *value = "[link]".into(),
                     _ => redact(value),

@@ -80,6 +80,8 @@ async fn a_verb_takes_no_unknown_field() {
         let problem = shop.send(json_body(request, &body)).await.problem(400, "malformed");
         assert_eq!(problem["errors"][0]["pointer"], "/force", "{verb}");
     }
+    let request = post(&format!("/v1/orders/{id}/cancel"));
+    shop.send(json_body(request, &json!([]))).await.problem(400, "malformed");
     let request = post(&format!("/v1/orders/{id}/cancel")).body("reason=x".into()).unwrap();
     shop.send(request).await.problem(415, "unsupported-media-type");
 }

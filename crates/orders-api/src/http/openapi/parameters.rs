@@ -22,7 +22,7 @@ impl IntoParams for VerbParams {
             .description(Some("The order's id or number."))
             .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))))
             .build();
-        let if_match = header("If-Match", TAG_PATTERN)
+        let if_match = header("If-Match", text(TAG_PATTERN))
             .description(Some("Only if the order is still at this version; `*` is any."))
             .example(Some("\"v1\"".into()))
             .build();
@@ -49,16 +49,49 @@ impl IntoParams for BatchKey {
     }
 }
 
+/// The versions a reader already has.
+pub(in crate::http) struct IfNoneMatch;
+
+impl IntoParams for IfNoneMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let why = "Answers 304 when the order is still at one of these versions.";
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        vec![
+            header("If-None-Match", text)
+                .description(Some(why))
+                .example(Some("\"v1\"".into()))
+                .build(),
+        ]
+    }
+}
+
+/// Where a live feed goes on.
+pub(in crate::http) struct LastEventId;
+
+impl IntoParams for LastEventId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let why = "For a live feed: the last position already seen; wins over `after`.";
+        let position = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+            .maximum(Some(i64::MAX));
+        vec![header("Last-Event-ID", position).description(Some(why)).build()]
+    }
+}
+
 fn key(required: Required, why: &str) -> Parameter {
     let rule = "16 to 128 visible ASCII characters, drawn at random, bare or quoted.";
-    header("Idempotency-Key", KEY_PATTERN)
+    header("Idempotency-Key", text(KEY_PATTERN))
         .required(required)
         .description(Some(format!("{why} {rule}")))
         .example(Some("9b2c4e7a-51f0-4d3b-8a66-0e2d4f6a8c10".into()))
         .build()
 }
 
-fn header(name: &str, pattern: &str) -> ParameterBuilder {
-    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
-    ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).schema(Some(text))
+fn header(name: &str, schema: ObjectBuilder) -> ParameterBuilder {
+    ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).schema(Some(schema))
+}
+
+fn text(pattern: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
 }

@@ -1,6 +1,6 @@
 //! Amounts: integers in strings, because JSON numbers lose integers above 2⁵³.
 
-use std::str::FromStr;
+use std::{borrow::Cow, str::FromStr, sync::LazyLock};
 
 use orders::{
     Violation,
@@ -8,8 +8,8 @@ use orders::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{
-    ToSchema,
-    openapi::{Object, ObjectBuilder, Type},
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
 /// An amount of money.
@@ -21,7 +21,7 @@ pub(crate) struct Money {
     #[schema(pattern = r"^(0|[1-9][0-9]{0,18})$")]
     amount_minor: String,
     /// ISO 4217.
-    #[schema(schema_with = currency_code)]
+    #[schema(value_type = CurrencyCode)]
     currency: String,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct UnitPrice {
     #[schema(pattern = r"^(0|[1-9][0-9]{0,12})(\.[0-9]{1,6})?$")]
     amount_minor: String,
     /// ISO 4217.
-    #[schema(schema_with = currency_code)]
+    #[schema(value_type = CurrencyCode)]
     currency: String,
 }
 
@@ -114,18 +114,33 @@ fn both<A, B>(a: Result<A, Violation>, b: Result<B, Violation>) -> Result<(A, B)
     }
 }
 
-/// Every currency there is: asked of the domain, so that the document cannot be out of date.
-fn currency_code() -> Object {
+/// A currency in the document. Which there are is asked of the domain, so that the document cannot
+/// be out of date.
+enum CurrencyCode {}
+
+impl PartialSchema for CurrencyCode {
+    fn schema() -> RefOr<Schema> {
+        static KNOWN: LazyLock<Vec<String>> = LazyLock::new(known_codes);
+        let code = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("An ISO 4217 code."))
+            .enum_values(Some(KNOWN.iter().map(String::as_str)));
+        code.build().into()
+    }
+}
+
+impl ToSchema for CurrencyCode {
+    fn name() -> Cow<'static, str> {
+        "Currency".into()
+    }
+}
+
+fn known_codes() -> Vec<String> {
     let letters = || 'A'..='Z';
     let codes = letters().flat_map(|a| {
         letters().flat_map(move |b| letters().map(move |c| [a, b, c].iter().collect::<String>()))
     });
-    let known = codes.filter(|code| code.parse::<Currency>().is_ok());
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some("ISO 4217."))
-        .enum_values(Some(known))
-        .build()
+    codes.filter(|code| code.parse::<Currency>().is_ok()).collect()
 }
 
 #[cfg(test)]
