@@ -4,6 +4,7 @@
 
 mod create;
 mod deadline;
+mod docs;
 mod outage;
 mod read;
 mod retention;
