@@ -27,9 +27,8 @@ lint: ## Formatting, lints, documentation
 fmt: ## Format the code
 	cargo fmt --all
 
-openapi: ## Write api/openapi.json anew from the routes
-	cargo run --quiet --locked -p orders-api --example openapi > api/openapi.json.new
-	mv api/openapi.json.new api/openapi.json
+generate: ## Write api/openapi.json and docs/PROBLEMS.md anew from the code
+	UPDATE_GENERATED=1 cargo test --quiet --locked -p orders-api --test it document
 
 ##@ Prove
 checks: ## List the checks with the promise each holds and its last record
@@ -41,4 +40,4 @@ check-%: scripts/check/% ## Run one check: a table, a record in docs/records, an
 bench: ## Measure: the store beside one commit per order, then the service under load
 	scripts/bench
 
-.PHONY: run help setup test lint fmt openapi checks bench
+.PHONY: run help setup test lint fmt generate checks bench

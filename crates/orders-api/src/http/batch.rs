@@ -10,6 +10,7 @@ use axum::{
 use futures_util::{StreamExt as _, stream};
 use mainstay::http::Cx;
 use mainstay_context::Context;
+use tokio::time::timeout;
 
 use super::{
     Api,
@@ -65,7 +66,9 @@ pub(super) async fn create_batch<P: Ports>(
     if !body::is_json(request.headers()) {
         return Err(body::unsupported("application/json or application/x-ndjson"));
     }
-    let Json(batch) = Json::<Batch>::from_request(request, &run.api).await?;
+    // This route streams, so nothing else bounds how long the body may take.
+    let read = Json::<Batch>::from_request(request, &run.api);
+    let Json(batch) = timeout(run.api.config.step, read).await.map_err(|_| body::too_slow())??;
     let answer = run.whole(batch.orders).await?;
     Ok(axum::Json(answer).into_response())
 }

@@ -70,6 +70,11 @@ pub(super) fn too_large(what: &str, limit: usize) -> Problem {
     Problem::new(Code::PayloadTooLarge, format!("{what} may have at most {limit} bytes."))
 }
 
+/// The problem of a body that does not come in time.
+pub(super) fn too_slow() -> Problem {
+    Problem::new(Code::DeadlineExceeded, "The body did not come in time; nothing was done.")
+}
+
 /// The whole body, unless it is larger than `limit`; one that says so is not read at all.
 async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let announced = axum::body::HttpBody::size_hint(&body).lower();

@@ -155,3 +155,12 @@ async fn a_thousand_lines_are_all_answered() {
     let placed = results.iter().map(outcome).eq((0..1_000).map(|index| (index, 201, "")));
     assert!(placed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let shop = Shop::new();
+    let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let request = post("/v1/orders/batch").header("content-type", "application/json");
+    let answer = shop.send(request.body(never).unwrap()).await;
+    answer.problem(504, "deadline-exceeded");
+}
