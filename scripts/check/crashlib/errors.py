@@ -77,16 +77,22 @@ def run(table: Table, orderly: str, work: Path, seed: int, *, rounds: int) -> di
             acknowledged += recover(quiet, service, crew)
             for failure in quiet.failures:
                 table.none(f"after restart {number + 1}: {failure}", [failure])
-        exits = [outcome.exit_seconds for outcome in found]
+        unready, exits = max(o.unready_seconds for o in found), max(o.exit_seconds for o in found)
+        silent = [f"round {number}" for number, outcome in enumerate(found, 1) if not outcome.reason]
         table.none("acknowledgements whose sync failed, or was never made", [k for o in found for k in o.unsynced])
         later = f" + {fault.grace} s" if fault.grace else ""
         table.none(f"acknowledgements of requests sent after the failure{later}", [k for o in found for k in o.late])
         table.none("exits with code 0, or none at all", [str(o.code) for o in found if not o.code])
-        table.none("exits without a line in the log that says why", [f"round {n}" for n, o in enumerate(found) if not o.reason])
-        table.at_most("unready after the failure, most (s)", EXIT_SECONDS, round(max(o.unready_seconds for o in found), 3))
-        table.at_most("exit after the failure, most (s)", EXIT_SECONDS, round(max(exits), 3))
+        table.none("exits without a line in the log that says why", silent)
+        table.at_most("unready after the failure, most (s)", EXIT_SECONDS, round(unready, 3))
+        table.at_most("exit after the failure, most (s)", EXIT_SECONDS, round(exits, 3))
         table.shown("acknowledged changes, all there after the restart", acknowledged)
-        results[name] = {"rounds": rounds, "acknowledged": acknowledged, "exit_max_s": round(max(exits), 3)}
+        results[name] = {
+            "rounds": rounds,
+            "acknowledged": acknowledged,
+            "unready_max_s": round(unready, 3),
+            "exit_max_s": round(exits, 3),
+        }
     results["not_durable"] = teeth(table, orderly, work / "not-durable", shim, seed)
     return results
 

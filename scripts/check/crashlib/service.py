@@ -93,7 +93,8 @@ class Service:
         """Waits for the service to be ready; tells the seconds since its process was started."""
         while self.readyz() != 200:
             if self.process.poll() is not None:
-                raise Failed(f"the service ended with {self.process.returncode} before it was ready:\n{self.last_lines()}")
+                code = self.process.returncode
+                raise Failed(f"the service ended with {code} before it was ready:\n{self.last_lines()}")
             if time.monotonic() - self.started > SETTLE_SECONDS:
                 raise Failed(f"the service is not ready after {SETTLE_SECONDS} s:\n{self.last_lines()}")
             time.sleep(0.002)
@@ -141,4 +142,5 @@ class Service:
         return findings or ([f"the audit ended with {done.returncode}"] if done.returncode else [])
 
     def last_lines(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
+        """The end of its log, for a person."""
+        return "\n".join(line[:200] for line in self.log.read_text(errors="replace").splitlines()[-4:])

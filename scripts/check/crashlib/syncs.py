@@ -6,20 +6,21 @@ order's key must be in a finished transaction of the write-ahead log, and a sync
 must have succeeded before the 201 was sent.
 """
 
+import os
 import re
+import signal
 import threading
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 from crashlib.client import ORDER
-from crashlib.service import Failed, Service
+from crashlib.service import SETTLE_SECONDS, TIED, Failed, Service
 from crashlib.table import Table
 
 CLIENTS = 8
 CALLS = "fsync fdatasync pwrite64 pwritev write writev sendto sendmsg read readv recvfrom recvmsg".split()
 # -x: pages are told as hexadecimal numbers, headers of HTTP stay as they are.
-STRACE = ["strace", "-D", "-f", "--seccomp-bpf", "-x", "-yy", "-s", "8192", "-e", f"trace={','.join(CALLS)}"]
+STRACE = [*TIED, "strace", "-f", "--seccomp-bpf", "-x", "-yy", "-s", "8192", "-e", f"trace={','.join(CALLS)}"]
 LINE = re.compile(r"(?P<thread>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?P<rest>.*)", re.DOTALL)
 FILE = re.compile(r"\(\d+<(?P<name>.*?)>[,) ]")
 RESULT = re.compile(r"= (-?\d+)(?: |$)")
@@ -63,14 +64,10 @@ def traced(orderly: str, work: Path, creates: int, clients: int, durable: bool) 
         thread.start()
     for thread in threads:
         thread.join(60)
-    first = service.process.pid
-    service.stop()
-    # With -D the tracer is not our child: it ends after the traced process, with this line.
-    end, limit = re.compile(rf"^{first} +\+\+\+ exited", re.MULTILINE), time.monotonic() + 10
-    while not end.search(trace.read_text(errors="replace")[-2000:]):
-        if time.monotonic() > limit:
-            raise Failed(f"strace did not finish its trace:\n{trace.read_text(errors='replace')[-500:]}")
-        time.sleep(0.05)
+    # Our child is strace: the service is the first process of its trace, and strace ends with it.
+    os.kill(int(trace.read_text(errors="replace").split(" ", 1)[0]), signal.SIGTERM)
+    if code := service.process.wait(SETTLE_SECONDS):
+        raise Failed(f"the traced service ended with {code}:\n{service.last_lines()}")
     return trace
 
 

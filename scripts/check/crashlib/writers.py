@@ -178,12 +178,14 @@ def judge(table: Table, crew: Crew, api: dict[str, int], file: "Stored") -> dict
     """Holds what was acknowledged against what the API lists, and against the file, read by other means."""
     versions, keys = crew.merged(lambda w: w.versions), crew.merged(lambda w: w.keys)
     notes, places = crew.merged(lambda w: w.notes), Counter(file.notes)
+    more = {order: api[order] - version for order, version in versions.items() if order in api}
     table.none("lost: acknowledged orders that cannot be read", versions.keys() - api.keys())
-    table.none("lost: acknowledged changes of orders", [o for o, v in versions.items() if api.get(o, v) < v])
+    table.none("lost: acknowledged changes of orders", [order for order, by in more.items() if by < 0])
     table.none("lost: acknowledged notes", [note for note, order in notes.items() if not places[note, order]])
-    table.none("twice: orders with a change that nobody asked for", [o for o, v in versions.items() if api.get(o, v) > v])
+    table.none("twice: orders with a change that nobody asked for", [order for order, by in more.items() if by > 0])
     table.none("twice: notes that are there more than once", [str(note) for note, times in places.items() if times > 1])
-    table.none("keys whose order is not the acknowledged one", [k for k, order in keys.items() if file.orders.get(k) != order])
+    astray = [key for key, order in keys.items() if file.orders.get(key) != order]
+    table.none("keys whose order is not the acknowledged one", astray)
     table.none("keys with two orders", file.twice)
     table.none("orders that nobody asked for", file.orders.keys() - keys.keys())
     table.none("orders that the API and the file do not both have", set(file.orders.values()) ^ api.keys())

@@ -19,6 +19,7 @@ use rusqlite::{Connection, wal::CheckpointMode};
 use super::{
     Config, OpenError, schema,
     thread::{Shared, spawn},
+    writer::{Broken, Severity, severity},
 };
 
 /// How often the log is looked at. Measured: 100 to 500 ms halve the p99 of commits against a
@@ -40,9 +41,22 @@ impl Log {
 }
 
 /// Moves what can be moved without anybody waiting; says whether that was all of it.
-pub(super) fn passive(connection: &Connection) -> rusqlite::Result<bool> {
-    let (frames, moved) = connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)?;
-    Ok(frames == moved)
+///
+/// # Errors
+/// [`Broken`] when a write or a sync failed. A sync that failed once may succeed the next time
+/// although the pages never reached the disk, so there is no trying again.
+pub(super) fn passive(connection: &Connection) -> Result<bool, Broken> {
+    match connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
+        Ok((frames, moved)) => Ok(frames == moved),
+        Err(error) => match severity(&error) {
+            Severity::Broken => Err(Broken(error)),
+            // No room in the database, or another checkpoint is at it: the log keeps what it holds.
+            Severity::Full | Severity::Change => {
+                tracing::debug!(%error, "the write-ahead log could not be moved");
+                Ok(false)
+            }
+        },
+    }
 }
 
 pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<()>, OpenError> {
@@ -61,9 +75,7 @@ pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<(
             match passive(&connection) {
                 Ok(true) => shared.log.is(0),
                 Ok(false) => {}
-                Err(error)
-                    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
-                Err(error) => tracing::warn!(%error, "could not move the write-ahead log"),
+                Err(broken) => return shared.fail(&broken),
             }
         }
     })

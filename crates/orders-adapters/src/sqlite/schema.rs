@@ -79,7 +79,7 @@ pub(super) fn writer(path: &Path, durable: bool) -> Result<Connection, OpenError
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(64);
     embedded::migrations::runner().run(&mut connection)?;
-    connection.execute_batch(&guard())?;
+    set_guard(&connection)?;
     sync_folder(path)?;
     Ok(connection)
 }
@@ -106,18 +106,24 @@ pub(super) fn reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(connection)
 }
 
-/// A trigger that refuses what the table of transitions does not hold, whoever writes the file.
-fn guard() -> String {
+/// Sets a trigger that refuses what the table of transitions does not hold, whoever writes the
+/// file. One that is there already is left alone: a store must open on a full disk.
+fn set_guard(connection: &Connection) -> rusqlite::Result<()> {
     let moves: Vec<String> = TRANSITIONS
         .iter()
         .filter_map(|t| t.from.map(|from| format!("'{from}>{}'", t.to)))
         .collect();
-    format!(
-        "DROP TRIGGER IF EXISTS orders_guard;
-         CREATE TRIGGER orders_guard BEFORE UPDATE ON orders
+    let guard = format!(
+        "CREATE TRIGGER orders_guard BEFORE UPDATE ON orders
          WHEN new.version <> old.version + 1
               OR old.state || '>' || new.state NOT IN ({})
-         BEGIN SELECT RAISE(ABORT, 'not a legal change of an order'); END;",
+         BEGIN SELECT RAISE(ABORT, 'not a legal change of an order'); END",
         moves.join(",")
-    )
+    );
+    let there = "SELECT 1 FROM sqlite_schema WHERE name = 'orders_guard' AND sql = ?1";
+    if connection.prepare(there)?.exists([&guard])? {
+        return Ok(());
+    }
+    connection
+        .execute_batch(&format!("BEGIN; DROP TRIGGER IF EXISTS orders_guard; {guard}; COMMIT;"))
 }

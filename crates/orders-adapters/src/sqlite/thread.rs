@@ -88,9 +88,10 @@ impl Shared {
     }
 
     /// Stops the store for good: nothing more is acknowledged.
-    pub(super) fn fail(&self, reason: &str) {
+    pub(super) fn fail(&self, broken: &Broken) {
+        let reason = chain(broken);
         tracing::error!(reason, "the order store has failed and takes no more changes");
-        self.failed.send_replace(Some(reason.to_owned()));
+        self.failed.send_replace(Some(reason));
         self.close();
     }
 }
@@ -104,7 +105,7 @@ pub(super) fn start(
     let run = move || {
         while let Some(jobs) = shared.queue.take(batch) {
             if let Err(broken) = work(&shared, &mut writer, jobs) {
-                shared.fail(&chain(&broken));
+                shared.fail(&broken);
                 break;
             }
         }

@@ -23,7 +23,7 @@ pub type Outcome = Result<Answer, CommitError>;
 /// The disk failed under a write: what was promised can no longer be kept, so the store stops.
 #[derive(Debug, thiserror::Error)]
 #[error("the store's disk failed")]
-pub struct Broken(#[from] rusqlite::Error);
+pub struct Broken(#[from] pub(super) rusqlite::Error);
 
 /// A change with its JSON columns made, so that the writer thread does not spend time on it.
 #[derive(Debug)]
@@ -94,17 +94,11 @@ impl Writer {
 
     /// Empties the log once it is past its limit. Between two batches nobody adds to it, so unless a
     /// reader still needs it, the next commit starts it over.
-    fn bound_log(&mut self) {
-        let bytes = self.log.bytes();
-        if bytes < self.log_limit {
-            return;
+    fn bound_log(&mut self) -> Result<(), Broken> {
+        if self.log.bytes() >= self.log_limit && checkpoint::passive(&self.connection)? {
+            self.log.is(0);
         }
-        match checkpoint::passive(&self.connection) {
-            Ok(true) => self.log.is(0),
-            // Another checkpoint is at it, or a reader holds it; the next batch tries again.
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "could not empty the write-ahead log"),
-        }
+        Ok(())
     }
 
     /// Commits a batch in one transaction and answers each change, in the batch's order.
@@ -115,7 +109,7 @@ impl Writer {
     /// # Errors
     /// [`Broken`] when a write or a sync failed; nothing of the batch may be acknowledged.
     pub fn apply(&mut self, batch: &[Prepared]) -> Result<Vec<Outcome>, Broken> {
-        self.bound_log();
+        self.bound_log()?;
         match self.transaction(|writer| batch.iter().map(|p| writer.one(p)).collect()) {
             Ok(answers) => {
                 let answers: Vec<Answer> = answers;
@@ -224,7 +218,7 @@ fn full() -> Outcome {
 }
 
 /// What an error of SQLite means for the store.
-enum Severity {
+pub(super) enum Severity {
     /// No room on the disk; rolled back, and the next write may find room.
     Full,
     /// A write or a sync failed: nothing more may be acknowledged.
@@ -233,7 +227,7 @@ enum Severity {
     Change,
 }
 
-fn severity(error: &rusqlite::Error) -> Severity {
+pub(super) fn severity(error: &rusqlite::Error) -> Severity {
     let Some(code) = error.sqlite_error() else { return Severity::Change };
     // Growing the shared-memory file is the one write that SQLite reports as an I/O error when the
     // disk is full.
