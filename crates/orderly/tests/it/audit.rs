@@ -1,0 +1,191 @@
+//! `orderly audit`: what cannot be is found, and told by the order it is about.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::support::{Home, text};
+
+/// A fault, how it comes into a store, and what the audit says.
+struct Fault {
+    name: &'static str,
+    /// SQL, in which `:order` stands for the id of the order that is harmed.
+    edit: &'static str,
+    /// Whether it is told of the store as a whole, and not of the order.
+    of_store: bool,
+    says: &'static str,
+}
+
+/// The order that is harmed was placed first; it is at version 3, its feed positions are 1, 3, 4.
+const FAULTS: [Fault; 18] = [
+    fault(
+        "a history row is gone",
+        "DELETE FROM history WHERE order_id = :order AND version = 2",
+        "history has version 3 where 2 belongs",
+    ),
+    fault(
+        "the first history row is gone",
+        "DELETE FROM history WHERE order_id = :order AND version = 1",
+        "history has version 2 where 1 belongs",
+    ),
+    fault(
+        "the last history row is gone",
+        "DELETE FROM history WHERE order_id = :order AND version = 3",
+        "its history ends",
+    ),
+    fault("all history is gone", "DELETE FROM history WHERE order_id = :order", "has no history"),
+    fault("an event is gone", "DELETE FROM events WHERE position = 3", "version 2 has no event"),
+    fault(
+        "the last event is gone",
+        "DELETE FROM events WHERE position = 4",
+        "version 3 has no event",
+    ),
+    fault(
+        "an event is of another version",
+        "UPDATE events SET version = 9 WHERE position = 3",
+        "the event at 3 is not version 2's",
+    ),
+    fault(
+        "an event is of another kind",
+        "UPDATE events SET kind = 'orders.order.cancelled.v1' WHERE position = 1",
+        "the event at 1 is a orders.order.cancelled.v1",
+    ),
+    fault(
+        "the total is another",
+        "DROP TRIGGER orders_guard; UPDATE orders SET total_minor = 997 WHERE id = :order",
+        "the total is 998, stored is 997",
+    ),
+    fault(
+        "the state is another",
+        "DROP TRIGGER orders_guard; UPDATE orders SET state = 'CANCELLED' WHERE id = :order",
+        "is CANCELLED at version 3",
+    ),
+    fault(
+        "the version is another",
+        "DROP TRIGGER orders_guard; UPDATE orders SET version = 4 WHERE id = :order",
+        "at version 4",
+    ),
+    fault(
+        "the content is no JSON",
+        "DROP TRIGGER orders_guard; UPDATE orders SET content = '{' WHERE id = :order",
+        "cannot be read",
+    ),
+    fault(
+        "a receipt is of a version to come",
+        "UPDATE receipts SET decision = replace(decision, '2', '9') WHERE order_id = :order",
+        "a receipt accepts version 9",
+    ),
+    fault(
+        "a note is gone",
+        "DELETE FROM notes WHERE order_id = :order",
+        "counts 1 notes and has 0",
+    ),
+    of_store(
+        "an event has no order",
+        "INSERT INTO events SELECT 5, tenant, zeroblob(16), 1, randomblob(16), kind, trace, at, data FROM events WHERE position = 1",
+        "5 events, of which 4 belong to an order",
+    ),
+    of_store(
+        "a history row has no order",
+        "INSERT INTO history SELECT zeroblob(16), version, change_id, from_state, to_state, command, actor, reason, request_id, trace, at, position FROM history WHERE order_id = :order AND version = 1",
+        "5 history rows, of which 4 belong to an order",
+    ),
+    of_store(
+        "a receipt has no order",
+        "UPDATE receipts SET order_id = zeroblob(16)",
+        "3 receipts, of which 2 belong to an order",
+    ),
+    of_store(
+        "an order is gone",
+        "DELETE FROM orders WHERE id = :order",
+        "4 history rows, of which 1 belong to an order",
+    ),
+];
+
+const fn fault(name: &'static str, edit: &'static str, says: &'static str) -> Fault {
+    Fault { name, edit, of_store: false, says }
+}
+
+const fn of_store(name: &'static str, edit: &'static str, says: &'static str) -> Fault {
+    Fault { name, edit, of_store: true, says }
+}
+
+/// A stopped store with two orders, and the id of the first.
+async fn store(home: &Home) -> String {
+    let service = home.serve().await;
+    let client = service.client();
+    let id = client.create("audited-order-001").await.placed();
+    client.create("audited-order-002").await.placed();
+    for (verb, body) in [("confirm", json!({})), ("notes", json!({ "text": "Ring twice" }))] {
+        let answer = client.verb(&id, verb, "audited-verb-0001", &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    service.kill9().await;
+    // The note's receipt stays out of the way.
+    edit(home.store(), "DELETE FROM receipts WHERE operation = 'add-note'", &id).unwrap();
+    id
+}
+
+fn edit(store: &Path, sql: &str, order: &str) -> rusqlite::Result<()> {
+    let order = format!("x'{}'", order.replace('-', ""));
+    Connection::open(store)?.execute_batch(&sql.replace(":order", &order))
+}
+
+#[tokio::test]
+async fn every_planted_fault_is_found() {
+    let home = Home::new();
+    let order = store(&home).await;
+    assert_eq!(home.sound().await["orders"], 2);
+    for (at, fault) in FAULTS.iter().enumerate() {
+        let harmed = home.clone().with_store(&format!("harmed-{at}.db"));
+        let copy = format!("VACUUM INTO '{}'", harmed.store().display());
+        edit(home.store(), &copy, &order).unwrap();
+        harmed.sound().await;
+        edit(harmed.store(), fault.edit, &order).unwrap();
+
+        let ran = harmed.run(&["audit"]).await;
+        assert_eq!(ran.code, Some(1), "{}: {ran:?}", fault.name);
+        let whose = if fault.of_store { "store".to_owned() } else { format!("order {order}") };
+        let told = |line: &str| line.contains(&format!("{whose}: ")) && line.contains(fault.says);
+        assert!(ran.out.lines().any(told), "{}: not told: {}\n{}", fault.name, fault.says, ran.out);
+    }
+}
+
+#[tokio::test]
+async fn findings_are_told_as_json_too() {
+    let home = Home::new();
+    let order = store(&home).await;
+    edit(home.store(), "DELETE FROM notes", &order).unwrap();
+    let ran = home.run(&["audit", "--json"]).await;
+    assert_eq!(ran.code, Some(1));
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["orders"], 2);
+    let findings: Vec<String> = report["findings"].as_array().unwrap().iter().map(text).collect();
+    assert_eq!(findings, [format!("order {order}: counts 1 notes and has 0")]);
+}
+
+#[tokio::test]
+async fn the_store_itself_refuses_what_no_order_can_do() {
+    let home = Home::new();
+    let order = store(&home).await;
+    for sql in [
+        "UPDATE orders SET total_minor = 997 WHERE id = :order",
+        "UPDATE orders SET state = 'EXPIRED', version = version + 1 WHERE id = :order",
+        "UPDATE orders SET state = 'CONFIRMED', version = version + 2 WHERE id = :order",
+        "UPDATE orders SET state = 'NONSENSE', version = version + 1 WHERE id = :order",
+    ] {
+        let refused = edit(home.store(), sql, &order).unwrap_err().to_string();
+        assert!(refused.contains("not a legal change of an order"), "{sql}: {refused}");
+    }
+    home.sound().await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_not_sound() {
+    let home = Home::new();
+    let ran = home.run(&["audit"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.err.contains("orderly.db"), "{}", ran.err);
+    assert!(!home.store().exists(), "looking makes no store");
+}

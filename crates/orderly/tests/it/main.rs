@@ -1,0 +1,20 @@
+//! The real binary from the outside, each test with a folder of its own, and the shape of the
+//! workspace.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+mod architecture;
+mod audit;
+mod crash;
+mod drain;
+mod first_order;
+mod idempotency;
+mod import;
+mod keys;
+mod settings;
+mod support;
