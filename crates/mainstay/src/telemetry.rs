@@ -52,14 +52,27 @@ pub enum Error {
     Started(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Whether logging could be started with this configuration.
+///
+/// # Errors
+///
+/// Fails when the level is malformed.
+pub fn check(config: &Config) -> Result<(), Error> {
+    filter(config).map(drop)
+}
+
+fn filter(config: &Config) -> Result<EnvFilter, Error> {
+    let level = |error: ParseError| Error::Level(config.level.clone(), Box::new(error));
+    EnvFilter::builder().parse(&config.level).map_err(level)
+}
+
 /// Starts logging for the whole process.
 ///
 /// # Errors
 ///
 /// Fails when the level is malformed, and when it was started before.
 pub fn init(config: &Config) -> Result<Guard, Error> {
-    let level = |error: ParseError| Error::Level(config.level.clone(), Box::new(error));
-    let filter = EnvFilter::builder().parse(&config.level).map_err(level)?;
+    let filter = filter(config)?;
     let json = match config.format {
         Format::Auto => !io::stderr().is_terminal(),
         Format::Json => true,

@@ -236,7 +236,9 @@ pub(crate) fn print(options: &Serve) -> Result<ExitCode, Failure> {
 /// `orderly config check`.
 pub(crate) fn check(options: &Serve) -> Result<ExitCode, Failure> {
     let loaded = load(options)?;
-    crate::keys::load(&loaded.value)?;
+    mainstay::telemetry::check(&loaded.value.log)?;
+    crate::wired::policy(&loaded.value.retention)?;
+    crate::keys::from_file(&loaded.value)?;
     say("the configuration is usable");
     Ok(ExitCode::SUCCESS)
 }

@@ -34,10 +34,18 @@ pub(crate) enum KeyError {
     Random(getrandom::Error),
 }
 
+/// The keys of the key file, if one is set.
+pub(crate) fn from_file(config: &Config) -> Result<Option<Keys>, Failure> {
+    let (Some(keys), Some(pepper)) = (&config.auth.keys_file, &config.auth.pepper_file) else {
+        return Ok(None);
+    };
+    Ok(Some(Keys::new(&read_pepper(pepper)?, read_entries(keys)?)?))
+}
+
 /// The keys that open the API, and the development key when one was made.
 pub(crate) fn load(config: &Config) -> Result<(Keys, Option<String>), Failure> {
-    if let (Some(keys), Some(pepper)) = (&config.auth.keys_file, &config.auth.pepper_file) {
-        return Ok((Keys::new(&read_pepper(pepper)?, read_entries(keys)?)?, None));
+    if let Some(keys) = from_file(config)? {
+        return Ok((keys, None));
     }
     let token = development_token(&config.store.path)?;
     let (id, secret) = token.split_once('.').unwrap_or((DEVELOPMENT, &token));
@@ -63,7 +71,7 @@ fn development_token(store: &Path) -> Result<String, KeyError> {
         Ok(_) | Err(_) => {}
     }
     let token = format!("{DEVELOPMENT}.{}", random_hex()?);
-    write_secret(&path, &token)?;
+    write_secret(&path, &format!("{token}\n"))?;
     Ok(token)
 }
 
@@ -74,7 +82,7 @@ pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
         return Err(KeyError::NoFiles.into());
     };
     if !pepper_file.exists() {
-        write_secret(pepper_file, &random_hex()?)?;
+        write_secret(pepper_file, &format!("{}\n", random_hex()?))?;
     }
     let pepper = read_pepper(pepper_file)?;
     let mut entries = if keys.exists() { read_entries(keys)? } else { Vec::new() };
@@ -88,8 +96,7 @@ pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
     });
     // Whatever the service would refuse is refused here.
     Keys::new(&pepper, entries.clone())?;
-    let text = toml::to_string(&auth::File { keys: entries })?;
-    fs::write(keys, text).map_err(|error| KeyError::File(keys.clone(), error))?;
+    replace(keys, &toml::to_string(&auth::File { keys: entries })?)?;
     say(&format!("{id}.{secret}"));
     Ok(ExitCode::SUCCESS)
 }
@@ -116,12 +123,25 @@ fn random_hex() -> Result<String, KeyError> {
     Ok(halves.map(|half| format!("{:032x}", u128::from_be_bytes(half))).concat())
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a file that only its owner can read, and has it on the disk.
 fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
     let failed = |error| KeyError::File(path.to_owned(), error);
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| writeln!(file, "{text}")).map_err(failed)
+    let written = file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(failed)
+}
+
+/// Puts new content in a file's place whole: a crash leaves the old or the new, never a part.
+fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    write_secret(&beside, text)?;
+    fs::rename(&beside, path).map_err(|error| KeyError::File(path.to_owned(), error))
 }

@@ -39,7 +39,8 @@ pub(crate) fn open(config: &Config) -> Result<Orders<Wired>, Failure> {
     Ok(Orders::new(Wired { store }, policy(&config.retention)?))
 }
 
-fn policy(retention: &Retention) -> Result<Policy, Failure> {
+/// How long things are remembered, as the core takes it.
+pub(crate) fn policy(retention: &Retention) -> Result<Policy, Failure> {
     Ok(Policy {
         remember_keys: SignedDuration::try_from(retention.keys)?,
         keep_events: SignedDuration::try_from(retention.events)?,

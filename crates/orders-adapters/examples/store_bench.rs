@@ -157,7 +157,7 @@ fn sustained(path: &Path, span: Duration) -> Value {
             while !done.load(Ordering::Relaxed) {
                 let size = std::fs::metadata(&wal).map_or(0, |file| file.len());
                 most.fetch_max(size, Ordering::Relaxed);
-                patience.block_on(tokio::time::sleep(Duration::from_millis(100)));
+                patience.block_on(async { tokio::time::sleep(Duration::from_millis(100)).await });
             }
         });
         let latencies = runtime.block_on(drive(&store, CALLERS, span));

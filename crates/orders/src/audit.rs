@@ -5,9 +5,9 @@
 use std::fmt;
 
 use crate::{
-    Error,
-    domain::{OrderId, Position, Record, State, Version},
-    ports::{AuditSource, Census, Decision, Dossier, Page, Told},
+    Error, codec,
+    domain::{Order, OrderId, Position, Record, State, Version},
+    ports::{AuditSource, Census, Decision, Derived, Dossier, Event, Page, Told},
 };
 
 /// Something that cannot be.
@@ -72,6 +72,10 @@ fn count(seen: &mut Census, dossier: &Dossier) {
     add(&mut seen.history, dossier.history.len());
     add(&mut seen.events, dossier.history.iter().filter(|told| told.event.is_some()).count());
     add(&mut seen.receipts, dossier.receipts.len());
+    if let Ok(record) = &dossier.record {
+        add(&mut seen.notes, record.notes.len());
+        add(&mut seen.personal, usize::from(record.personal.is_some()));
+    }
 }
 
 /// What orders do not account for: orphans, and holes in the feed.
@@ -82,6 +86,8 @@ fn whole(census: &Census, seen: &Census) -> Vec<String> {
         ("history rows", census.history, seen.history),
         ("events", census.events, seen.events),
         ("receipts", census.receipts, seen.receipts),
+        ("notes", census.notes, seen.notes),
+        ("rows of personal data", census.personal, seen.personal),
     ] {
         if there != accounted {
             wrong.push(format!("{there} {what}, of which {accounted} belong to an order"));
@@ -97,20 +103,19 @@ fn whole(census: &Census, seen: &Census) -> Vec<String> {
 
 /// Checks one order against its history, its events and its receipts.
 pub fn check(dossier: &Dossier, oldest: Position) -> Vec<String> {
-    let mut wrong = Vec::new();
-    match &dossier.record {
-        Err(reason) => wrong.push(format!("cannot be read: {reason}")),
-        Ok(record) => check_record(dossier, record, &mut wrong),
-    }
+    let mut wrong = dossier.unreadable.clone();
     check_history(&dossier.history, &mut wrong);
     for told in &dossier.history {
         check_event(told, oldest, &mut wrong);
     }
+    match &dossier.record {
+        Err(reason) => wrong.push(format!("cannot be read: {reason}")),
+        Ok(record) => check_record(dossier, record, &mut wrong),
+    }
+    let versions: Vec<Version> = dossier.history.iter().map(|told| told.entry.version).collect();
     for receipt in &dossier.receipts {
         match receipt.decision {
-            Decision::Accepted { version }
-                if !dossier.history.iter().any(|t| t.entry.version == version) =>
-            {
+            Decision::Accepted { version } if !versions.contains(&version) => {
                 wrong.push(format!("a receipt accepts version {version}, which is not there"));
             }
             Decision::Accepted { .. } | Decision::Refused(_) => {}
@@ -119,29 +124,54 @@ pub fn check(dossier: &Dossier, oldest: Position) -> Vec<String> {
     wrong
 }
 
+/// Checks what an order says of itself against what is told of it.
 fn check_record(dossier: &Dossier, record: &Record, wrong: &mut Vec<String>) {
     let order = &record.order;
+    let Derived { total_minor, payment_state } = &dossier.derived;
     let total = order.pricing().totals.total.minor;
-    if total != dossier.stored_total {
-        wrong.push(format!("the total is {total}, stored is {}", dossier.stored_total));
+    if total != *total_minor {
+        wrong.push(format!("the total is {total}, stored is {total_minor}"));
     }
-    match dossier.history.last() {
-        None => wrong.push("has no history".to_owned()),
-        Some(last) => {
-            let entry = &last.entry;
-            if (entry.version, entry.to) != (order.version, order.state) {
-                let (version, state) = (order.version, order.state);
-                wrong.push(format!(
-                    "is {state} at version {version}, its history ends {} at {}",
-                    entry.to, entry.version
-                ));
-            }
-        }
+    let state = order.payment_state().as_str();
+    if state != payment_state {
+        wrong.push(format!("the payment state is {state}, stored is {payment_state}"));
     }
     let notes = u32::try_from(record.notes.len()).unwrap_or(u32::MAX);
     if notes != order.notes {
         wrong.push(format!("counts {} notes and has {notes}", order.notes));
     }
+    let (Some(first), Some(last)) = (dossier.history.first(), dossier.history.last()) else {
+        return wrong.push("has no history".to_owned());
+    };
+    let (first, last) = (&first.entry, &last.entry);
+    if (order.version, order.state) != (last.version, last.to) {
+        let (state, version) = (order.state, order.version);
+        let (to, end) = (last.to, last.version);
+        wrong.push(format!("is {state} at version {version}, its history ends {to} at {end}"));
+    }
+    if (order.created_at, order.updated_at) != (first.at, last.at) {
+        let (created, updated) = (order.created_at, order.updated_at);
+        wrong.push(format!("says {created} to {updated}, its history {} to {}", first.at, last.at));
+    }
+    for event in dossier.history.iter().filter_map(|told| told.event.as_ref()) {
+        if !says_the_same(event, order) {
+            wrong.push(format!(
+                "the event at {} says something else than the order",
+                event.position
+            ));
+        }
+    }
+}
+
+/// Whether an event's owner and payload are the order's, but for what may have changed since.
+fn says_the_same(event: &Event, order: &Order) -> bool {
+    let facts = codec::event_facts(&event.data);
+    event.tenant == order.tenant
+        && facts.is_some_and(|facts| {
+            facts.order == order.id
+                && facts.version == event.version
+                && facts.total == order.pricing().totals.total
+        })
 }
 
 fn check_history(history: &[Told], wrong: &mut Vec<String>) {
@@ -173,8 +203,8 @@ fn check_event(told: &Told, oldest: Position, wrong: &mut Vec<String>) {
         None if position >= oldest => wrong.push(format!("version {version} has no event")),
         None => {}
         Some(event) => {
-            let said = (event.order, event.version, event.id, event.position);
-            if said != (entry.order, version, entry.change, position) {
+            let said = (event.order, event.version, event.id, event.position, event.at);
+            if said != (entry.order, version, entry.change, position, entry.at) {
                 wrong.push(format!("the event at {position} is not version {version}'s"));
             }
             let kind = entry.command.from(entry.from).map(|t| t.event);

@@ -8,5 +8,5 @@ mod event;
 mod fingerprint;
 
 pub use decision::{DecodeError, decode, encode};
-pub use event::event_data;
+pub use event::{EventFacts, event_data, event_facts};
 pub use fingerprint::{batch_item_key, create_fingerprint, verb_fingerprint};

@@ -460,6 +460,10 @@ pub struct Census {
     pub events: u64,
     /// Receipts, those kept with an order included.
     pub receipts: u64,
+    /// Notes.
+    pub notes: u64,
+    /// Rows of personal data.
+    pub personal: u64,
     /// The oldest position still kept; one past the last when there is none.
     pub oldest: Position,
     /// The last position given.
@@ -473,12 +477,23 @@ pub struct Dossier {
     pub id: OrderId,
     /// As it is stored; the text says why it cannot be read.
     pub record: Result<Record, String>,
-    /// The total in the store's own column, for those who read the store with other tools.
-    pub stored_total: i64,
+    /// What the store keeps beside the order for its lists, and for readers with other tools.
+    pub derived: Derived,
     /// Its history, by version, each with its event.
     pub history: Vec<Told>,
     /// The receipts that name it.
     pub receipts: Vec<Receipt>,
+    /// Rows of its history, its events or its receipts that cannot be read, and why.
+    pub unreadable: Vec<String>,
+}
+
+/// What follows from an order and is stored all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// The total, in minor units.
+    pub total_minor: i64,
+    /// The wire name of the payment state.
+    pub payment_state: String,
 }
 
 /// A history row and what the feed says of it.

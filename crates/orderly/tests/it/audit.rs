@@ -18,7 +18,7 @@ struct Fault {
 }
 
 /// The order that is harmed was placed first; it is at version 3, its feed positions are 1, 3, 4.
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 29] = [
     fault(
         "a history row is gone",
         "DELETE FROM history WHERE order_id = :order AND version = 2",
@@ -80,6 +80,61 @@ const FAULTS: [Fault; 18] = [
         "a note is gone",
         "DELETE FROM notes WHERE order_id = :order",
         "counts 1 notes and has 0",
+    ),
+    fault(
+        "an event is another tenant's",
+        "UPDATE events SET tenant = 'other' WHERE position = 3",
+        "the event at 3 says something else than the order",
+    ),
+    fault(
+        "an order is another tenant's",
+        "DROP TRIGGER orders_guard; UPDATE orders SET tenant = 'other' WHERE id = :order",
+        "the event at 1 says something else than the order",
+    ),
+    fault(
+        "an event's payload is no JSON",
+        "UPDATE events SET data = '{' WHERE position = 3",
+        "the event at 3 says something else than the order",
+    ),
+    fault(
+        "an event tells another total",
+        "UPDATE events SET data = replace(data, '998', '99') WHERE position = 3",
+        "the event at 3 says something else than the order",
+    ),
+    fault(
+        "the currency is another",
+        "DROP TRIGGER orders_guard; UPDATE orders SET currency = 'USD' WHERE id = :order",
+        "the event at 1 says something else than the order",
+    ),
+    fault(
+        "the payment state is another",
+        "DROP TRIGGER orders_guard; UPDATE orders SET payment_state = 'CAPTURED' WHERE id = :order",
+        "the payment state is NONE, stored is CAPTURED",
+    ),
+    fault(
+        "the order was placed at another time",
+        "DROP TRIGGER orders_guard; UPDATE orders SET created_at = 0 WHERE id = :order",
+        "says 1970-01-01T00:00:00Z to",
+    ),
+    fault(
+        "an event was at another time",
+        "UPDATE events SET at = 0 WHERE position = 3",
+        "the event at 3 is not version 2's",
+    ),
+    fault(
+        "a history row cannot be read",
+        "UPDATE history SET command = 'zzz' WHERE order_id = :order AND version = 2",
+        "a history row cannot be read: an unknown command: zzz",
+    ),
+    of_store(
+        "a note has no order",
+        "INSERT INTO notes SELECT zeroblob(16), version, at, author, text FROM notes",
+        "2 notes, of which 1 belong to an order",
+    ),
+    of_store(
+        "personal data has no order",
+        "INSERT INTO personal VALUES (zeroblob(16), '{}')",
+        "1 rows of personal data, of which 0 belong to an order",
     ),
     of_store(
         "an event has no order",

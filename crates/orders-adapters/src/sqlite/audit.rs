@@ -7,15 +7,15 @@ use std::{
 };
 
 use orders::{
-    domain::OrderId,
-    ports::{AuditSource, Census, Dossier, Page, ReadError, Told},
+    domain::{OrderId, Position},
+    ports::{AuditSource, Census, Derived, Dossier, Event, Page, ReadError, Receipt, Told},
 };
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::{
-    read::{CREATE_RECEIPT, receipts, span},
-    rows::{self, ENTRY, EVENT, ORDER, RECEIPT, Read},
+    read::{CREATE_RECEIPT, span},
+    rows::{self, ENTRY, EVENT, ORDER, RECEIPT, Read, count},
     schema::{self, OpenError},
 };
 
@@ -58,23 +58,27 @@ impl AuditSource for Snapshot {
 }
 
 fn count_all(db: &Connection) -> Read<Census> {
-    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, u64>(0));
-    let orders = count("SELECT count(*) FROM orders")?;
+    let rows = |sql: &str| db.query_row(sql, [], |row| row.get::<_, u64>(0));
+    let orders = rows("SELECT count(*) FROM orders")?;
     let (oldest, head) = span(db)?;
     Ok(Census {
         orders,
-        history: count("SELECT count(*) FROM history")?,
-        events: count("SELECT count(*) FROM events")?,
-        receipts: count(
+        history: rows("SELECT count(*) FROM history")?,
+        events: rows("SELECT count(*) FROM events")?,
+        receipts: rows(
             "SELECT (SELECT count(create_key) FROM orders) + (SELECT count(*) FROM receipts)",
         )?,
+        notes: rows("SELECT count(*) FROM notes")?,
+        personal: rows("SELECT count(*) FROM personal")?,
         oldest,
         head,
     })
 }
 
 fn page(db: &Connection, page: Page<OrderId>) -> Read<Vec<Dossier>> {
-    let sql = format!("SELECT {ORDER}, total_minor FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2");
+    let sql = format!(
+        "SELECT {ORDER}, total_minor, payment_state FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2"
+    );
     let after = page.after.map_or(Uuid::nil(), |id| id.0);
     let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
     let mut find = db.prepare_cached(&sql)?;
@@ -83,40 +87,64 @@ fn page(db: &Connection, page: Page<OrderId>) -> Read<Vec<Dossier>> {
     while let Some(row) = found.next()? {
         let id = OrderId(row.get(0)?);
         let record = rows::order(row).and_then(|order| rows::record(db, order));
+        let mut unreadable = Vec::new();
         dossiers.push(Dossier {
             id,
             record: record.map_err(|error| error.to_string()),
-            stored_total: row.get(14)?,
-            history: told(db, id)?,
-            receipts: receipts_of(db, id)?,
+            derived: Derived { total_minor: row.get(14)?, payment_state: row.get(15)? },
+            history: told(db, id, &mut unreadable)?,
+            receipts: receipts_of(db, id, &mut unreadable)?,
+            unreadable,
         });
     }
     Ok(dossiers)
 }
 
-fn told(db: &Connection, order: OrderId) -> Read<Vec<Told>> {
+/// The history of an order, each row with its event. A row that cannot be read is a finding, not the
+/// end of the audit.
+fn told(db: &Connection, order: OrderId, unreadable: &mut Vec<String>) -> Read<Vec<Told>> {
     let sql = format!("SELECT {ENTRY}, position FROM history WHERE order_id = ?1 ORDER BY version");
     let mut find = db.prepare_cached(&sql)?;
     let mut found = find.query(params![order.0])?;
     let mut told = Vec::new();
     while let Some(row) = found.next()? {
-        let position: i64 = row.get(11)?;
-        let event = {
-            let sql = format!("SELECT {EVENT} FROM events WHERE position = ?1");
-            let mut find = db.prepare_cached(&sql)?;
-            let mut found = find.query(params![position])?;
-            found.next()?.map(rows::event).transpose()?
-        };
-        let position = Some(rows::position(position));
-        told.push(Told { entry: rows::entry(row)?, position, event });
+        let position = rows::position(row.get(11)?);
+        let event = event_at(db, position).unwrap_or_else(|error| {
+            unreadable.push(format!("the event at {position} cannot be read: {error}"));
+            None
+        });
+        match rows::entry(row) {
+            Ok(entry) => told.push(Told { entry, position: Some(position), event }),
+            Err(error) => unreadable.push(format!("a history row cannot be read: {error}")),
+        }
     }
     Ok(told)
 }
 
-fn receipts_of(db: &Connection, order: OrderId) -> Read<Vec<orders::ports::Receipt>> {
+fn event_at(db: &Connection, position: Position) -> Read<Option<Event>> {
+    let sql = format!("SELECT {EVENT} FROM events WHERE position = ?1");
+    let mut find = db.prepare_cached(&sql)?;
+    let mut found = find.query(params![count(position.0)])?;
+    found.next()?.map(rows::event).transpose()
+}
+
+fn receipts_of(
+    db: &Connection,
+    order: OrderId,
+    unreadable: &mut Vec<String>,
+) -> Read<Vec<Receipt>> {
     let own = format!("SELECT {CREATE_RECEIPT} WHERE id = ?1 AND create_key IS NOT NULL");
-    let mut all = receipts(db, &own, params![order.0])?;
     let others = format!("SELECT {RECEIPT} FROM receipts WHERE order_id = ?1");
-    all.extend(receipts(db, &others, params![order.0])?);
+    let mut all = Vec::new();
+    for sql in [own, others] {
+        let mut find = db.prepare_cached(&sql)?;
+        let mut found = find.query(params![order.0])?;
+        while let Some(row) = found.next()? {
+            match rows::receipt(row) {
+                Ok(receipt) => all.push(receipt),
+                Err(error) => unreadable.push(format!("a receipt cannot be read: {error}")),
+            }
+        }
+    }
     Ok(all)
 }

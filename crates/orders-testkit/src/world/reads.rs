@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
     ports::{
-        Census, Cursor, Dossier, FeedPage, Filter, OrderRef, Page, ReadError, Receipt, ReceiptKey,
-        Scope, Told,
+        Census, Cursor, Derived, Dossier, FeedPage, Filter, OrderRef, Page, ReadError, Receipt,
+        ReceiptKey, Scope, Told,
     },
 };
 use tokio::time::Instant;
@@ -107,6 +107,8 @@ impl Tables {
             history: self.rows.values().map(|row| row.history.len() as u64).sum(),
             events: self.events.len() as u64,
             receipts: self.receipts.len() as u64,
+            notes: self.rows.values().map(|row| row.notes.len() as u64).sum(),
+            personal: self.rows.values().filter(|row| row.personal.is_some()).count() as u64,
             oldest: self.oldest,
             head: self.head(),
         }
@@ -136,9 +138,13 @@ impl Tables {
         Dossier {
             id,
             record: Ok(record(row)),
-            stored_total: row.order.pricing().totals.total.minor,
+            derived: Derived {
+                total_minor: row.order.pricing().totals.total.minor,
+                payment_state: row.order.payment_state().as_str().to_owned(),
+            },
             history: row.history.iter().map(told).collect(),
             receipts: Vec::new(),
+            unreadable: Vec::new(),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Event payloads, by the schemas under `api/events/`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{Entry, ExternalReference, Order, State};
+use crate::domain::{Entry, ExternalReference, Money, Order, OrderId, State, Version};
 
 /// What every order event says. Ids only: no personal data, no note text, no metadata.
 #[derive(Serialize)]
@@ -46,4 +46,36 @@ pub fn event_data(order: &Order, entry: &Entry) -> String {
         occurred_at: entry.at.to_string(),
     };
     serde_json::to_string(&changed).unwrap_or_default()
+}
+
+/// What every version of every order event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventFacts {
+    /// The order.
+    pub order: OrderId,
+    /// The version it tells of.
+    pub version: Version,
+    /// What the order comes to.
+    pub total: Money,
+}
+
+/// Reads the payload of an order event; `None` when it is none.
+pub fn event_facts(data: &str) -> Option<EventFacts> {
+    #[derive(Deserialize)]
+    struct Facts {
+        order_id: Uuid,
+        version: u64,
+        total: Total,
+    }
+    #[derive(Deserialize)]
+    struct Total {
+        amount_minor: String,
+        currency: String,
+    }
+    let Facts { order_id, version, total } = serde_json::from_str(data).ok()?;
+    Some(EventFacts {
+        order: OrderId(order_id),
+        version: Version::new(version)?,
+        total: Money::new(total.amount_minor.parse().ok()?, total.currency.parse().ok()?),
+    })
 }
