@@ -16,11 +16,12 @@
 mod access;
 mod cx;
 mod deadline;
+mod failure;
 mod ids;
-mod problem;
 
 pub use self::access::Record;
 pub use self::cx::{Cx, set_principal};
+pub use self::failure::Failure;
 
 use self::{access::Exchange, ids::Ids};
 use crate::{
@@ -69,6 +70,7 @@ impl Config {
 pub struct Stack {
     config: Config,
     streams: Vec<String>,
+    failures: fn(Failure, &Context) -> Response,
     duration: Histogram,
     in_flight: Gauge,
 }
@@ -80,6 +82,7 @@ impl Stack {
         Self {
             config: Config::default(),
             streams: Vec::new(),
+            failures: Failure::problem,
             duration: metrics.histogram(
                 "http_request_duration_seconds",
                 "Time from a request's header to the end of its answer",
@@ -102,16 +105,30 @@ impl Stack {
     }
 
     /// Lets the route with exactly this pattern stream: only a deadline that the caller asks for
-    /// applies, and it ends with the head of the answer.
+    /// applies, and it ends with the head of the answer: the context of the handler has none.
     #[must_use]
     pub fn with_stream(mut self, route: impl Into<String>) -> Self {
         self.streams.push(route.into());
         self
     }
 
+    /// Lets the service write the answers to the stack's own failures, so that they read like its
+    /// others. The log line has [`Failure::code`], which the answer therefore tells too; without
+    /// this they are RFC 9457 problems without a type.
+    #[must_use]
+    pub fn with_failures(mut self, answer: fn(Failure, &Context) -> Response) -> Self {
+        self.failures = answer;
+        self
+    }
+
     fn is_stream(&self, request: &Request) -> bool {
         let route = request.extensions().get::<MatchedPath>();
         route.is_some_and(|route| self.streams.iter().any(|stream| stream == route.as_str()))
+    }
+
+    fn fail(&self, failure: Failure, cx: &Context, record: &Record) -> Response {
+        record.set_code(failure.code());
+        (self.failures)(failure, cx)
     }
 }
 
@@ -136,11 +153,11 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
     let answer = answer(&stack, &cx, request, next).instrument(span.clone());
     let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response,
-        Ok(Err(problem)) => problem.response(&cx, &record),
+        Ok(Err(failure)) => stack.fail(failure, &cx, &record),
         Err(payload) => {
             let panic = panics::message(&*payload);
             span.in_scope(|| tracing::error!(panic, "handler panicked"));
-            problem::PANIC.response(&cx, &record)
+            stack.fail(Failure::Internal, &cx, &record)
         }
     };
     ids.echo(response.headers_mut());
@@ -153,9 +170,10 @@ async fn answer(
     cx: &Context,
     mut request: Request,
     next: Next,
-) -> Result<Response, problem::Problem> {
+) -> Result<Response, Failure> {
     let asked = deadline::asked(request.headers())?;
-    let limit = if stack.is_stream(&request) { asked } else { Some(stack.config.limit(asked)) };
+    let streams = stack.is_stream(&request);
+    let limit = if streams { asked } else { Some(stack.config.limit(asked)) };
     let Some(limit) = limit else {
         request.extensions_mut().insert(cx.clone());
         return Ok(next.run(request).await);
@@ -163,12 +181,14 @@ async fn answer(
     if limit.is_zero() {
         // Nobody waits any more, so no work may begin, not even one that would be quick.
         cx.cancel(Cause::DeadlineExceeded);
-        return Err(problem::DEADLINE_EXCEEDED);
+        return Err(Failure::DeadlineExceeded);
     }
     let at = tokio::time::Instant::now() + limit;
-    request.extensions_mut().insert(cx.clone().with_deadline(at.into_std()));
+    // What a stream does after its head has no deadline, and it keeps this context until its end.
+    let own = if streams { cx.clone() } else { cx.clone().with_deadline(at.into_std()) };
+    request.extensions_mut().insert(own);
     tokio::time::timeout_at(at, next.run(request)).await.map_err(|_elapsed| {
         cx.cancel(Cause::DeadlineExceeded);
-        problem::DEADLINE_EXCEEDED
+        Failure::DeadlineExceeded
     })
 }

@@ -3,10 +3,12 @@
 //! HTTP/1.1 and HTTP/2 with prior knowledge, over TCP. Guarantees: a connection that does not
 //! send its first byte, finish a header or use its keep-alive in time is closed, at most a second
 //! late; no accept error ends the loop; a drain ends within its budget whatever the peers do.
-//! On HTTP/2, a header that is never finished counts as idleness.
+//! On HTTP/2, a header that is never finished counts as idleness. A peer that takes its answer
+//! slowly is not idle; one that takes nothing more is, once the whole answer was handed to its
+//! connection.
 //!
-//! Not here: deadlines of requests (see [`crate::http`]), limits on bodies and on peers that do
-//! not read their answers, TLS.
+//! Not here: deadlines of requests (see [`crate::http`]), limits on bodies and on peers that stop
+//! reading an answer of which more is to come, TLS.
 
 mod connection;
 mod pulse;
@@ -36,7 +38,7 @@ pub struct Config {
     /// The time from the first byte of a request's header to its last. Default 10 s.
     #[serde(with = "crate::config::duration")]
     pub header_timeout: Duration,
-    /// How long a connection may carry no request. Default 120 s.
+    /// How long a connection may carry no request and take nothing of an answer. Default 120 s.
     #[serde(with = "crate::config::duration")]
     pub idle_timeout: Duration,
     /// The most connections at a time; one more is closed as soon as it is accepted. Default

@@ -88,3 +88,26 @@ pub fn init(config: &Config) -> Result<Guard, Error> {
     started.map_err(|error: TryInitError| Error::Started(Box::new(error)))?;
     Ok(Guard(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(level: &str) -> Result<(), Error> {
+        check(&Config { level: level.to_owned(), ..Config::default() })
+    }
+
+    #[test]
+    fn a_malformed_level_is_an_error_and_a_good_one_is_not() {
+        for good in ["info", "warn,orders=debug", "off", "orders[request]=trace"] {
+            assert!(checked(good).is_ok(), "{good}");
+        }
+        for malformed in ["orders=loud", "info=debug=warn", "info,=debug"] {
+            let level = match checked(malformed) {
+                Err(Error::Level(level, _)) => Some(level),
+                Ok(()) | Err(Error::Started(_)) => None,
+            };
+            assert_eq!(level.as_deref(), Some(malformed));
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! `orderly serve`: everything built before anything is served, then run until told to stop.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use mainstay::{
     admin,
@@ -38,9 +38,13 @@ async fn run(config: Config) -> Result<ExitCode, Failure> {
     let (keys, token) = keys::load(&config)?;
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
     let metrics = Metrics::new(NAMESPACE);
+    metrics.build_info(&[("version", env!("CARGO_PKG_VERSION"))]);
+    for warning in config::warnings(&config) {
+        tracing::warn!("{warning}");
+    }
     let orders = Arc::new(wired::open(&config)?);
-    let server = Server::bind(config.http.listen, config.server.clone()).await?;
-    let admin_server = Server::bind(config.admin.listen, config.server.clone()).await?;
+    let server = bind("http.listen", config.http.listen, &config).await?;
+    let admin_server = bind("admin.listen", config.admin.listen, &config).await?;
     let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
 
     let secret = orders.ports().store().page_secret();
@@ -63,6 +67,11 @@ async fn run(config: Config) -> Result<ExitCode, Failure> {
     Ok(report.exit_code())
 }
 
+async fn bind(key: &str, address: SocketAddr, config: &Config) -> Result<Server, Failure> {
+    let bound = Server::bind(address, config.server.clone()).await;
+    bound.map_err(|error| format!("cannot listen on {address} ({key}): {error}").into())
+}
+
 #[expect(clippy::cast_precision_loss, reason = "metrics are floats; 2^53 is far away")]
 fn measure(metrics: &Metrics, orders: &Arc<Orders<Wired>>) {
     let gauge = |name: &str, help: &str, read: fn(&Orders<Wired>) -> u64| {
@@ -80,7 +89,7 @@ fn measure(metrics: &Metrics, orders: &Arc<Orders<Wired>>) {
     gauge("commit_batches", "Transactions they took.", |orders| {
         orders.ports().store().counters().batches
     });
-    gauge("store_wal_bytes", "Write-ahead log not yet moved into the store.", |orders| {
+    gauge("store_wal_bytes", "Write-ahead log since it last started over.", |orders| {
         orders.ports().store().counters().wal_bytes
     });
 }

@@ -23,12 +23,15 @@ pub(crate) enum Command {
     },
     /// Check that a store holds together: every order against its history, events and receipts.
     ///
-    /// Reads one snapshot; works beside a running service. Exits with 1 when it finds something.
+    /// Reads one snapshot, also beside a running service. While it reads, the service's write-ahead
+    /// log cannot be emptied: past four times store.wal_limit new changes are refused as busy, so
+    /// under heavy load audit a copy. Exits with 1 when it finds something.
     Audit(Audit),
     /// Place orders from a file of JSON lines, through the same rules as the API.
     ///
     /// Each line is {"idempotency_key": "...", "order": {...}}, as in the API's batch. Run it again
-    /// after an interruption: lines that were taken before are recognised by their key.
+    /// after an interruption: lines that were taken before are recognised by their key. The service
+    /// must not be running on the same store. Exits with 2 when some lines were refused.
     Import(Import),
     /// Make API keys.
     Key {
@@ -47,7 +50,8 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key, add its hash to the key file and print it once.
+    /// Make a key, add its hash to the key file and print it once. A running service learns of it
+    /// when it is started again.
     New(NewKey),
 }
 

@@ -1,6 +1,6 @@
 //! The configuration: everything that can be set, with its default.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use mainstay::config::{Loaded, Loader, duration};
 use orders_adapters::sqlite;
@@ -196,8 +196,32 @@ impl Config {
             "store.queue, store.batch and store.read_queue must be at least 1",
         );
         refuse(!self.retention.every.is_zero(), "retention.every must not be 0");
+        refuse(!self.http.default_deadline.is_zero(), "http.default_deadline must not be 0");
+        refuse(self.http.body_limit > 0, "http.body_limit must be at least 1");
+        refuse(self.server.max_connections > 0, "server.max_connections must be at least 1");
+        refuse(
+            !self.server.first_byte_timeout.is_zero()
+                && !self.server.header_timeout.is_zero()
+                && !self.server.idle_timeout.is_zero(),
+            "server.first_byte_timeout, header_timeout and idle_timeout must not be 0",
+        );
         if reasons.is_empty() { Ok(()) } else { Err(Refused(reasons)) }
     }
+}
+
+/// Settings that are allowed and that somebody should know of.
+pub(crate) fn warnings(config: &Config) -> Vec<&'static str> {
+    let mut warnings = Vec::new();
+    if !config.http.listen.ip().is_loopback() {
+        warnings.push(
+            "the API is served without TLS on an address that other machines reach; put a proxy \
+             that speaks TLS in front",
+        );
+    }
+    if !config.store.durable {
+        warnings.push("store.durable is false: a power loss takes acknowledged orders");
+    }
+    warnings
 }
 
 /// Reads every layer and checks the whole.
@@ -220,9 +244,13 @@ fn layers(options: &Serve) -> Result<Loaded<Config>, Failure> {
     let short = short
         .into_iter()
         .filter_map(|(key, value)| value.clone().map(|value| (key.to_owned(), value)));
+    // A variable that is not text cannot be one of ours, and must not stop anything.
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
     // Two underscores, because Kubernetes invents variables like ORDERLY_PORT for its services.
     Ok(loader
-        .env("ORDERLY__", std::env::vars())
+        .env("ORDERLY__", std::env::vars_os().filter_map(text))
         .flags(short.chain(options.set.iter().cloned()))
         .load()?)
 }
@@ -239,6 +267,9 @@ pub(crate) fn check(options: &Serve) -> Result<ExitCode, Failure> {
     mainstay::telemetry::check(&loaded.value.log)?;
     crate::wired::policy(&loaded.value.retention)?;
     crate::keys::from_file(&loaded.value)?;
+    for warning in warnings(&loaded.value) {
+        say(&format!("warning: {warning}"));
+    }
     say("the configuration is usable");
     Ok(ExitCode::SUCCESS)
 }

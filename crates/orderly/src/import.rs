@@ -39,32 +39,37 @@ enum Outcome {
     Refused(Box<Problem>),
 }
 
+/// Exit status when everything was read and some lines were refused.
+const SOME_REFUSED: u8 = 2;
+
 /// Places every line of the file and says what became of them.
 pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
     let tenant: TenantId = options.tenant.parse().map_err(|error| format!("--tenant {error}"))?;
     let config = config::load(&options.config)?.value;
     let lines = Lines::open(&options.file, options.skip, config.http.body_limit)?;
+    let mut report = Report::new(options.report.as_deref())?;
     let orders = wired::open(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let principal = Principal::new(tenant.as_str(), options.principal.as_str());
-    let report = runtime.block_on(place_all(&orders, lines, &principal))?;
-    if let Some(path) = &options.report {
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
-    }
-    report.show();
-    Ok(ExitCode::SUCCESS)
+    let start = Instant::now();
+    let done = runtime.block_on(place_all(&orders, lines, &principal, &mut report));
+    let refused = report.has_refusals();
+    // Also when it had to stop: what was done is told.
+    report.finish(start.elapsed())?;
+    done?;
+    Ok(if refused { ExitCode::from(SOME_REFUSED) } else { ExitCode::SUCCESS })
 }
 
 async fn place_all(
     orders: &Orders<Wired>,
     lines: Lines,
     principal: &Principal,
-) -> Result<Report, Failure> {
-    let start = Instant::now();
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let limit = lines.limit();
     let mut progress = Progress::new(lines.bytes());
-    let mut report = Report::default();
     let work = stream::iter(lines)
-        .map(|line| async { Ok::<_, Unreadable>(place(orders, line?, principal).await) })
+        .map(|line| async { Ok::<_, Unreadable>(place(orders, line?, principal, limit).await) })
         .buffered(IN_FLIGHT);
     let mut work = std::pin::pin!(work);
     while let Some(done) = work.next().await {
@@ -73,22 +78,33 @@ async fn place_all(
         if let Outcome::Refused(problem) = &outcome
             && must_stop(problem.code)
         {
-            let number = line.number - 1;
+            progress.finish();
             return Err(format!(
-                "{}: stopped before line {}; mend the cause and go on with --skip {number}",
+                "{}: stopped at line {}; mend the cause and go on with --skip {}",
                 problem.code.title(),
                 line.number,
+                line.number - 1,
             )
             .into());
         }
-        report.count(&line, outcome);
+        report.count(&line, outcome)?;
     }
     progress.finish();
-    Ok(report.after(start.elapsed()))
+    Ok(())
 }
 
 /// Places one line; tries again what was surely not written, or may have been.
-async fn place(orders: &Orders<Wired>, line: Line, principal: &Principal) -> (Line, Outcome) {
+async fn place(
+    orders: &Orders<Wired>,
+    line: Line,
+    principal: &Principal,
+    limit: usize,
+) -> (Line, Outcome) {
+    if line.length > limit {
+        let detail = format!("The line has more than {limit} bytes.");
+        let problem = Problem::new(Code::PayloadTooLarge, detail);
+        return (line, Outcome::Refused(Box::new(problem)));
+    }
     let mut tries = 0;
     loop {
         match try_once(orders, &line, principal).await {

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -28,6 +28,11 @@ pub(crate) enum KeyError {
     Format(PathBuf, #[source] toml::de::Error),
     #[error("the pepper in {0} has fewer than 32 bytes; let `orderly key new` make one")]
     ShortPepper(PathBuf),
+    #[error(
+        "{0} is not there, but {1} is: a new pepper would make every key in it useless. Put the \
+         pepper back, or remove the key file to start over"
+    )]
+    LostPepper(PathBuf, PathBuf),
     #[error("set auth.keys_file and auth.pepper_file first, so that it is known where keys belong")]
     NoFiles,
     #[error("no random numbers from the operating system: {0}")]
@@ -82,6 +87,9 @@ pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
         return Err(KeyError::NoFiles.into());
     };
     if !pepper_file.exists() {
+        if keys.exists() {
+            return Err(KeyError::LostPepper(pepper_file.clone(), keys.clone()).into());
+        }
         write_secret(pepper_file, &format!("{}\n", random_hex()?))?;
     }
     let pepper = read_pepper(pepper_file)?;
@@ -137,11 +145,19 @@ fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
     written.map_err(failed)
 }
 
-/// Puts new content in a file's place whole: a crash leaves the old or the new, never a part.
+/// Puts new content in a file's place whole: a crash leaves the old or the new, never a part. Who may
+/// read the file stays as it was.
 fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
+    let failed = |error| KeyError::File(path.to_owned(), error);
+    let there = fs::metadata(path).ok();
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     write_secret(&beside, text)?;
-    fs::rename(&beside, path).map_err(|error| KeyError::File(path.to_owned(), error))
+    if let Some(there) = there {
+        fs::set_permissions(&beside, there.permissions()).map_err(failed)?;
+        chown(&beside, Some(there.uid()), Some(there.gid())).map_err(failed)?;
+    }
+    fs::rename(&beside, &path).map_err(failed)
 }

@@ -30,7 +30,7 @@ use orders::{
     domain::{ChangeId, Draft, DraftLine, Money, Order, OrderId, Placement, Stamp, UnitPrice},
     ports::{
         Answer, Change, Clock as _, Decision, Expects, Ids as _, NewEvent, Operation, Receipt,
-        ReceiptKey, Store as _, Write,
+        ReceiptKey, Store as _, Unique, Write,
     },
 };
 use orders_adapters::{
@@ -110,8 +110,13 @@ async fn drive(store: &Arc<Sqlite>, callers: usize, span: Duration) -> Vec<Durat
             while Instant::now() < until {
                 let change = change(&placement, caller, latencies.len());
                 let start = Instant::now();
-                assert_eq!(store.commit(&cx, change).await.unwrap(), Answer::Committed);
-                latencies.push(start.elapsed());
+                let answer = store.commit(&cx, change).await.unwrap();
+                // Among millions of orders a random number meets another; the use case draws again,
+                // and so does this.
+                if !matches!(answer, Answer::Taken(Unique::Number, _)) {
+                    assert_eq!(answer, Answer::Committed);
+                    latencies.push(start.elapsed());
+                }
             }
             latencies
         });

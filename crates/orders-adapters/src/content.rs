@@ -81,6 +81,9 @@ pub(crate) fn decode(
     let progress: Vec<(u32, u32, u32)> = serde_json::from_str(progress)?;
     let currency: Currency =
         currency.parse().map_err(|_| Unreadable::Value("currency", currency.to_owned()))?;
+    if !progress.is_empty() && progress.len() != content.lines.len() {
+        return Err(Unreadable::Value("progress", format!("{} lines", progress.len())));
+    }
     let mut progress = progress.into_iter();
     let lines: Result<Vec<Line>, Unreadable> = content
         .lines

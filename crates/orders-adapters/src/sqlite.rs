@@ -17,6 +17,7 @@ mod thread;
 mod writer;
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -78,14 +79,20 @@ impl Config {
 }
 
 /// The embedded store. Dropping it commits what waits, then closes the file.
-#[derive(Debug)]
 pub struct Sqlite {
     shared: Arc<Shared>,
-    readers: Readers,
+    readers: Option<Readers>,
     threads: Vec<std::thread::JoinHandle<()>>,
     head: watch::Receiver<Position>,
     failed: watch::Receiver<Option<String>>,
     page_secret: [u8; 32],
+}
+
+/// Shows neither what waits nor the secret.
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite").field("waiting", &self.queue_depth()).finish_non_exhaustive()
+    }
 }
 
 impl Sqlite {
@@ -97,11 +104,12 @@ impl Sqlite {
         let writer = Writer::open(config)?;
         let page_secret = writer.page_secret()?;
         let (shared, head, failed) = Shared::new(config, &writer);
-        let readers = Readers::start(config)?;
-        let threads = vec![
-            thread::start(Arc::clone(&shared), writer, config.batch)?,
-            checkpoint::start(Arc::clone(&shared), config)?,
-        ];
+        let readers = Some(Readers::start(config)?);
+        let checkpoint = checkpoint::start(Arc::clone(&shared), config)?;
+        // The writer last: it is joined last, so that its connection is the last to be closed and
+        // takes the log into the file.
+        let writer = thread::start(Arc::clone(&shared), writer, config.batch)?;
+        let threads = vec![checkpoint, writer];
         Ok(Self { shared, readers, threads, head, failed, page_secret })
     }
 
@@ -142,6 +150,16 @@ impl Sqlite {
         CommitError::Unavailable(self.failed.borrow().clone().map(Into::into))
     }
 
+    async fn read<T: Send + 'static>(
+        &self,
+        cx: &Context,
+        work: impl FnOnce(&rusqlite::Connection) -> rows::Read<T> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        // Gone only while the store is being dropped.
+        let readers = self.readers.as_ref().ok_or(ReadError::Unavailable(None))?;
+        readers.read(cx, work).await
+    }
+
     async fn ask<T>(
         &self,
         tenant: Option<&TenantId>,
@@ -166,13 +184,14 @@ pub struct Counters {
     pub changes: u64,
     /// Transactions they took.
     pub batches: u64,
-    /// Bytes in the write-ahead log that no checkpoint has moved yet, when last looked at.
+    /// Bytes in the write-ahead log since it last started over.
     pub wal_bytes: u64,
 }
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
         self.shared.close();
+        self.readers = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store ended by a panic");
@@ -197,7 +216,7 @@ impl Store for Sqlite {
         order: OrderRef,
     ) -> Result<Option<Record>, ReadError> {
         let tenant = tenant.clone();
-        self.readers.read(cx, move |db| read::order(db, &tenant, order)).await
+        self.read(cx, move |db| read::order(db, &tenant, order)).await
     }
 
     async fn receipt(
@@ -207,7 +226,7 @@ impl Store for Sqlite {
         at: Timestamp,
     ) -> Result<Option<Receipt>, ReadError> {
         let key = key.clone();
-        let found = self.readers.read(cx, move |db| read::receipt(db, &key)).await?;
+        let found = self.read(cx, move |db| read::receipt(db, &key)).await?;
         Ok(found.filter(|receipt| at < receipt.expires_at))
     }
 
@@ -219,7 +238,7 @@ impl Store for Sqlite {
         page: Page<Cursor>,
     ) -> Result<Vec<Order>, ReadError> {
         let (tenant, filter) = (tenant.clone(), filter.clone());
-        self.readers.read(cx, move |db| read::list(db, &tenant, &filter, page)).await
+        self.read(cx, move |db| read::list(db, &tenant, &filter, page)).await
     }
 
     async fn history(
@@ -230,7 +249,7 @@ impl Store for Sqlite {
         page: Page<Version>,
     ) -> Result<Vec<Entry>, ReadError> {
         let tenant = tenant.clone();
-        self.readers.read(cx, move |db| read::history(db, &tenant, order, page)).await
+        self.read(cx, move |db| read::history(db, &tenant, order, page)).await
     }
 
     async fn events(
@@ -240,7 +259,7 @@ impl Store for Sqlite {
         page: Page<Position>,
     ) -> Result<FeedPage, ReadError> {
         let scope = scope.clone();
-        self.readers.read(cx, move |db| read::events(db, &scope, page)).await?
+        self.read(cx, move |db| read::events(db, &scope, page)).await?
     }
 
     async fn events_after(&self, position: Position) {

@@ -32,11 +32,8 @@ pub struct SystemIds;
 impl SystemIds {
     fn random<const N: usize>() -> [u8; N] {
         let mut bytes = [0; N];
-        // The system call cannot fail on the platforms we run on (Linux ≥ 3.17); if it ever did,
-        // ids would collide and the store would refuse them.
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            tracing::error!(%error, "no random numbers from the operating system");
-        }
+        #[expect(clippy::expect_used, reason = "ids that repeat would make one order of two")]
+        getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
         bytes
     }
 }

@@ -1,12 +1,13 @@
 //! The HTTP API: an axum router, and the OpenAPI document made from the same routes.
 //!
-//! Outermost first: compression, the writer of problems, authentication (everything under `/v1`),
+//! Outermost first: a plain answer made acceptable, compression, the writer of problems, authentication (everything under `/v1`),
 //! the routes. The router expects to stand behind `mainstay::http::inbound`, which gives each
 //! request its context; the routes in [`STREAMS`] want no total deadline there.
 
 mod batch;
 mod body;
 mod docs;
+mod encodings;
 mod examples;
 mod feed;
 mod gate;
@@ -27,13 +28,13 @@ pub(crate) mod wire;
 use std::{fmt, sync::Arc, time::Duration};
 
 use ::orders::{
-    Orders,
+    Error, Orders,
     ports::{Clock as _, Ports},
 };
 use axum::{Router, middleware};
 use mainstay::lifecycle::Phase;
 use mainstay_context::Context;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tower_http::compression::{
     CompressionLayer,
     predicate::{DefaultPredicate, NotForContentType, Predicate as _},
@@ -42,7 +43,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use item::Item;
 
-use crate::auth::Keys;
+use crate::{auth::Keys, problem::Problem};
 
 /// The routes that stream: give them to `mainstay::http::Stack::with_stream`.
 pub const STREAMS: [&str; 2] = [batch::PATH, feed::PATH];
@@ -97,6 +98,18 @@ impl<P: Ports> Api<P> {
         let now = self.orders.ports().clock().instant();
         cx.child().with_deadline(now + self.config.step)
     }
+
+    /// What comes of one step in its time. The context's deadline alone does not do it: a store
+    /// that hangs looks at no clock.
+    async fn in_time<T, E: Into<Problem>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
+        match timeout(self.config.step, work).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(_) => Err(Error::DeadlineExceeded.into()),
+        }
+    }
 }
 
 /// The API over these use cases.
@@ -112,6 +125,7 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
         .fallback(gate::no_such_route)
         .layer(middleware::from_fn(gate::write_problems))
         .layer(CompressionLayer::new().compress_when(whole))
+        .layer(middleware::map_request(encodings::accept_plain))
 }
 
 /// The OpenAPI document, made from the routes of [`router`].

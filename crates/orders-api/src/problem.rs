@@ -2,9 +2,10 @@
 //!
 //! [`Code`] is the table. A [`Problem`] is one occurrence; [`Body`] is how it reads on the wire
 //! (RFC 9457). The mapping from the core's errors is a full match, so that a new error does not
-//! compile until it has a row here.
+//! compile until it has a row here; so is that from the failures of the chassis.
 
 mod body;
+mod chassis;
 mod from;
 
 use std::{error::Error as StdError, fmt, sync::Arc};
@@ -16,6 +17,7 @@ use orders::{
 };
 
 pub use body::{Body, FieldError};
+pub use chassis::chassis_failure;
 pub(crate) use from::verbs;
 
 macro_rules! codes {
@@ -58,6 +60,8 @@ codes! {
         "Draw a random key, keep it, and send it with every try of this request.";
     InvalidPageToken "invalid-page-token" BAD_REQUEST "The page token does not fit",
         "List again from the first page, with the same filters on every page.";
+    InvalidTimeout "invalid-timeout" BAD_REQUEST "The time for the request cannot be read",
+        "Send `X-Request-Timeout-Ms` once, as a whole number of milliseconds, or not at all.";
     Unauthenticated "unauthenticated" UNAUTHORIZED "Authentication is required",
         "Send `Authorization: Bearer ID.SECRET` with a valid key.";
     NotFound "not-found" NOT_FOUND "There is no such thing",
@@ -90,6 +94,8 @@ codes! {
     KeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY
         "The Idempotency-Key was used for another request",
         "Use a new key for a new request, and the same body for every try.";
+    Internal "internal" INTERNAL_SERVER_ERROR "The service failed in a way that was not foreseen",
+        "It may have taken effect. Tell the operator the `request_id`.";
     StoreBusy "store-busy" SERVICE_UNAVAILABLE "Too many changes wait already",
         "Nothing was written. Send the request again after `Retry-After`.";
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The order store is unavailable",
@@ -116,6 +122,7 @@ impl Code {
             Self::Malformed
             | Self::KeyMissing
             | Self::InvalidPageToken
+            | Self::InvalidTimeout
             | Self::Unauthenticated
             | Self::NotFound
             | Self::MethodNotAllowed
@@ -129,7 +136,8 @@ impl Code {
             | Self::UnsupportedMediaType
             | Self::Invalid
             | Self::TotalMismatch
-            | Self::KeyReused => false,
+            | Self::KeyReused
+            | Self::Internal => false,
         }
     }
 

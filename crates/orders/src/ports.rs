@@ -121,8 +121,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets up to `limit` events and receipts that are past their time.
     ///
-    /// It takes its turn behind commits already sent: a receipt that a commit under way may still
-    /// have to answer by is not forgotten before it.
+    /// A commit under way may still have to answer by a receipt that has just expired, so the cutoff
+    /// of receipts must lie further back than any request lasts.
     fn forget(
         &self,
         cx: &Context,

@@ -1,11 +1,12 @@
-use super::{Record, problem};
+use super::{Failure, Record};
 use axum::{extract::FromRequestParts, response::Response};
 use http::{Extensions, request::Parts};
 use mainstay_context::{Context, Principal};
 
 /// Hands the request's context to a handler: `async fn get(Cx(cx): Cx) -> ..`.
 ///
-/// Cannot fail behind [`inbound`](super::inbound); elsewhere the answer is a 500 problem.
+/// Cannot fail behind [`inbound`](super::inbound); elsewhere the answer is
+/// [`Failure::Internal`] as the chassis writes it, since the stack that would know better is missing.
 #[derive(Clone, Debug)]
 pub struct Cx(pub Context);
 
@@ -14,7 +15,10 @@ impl<S: Sync> FromRequestParts<S> for Cx {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
         let cx = parts.extensions.get::<Context>().cloned();
-        cx.map(Self).ok_or_else(|| problem::NO_CONTEXT.render(serde_json::json!({})))
+        cx.map(Self).ok_or_else(|| {
+            tracing::error!(path = parts.uri.path(), "this route is not behind the inbound stack");
+            Failure::Internal.render(serde_json::json!({}))
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! How long the caller will wait.
 
-use super::problem::{self, Problem};
+use super::Failure;
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 /// # Errors
 ///
 /// Refuses a malformed or repeated header: to ignore it would be to work for nobody.
-pub(super) fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+pub(super) fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     let mut values = headers.get_all(TIMEOUT).iter();
     let Some(value) = values.next() else { return Ok(None) };
     // Parsed from digits only: `u64` itself would take a plus sign.
@@ -19,7 +19,7 @@ pub(super) fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
     let millis = digits.and_then(|digits| digits.parse::<u32>().ok());
     match (millis, values.next()) {
         (Some(millis), None) => Ok(Some(Duration::from_millis(millis.into()))),
-        (None, _) | (Some(_), Some(_)) => Err(problem::INVALID_TIMEOUT),
+        (None, _) | (Some(_), Some(_)) => Err(Failure::InvalidTimeout),
     }
 }
 
@@ -27,12 +27,12 @@ pub(super) fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
 mod tests {
     use super::*;
 
-    fn asked_with(values: &[&'static str]) -> Result<Option<Duration>, &'static str> {
+    fn asked_with(values: &[&'static str]) -> Result<Option<Duration>, Failure> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(TIMEOUT, value.parse().unwrap());
         }
-        asked(&headers).map_err(|problem| problem.code)
+        asked(&headers)
     }
 
     #[test]
@@ -47,7 +47,7 @@ mod tests {
         for values in
             [&[""][..], &["-1"], &["+1"], &["1s"], &["1.5"], &["99999999999"], &["1", "1"]]
         {
-            assert_eq!(asked_with(values), Err("invalid-timeout"), "{values:?}");
+            assert_eq!(asked_with(values), Err(Failure::InvalidTimeout), "{values:?}");
         }
     }
 }

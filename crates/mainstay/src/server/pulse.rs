@@ -16,6 +16,10 @@ use tokio::{
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// A write on HTTP/2 of no more bytes than this says nothing about an answer: pings, which go to
+/// an idle peer too, and acknowledgements fit in it.
+const HTTP2_CONTROL: usize = 64;
+
 /// The activity of one connection, shared by its socket, its requests and its task.
 #[derive(Clone, Debug)]
 pub(super) struct Pulse(Arc<Mutex<State>>);
@@ -24,7 +28,8 @@ pub(super) struct Pulse(Arc<Mutex<State>>);
 struct State {
     protocol: Protocol,
     in_flight: usize,
-    /// When the connection was accepted, or last became free of requests.
+    /// When the connection was accepted, last became free of requests, or last took a part of an
+    /// answer: hyper lets go of a body while most of it may still wait for the peer.
     idle_since: Instant,
     /// When the unfinished request header began, if one has.
     header_since: Option<Instant>,
@@ -91,6 +96,15 @@ impl Pulse {
         }
     }
 
+    /// The socket took this many bytes.
+    fn sent(&self, count: usize) {
+        let mut state = self.state();
+        let control = if state.protocol == Protocol::Http2 { HTTP2_CONTROL } else { 0 };
+        if count > control {
+            state.idle_since = Instant::now();
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +125,7 @@ impl Drop for InFlight {
 }
 
 pin_project_lite::pin_project! {
-    /// A socket whose reads are felt by a pulse.
+    /// A socket whose reads and writes are felt by a pulse.
     pub(super) struct Felt<S> {
         #[pin]
         pub(super) socket: S,
@@ -139,7 +153,10 @@ impl<S: AsyncWrite> AsyncWrite for Felt<S> {
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.project().socket.poll_write(task, bytes)
+        let this = self.project();
+        let count = ready!(this.socket.poll_write(task, bytes))?;
+        this.pulse.sent(count);
+        Poll::Ready(Ok(count))
     }
 
     fn poll_write_vectored(
@@ -147,7 +164,10 @@ impl<S: AsyncWrite> AsyncWrite for Felt<S> {
         task: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.project().socket.poll_write_vectored(task, parts)
+        let this = self.project();
+        let count = ready!(this.socket.poll_write_vectored(task, parts))?;
+        this.pulse.sent(count);
+        Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -228,6 +248,36 @@ mod tests {
         seconds(119).await;
         assert!(!expired(&pulse));
         seconds(1).await;
+        assert!(expired(&pulse));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_still_being_sent_is_not_idleness() {
+        for hello in [&b"GET / HTTP/1.1\r\n\r\n"[..], HTTP2_PREFACE] {
+            let pulse = Pulse::new();
+            pulse.received(hello);
+            drop(pulse.begin_request());
+            for _ in 0..10 {
+                seconds(100).await;
+                assert!(!expired(&pulse));
+                pulse.sent(16 << 10);
+            }
+            seconds(119).await;
+            assert!(!expired(&pulse));
+            seconds(1).await;
+            assert!(expired(&pulse), "the peer stopped reading");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_do_not_keep_an_idle_connection() {
+        let pulse = Pulse::new();
+        pulse.received(HTTP2_PREFACE);
+        for _ in 0..6 {
+            assert!(!expired(&pulse));
+            seconds(20).await;
+            pulse.sent(17);
+        }
         assert!(expired(&pulse));
     }
 

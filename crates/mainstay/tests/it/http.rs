@@ -12,7 +12,7 @@ use axum::{
 };
 use futures_util::FutureExt;
 use mainstay::{
-    http::{Cx, Record, Stack, inbound, set_principal},
+    http::{Cx, Failure, Record, Stack, inbound, set_principal},
     metrics::{Format, Metrics},
 };
 use mainstay_context::{Cause, Context, Principal};
@@ -231,6 +231,59 @@ async fn a_stream_outlives_the_deadline_and_its_end_cancels_the_context() {
     drop(client);
     assert_eq!(soon(cx.cancelled()).await, Cause::CallerGone);
     until(|| logs::access("stream-1").iter().any(|line| line["cut"] == true)).await;
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_stream_ends_with_the_head_of_its_answer() {
+    let mut world = world().await;
+    let mut client = Client::connect(world.service.addr).await;
+    let head = client.get("/stream", "x-request-timeout-ms: 10000\r\n").await;
+    let cx = soon(world.contexts.recv()).await.unwrap();
+    assert_eq!((head.status(), cx.deadline()), (200, None));
+    assert!(cx.cancelled().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_begin_in_the_callers_time_is_a_504() {
+    let (sender, mut contexts) = mpsc::channel(1);
+    let hold = async move |Cx(cx): Cx| {
+        sender.send(cx).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let stack = Stack::new(&Metrics::new("test")).with_stream("/");
+    let app = inbound(Router::new().route("/", on_get(hold)), &stack);
+    let service = Service::start(app, 0, 1_000).await;
+    let answer = get(service.addr, "/", "x-request-timeout-ms: 50\r\n").await;
+    assert_eq!((answer.status(), answer.json()["code"].as_str()), (504, Some("deadline-exceeded")));
+    let cx = soon(contexts.recv()).await.unwrap();
+    assert_eq!(soon(cx.cancelled()).await, Cause::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_service_writes_the_failures_of_the_stack_and_the_log_line_names_them() {
+    logs::collect();
+    let failures = |failure: Failure, cx: &Context| {
+        let text = format!("{} of {}", failure.code(), cx.request_id());
+        Response::builder().status(failure.status()).body(Body::from(text)).unwrap()
+    };
+    let routes = Router::new()
+        .route("/panic", on_get(async || -> &'static str { panic!("on purpose") }))
+        .route("/hold", on_get(async || std::future::pending::<&str>().await));
+    let stack = Stack::new(&Metrics::new("test")).with_failures(failures);
+    let service = Service::start(inbound(routes, &stack), 0, 1_000).await;
+    for (path, timeout, failure) in [
+        ("/panic", "1000", Failure::Internal),
+        ("/hold", "50", Failure::DeadlineExceeded),
+        ("/hold", "soon", Failure::InvalidTimeout),
+    ] {
+        let (code, id) = (failure.code(), format!("own-{}", failure.code()));
+        let headers = format!("x-request-id: {id}\r\nx-request-timeout-ms: {timeout}\r\n");
+        let answer = get(service.addr, path, &headers).await;
+        assert_eq!(answer.status(), failure.status().as_u16());
+        assert_eq!(answer.body, format!("{code} of {id}"));
+        assert_eq!(answer.header("x-request-id"), Some(id.as_str()));
+        until(|| logs::access(&id).iter().any(|line| line["code"] == code)).await;
+    }
 }
 
 #[tokio::test]

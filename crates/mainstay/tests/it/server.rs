@@ -1,12 +1,17 @@
 use crate::support::{Client, Service, get, soon, until};
-use axum::{Extension, Router, routing::get as on_get};
+use axum::{Extension, Router, body::Bytes, routing::get as on_get};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mainstay::server::{Config, PeerAddr, Server};
-use std::{sync::Arc, time::Duration};
+use mainstay::{
+    server::{Config, PeerAddr, Server},
+    tasks::Tasks,
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, oneshot},
+    time::Instant,
 };
 
 fn hello() -> Router {
@@ -60,6 +65,62 @@ async fn a_slow_handler_is_not_an_idle_connection() {
     assert_eq!(get(service.addr, "/", "").await.body, "late");
 }
 
+/// A server of `/` and of `/large`, with an idle limit of 250 ms, one seat, and small buffers in
+/// the system, so that what the peer does not read stays with the server.
+async fn large(size: usize) -> (SocketAddr, Tasks) {
+    let body = Bytes::from(vec![b'x'; size]);
+    let app = hello().route("/large", on_get(async move || body));
+    let idle_timeout = Duration::from_millis(250);
+    let limits = Config { idle_timeout, max_connections: 1, ..Config::default() };
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(64 << 10).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = Server::from_listener(socket.listen(8).unwrap(), limits);
+    let (addr, tasks) = (server.local_addr().unwrap(), Tasks::new());
+    tasks.spawn("server", async {
+        server.run(app, std::future::pending()).await;
+    });
+    (addr, tasks)
+}
+
+/// Asks for `/large`, with little room for the answer.
+async fn ask_for_large(addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = soon(socket.connect(addr)).await.unwrap();
+    stream.write_all(b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_sent_to_its_end() {
+    const SIZE: usize = 8 << 20;
+    let (addr, _server) = large(SIZE).await;
+    let mut stream = ask_for_large(addr).await;
+    let (began, mut read, mut buffer) = (Instant::now(), 0, vec![0; 64 << 10]);
+    while read < SIZE {
+        let count = soon(stream.read(&mut buffer)).await.unwrap();
+        assert!(count > 0, "closed after {read} bytes");
+        read += count;
+        tokio::time::sleep(Duration::from_millis(8)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(500), "longer than the idle limit");
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_reading_is_closed_at_the_idle_limit() {
+    const SIZE: usize = 8 << 20;
+    let (addr, _server) = large(SIZE).await;
+    let mut stuck = ask_for_large(addr).await;
+    stuck.read_u8().await.unwrap();
+    seat_is_free(addr).await;
+
+    let mut rest = Vec::new();
+    // Whether the end is a close or a reset depends on what was unread.
+    let _end = soon(stuck.read_to_end(&mut rest)).await;
+    assert!(rest.len() < SIZE, "{} bytes", rest.len());
+}
+
 #[tokio::test]
 async fn a_connection_beyond_the_cap_is_closed_and_one_after_it_is_not() {
     let limits = Config { max_connections: 1, ..Config::default() };
@@ -69,9 +130,14 @@ async fn a_connection_beyond_the_cap_is_closed_and_one_after_it_is_not() {
     assert_eq!(Client::connect(service.addr).await.rest().await, "");
 
     drop(first);
+    seat_is_free(service.addr).await;
+}
+
+/// Waits until the server, which says hello, takes one more connection.
+async fn seat_is_free(addr: SocketAddr) {
     soon(async {
         loop {
-            let mut next = Client::connect(service.addr).await;
+            let mut next = Client::connect(addr).await;
             next.send("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await;
             if next.rest().await.contains("hello") {
                 break;
@@ -108,7 +174,7 @@ async fn http2_with_prior_knowledge_is_served_and_drained() {
     let executor = TokioExecutor::new();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake::<_, _, Empty<&[u8]>>(executor, io).await.unwrap();
-    let tasks = mainstay::tasks::Tasks::new();
+    let tasks = Tasks::new();
     tasks.spawn("client", async {
         connection.await.unwrap();
     });

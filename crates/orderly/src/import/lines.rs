@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read as _},
+    io::{self, BufRead, BufReader},
     path::Path,
 };
 
@@ -11,8 +11,11 @@ use std::{
 pub(crate) struct Line {
     /// Its number, from 1.
     pub(crate) number: u64,
-    /// What it says; cut off past the limit, so that it is refused and not held in memory.
+    /// What it says, without the line break; cut off past the limit, so that it is not held in
+    /// memory.
     pub(crate) text: Vec<u8>,
+    /// How long it is, in bytes without the line break, cut off or not.
+    pub(crate) length: usize,
     /// Where it ends in the file, in bytes.
     pub(crate) end: u64,
 }
@@ -51,28 +54,32 @@ impl Lines {
         Ok(Self { name, input, bytes, number: 0, skip, end: 0, limit })
     }
 
+    /// How long a line may be, in bytes.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// How long the file is; not known of standard input.
     pub(crate) const fn bytes(&self) -> Option<u64> {
         self.bytes
     }
 
-    /// Reads to the end of the line and returns how long it is. Past the limit it is not kept.
-    fn read(&mut self, text: &mut Vec<u8>) -> io::Result<u64> {
-        let most = u64::try_from(self.limit).unwrap_or(u64::MAX).saturating_add(2);
-        let mut length = self.input.by_ref().take(most).read_until(b'\n', text)?;
-        let kept = length;
-        while length > 0 && text.last() != Some(&b'\n') && !self.input.fill_buf()?.is_empty() {
+    /// Reads to the end of the line and returns how many bytes that took; past the limit they are
+    /// not kept.
+    fn read(&mut self, text: &mut Vec<u8>) -> io::Result<usize> {
+        let mut taken = 0;
+        loop {
             let buffer = self.input.fill_buf()?;
             let end = buffer.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
-            let passed = end.unwrap_or(buffer.len());
-            self.input.consume(passed);
-            length += passed;
-            if end.is_some() {
-                break;
+            let part = end.unwrap_or(buffer.len());
+            let room = self.limit.saturating_add(2).saturating_sub(text.len());
+            text.extend_from_slice(&buffer[..part.min(room)]);
+            self.input.consume(part);
+            taken += part;
+            if part == 0 || end.is_some() {
+                return Ok(taken);
             }
         }
-        text.truncate(kept);
-        Ok(u64::try_from(length).unwrap_or(u64::MAX))
     }
 }
 
@@ -82,14 +89,18 @@ impl Iterator for Lines {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let mut text = Vec::new();
-            match self.read(&mut text) {
+            let taken = match self.read(&mut text) {
                 Ok(0) => return None,
-                Ok(length) => self.end += length,
+                Ok(taken) => taken,
                 Err(source) => return Some(Err(Unreadable { name: self.name.clone(), source })),
-            }
+            };
+            self.end += u64::try_from(taken).unwrap_or(u64::MAX);
             self.number += 1;
-            if self.number > self.skip && !text.trim_ascii().is_empty() {
-                return Some(Ok(Line { number: self.number, text, end: self.end }));
+            let line = text.trim_ascii_end().len();
+            let length = if taken == text.len() { line } else { taken };
+            text.truncate(line);
+            if self.number > self.skip && !text.trim_ascii_start().is_empty() {
+                return Some(Ok(Line { number: self.number, text, length, end: self.end }));
             }
         }
     }
@@ -101,30 +112,36 @@ mod tests {
 
     use super::*;
 
-    fn lines(text: &str, skip: u64) -> Vec<(u64, String, u64)> {
+    fn lines(text: &str, skip: u64) -> Vec<(u64, String, usize, u64)> {
         let input: Box<dyn BufRead> = Box::new(Cursor::new(text.to_owned()));
         let name = "test".to_owned();
         let lines = Lines { name, input, bytes: None, number: 0, skip, end: 0, limit: 8 };
         lines
             .map(Result::unwrap)
-            .map(|line| (line.number, String::from_utf8(line.text).unwrap(), line.end))
+            .map(|line| (line.number, String::from_utf8(line.text).unwrap(), line.length, line.end))
             .collect()
     }
 
     #[test]
     fn blank_lines_count_but_are_not_read() {
         let all = lines("a\n\nb", 0);
-        assert_eq!(all, [(1, "a\n".to_owned(), 2), (3, "b".to_owned(), 4)]);
+        assert_eq!(all, [(1, "a".to_owned(), 1, 2), (3, "b".to_owned(), 1, 4)]);
     }
 
     #[test]
     fn lines_can_be_skipped() {
-        assert_eq!(lines("a\nb\n", 1), [(2, "b\n".to_owned(), 4)]);
+        assert_eq!(lines("a\nb\n", 1), [(2, "b".to_owned(), 1, 4)]);
     }
 
     #[test]
     fn a_line_past_the_limit_is_cut_and_the_next_is_whole() {
         let all = lines("0123456789abcdef\nb\n", 0);
-        assert_eq!(all, [(1, "0123456789".to_owned(), 17), (2, "b\n".to_owned(), 19)]);
+        assert_eq!(all, [(1, "0123456789".to_owned(), 17, 17), (2, "b".to_owned(), 1, 19)]);
+    }
+
+    #[test]
+    fn a_line_as_long_as_the_limit_is_whole() {
+        let all = lines("01234567\r\n", 0);
+        assert_eq!(all, [(1, "01234567".to_owned(), 8, 10)]);
     }
 }

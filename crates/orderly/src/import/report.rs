@@ -1,9 +1,16 @@
 //! What became of the lines.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufWriter, Write as _},
+    path::Path,
+    time::Duration,
+};
 
-use orders_api::problem::FieldError;
+use orders_api::problem::{FieldError, Problem};
 use serde::Serialize;
+use serde_json::json;
 
 use super::{Outcome, lines::Line};
 use crate::console::say;
@@ -11,15 +18,17 @@ use crate::console::say;
 /// Refusals shown in full on the terminal; all of them are in the report file.
 const SHOWN: usize = 10;
 
-/// What became of the lines, and each refusal.
-#[derive(Debug, Default, Serialize)]
+/// What became of the lines. Refusals go to the report file as they come, so that however many there
+/// are, they take no memory and none is lost when the import has to stop.
+#[derive(Debug)]
 pub(crate) struct Report {
     lines: u64,
     accepted: u64,
     replayed: u64,
     refused: u64,
-    seconds: f64,
-    refusals: Vec<Refusal>,
+    by_code: BTreeMap<&'static str, u64>,
+    shown: Vec<Refusal>,
+    file: Option<BufWriter<File>>,
 }
 
 /// A line that was not taken.
@@ -34,59 +43,102 @@ struct Refusal {
 }
 
 impl Report {
+    /// A report, also to this file if one is named.
+    pub(crate) fn new(path: Option<&Path>) -> io::Result<Self> {
+        let mut file = path.map(File::create).transpose()?.map(BufWriter::new);
+        if let Some(file) = &mut file {
+            file.write_all(b"{\"refusals\":[")?;
+        }
+        Ok(Self {
+            lines: 0,
+            accepted: 0,
+            replayed: 0,
+            refused: 0,
+            by_code: BTreeMap::new(),
+            shown: Vec::new(),
+            file,
+        })
+    }
+
+    /// Whether a line was refused.
+    pub(crate) const fn has_refusals(&self) -> bool {
+        self.refused > 0
+    }
+
     /// Counts a line.
-    pub(crate) fn count(&mut self, line: &Line, outcome: Outcome) {
+    pub(crate) fn count(&mut self, line: &Line, outcome: Outcome) -> io::Result<()> {
         self.lines += 1;
         match outcome {
             Outcome::Accepted => self.accepted += 1,
             Outcome::Replayed => self.replayed += 1,
-            Outcome::Refused(problem) => {
-                self.refused += 1;
-                self.refusals.push(Refusal {
-                    line: line.number,
-                    idempotency_key: key(&line.text),
-                    code: problem.code.as_str(),
-                    detail: problem.detail.clone(),
-                    errors: problem.errors().to_vec(),
-                });
-            }
+            Outcome::Refused(problem) => self.refuse(line, &problem)?,
         }
+        Ok(())
     }
 
-    /// Notes how long it took.
-    pub(crate) fn after(mut self, elapsed: Duration) -> Self {
-        self.seconds = elapsed.as_secs_f64();
-        self
+    fn refuse(&mut self, line: &Line, problem: &Problem) -> io::Result<()> {
+        let refusal = Refusal {
+            line: line.number,
+            idempotency_key: key(&line.text),
+            code: problem.code.as_str(),
+            detail: problem.detail.clone(),
+            errors: problem.errors().to_vec(),
+        };
+        if let Some(file) = &mut self.file {
+            file.write_all(if self.refused == 0 { b"\n" } else { b",\n" })?;
+            serde_json::to_writer(&mut *file, &refusal)?;
+        }
+        self.refused += 1;
+        *self.by_code.entry(refusal.code).or_default() += 1;
+        if self.shown.len() < SHOWN {
+            self.shown.push(refusal);
+        }
+        Ok(())
     }
 
-    /// Tells a person.
-    pub(crate) fn show(&self) {
-        let Self { lines, accepted, replayed, refused, seconds, .. } = self;
+    /// Ends the report: completes the file and tells a person.
+    pub(crate) fn finish(mut self, elapsed: Duration) -> io::Result<()> {
+        let Self { lines, accepted, replayed, refused, .. } = self;
+        let seconds = elapsed.as_secs_f64();
+        if let Some(mut file) = self.file.take() {
+            let sums = json!({
+                "lines": lines,
+                "accepted": accepted,
+                "replayed": replayed,
+                "refused": refused,
+                "seconds": seconds,
+            });
+            // The sums go on behind the list, as members of the same object.
+            let sums = sums.to_string();
+            writeln!(file, "\n],{}", sums.trim_start_matches('{'))?;
+            file.flush()?;
+        }
         say(&format!(
             "{lines} lines in {seconds:.1} s: {accepted} orders placed, {replayed} were there \
              already, {refused} refused"
         ));
-        for refusal in self.refusals.iter().take(SHOWN) {
-            say(&format!("  line {}: {}", refusal.line, refusal.code));
-            for error in &refusal.errors {
+        self.show();
+        Ok(())
+    }
+
+    fn show(&self) {
+        for refusal in &self.shown {
+            let Refusal { line, code, detail, errors, .. } = refusal;
+            say(&format!("  line {line}: {code}"));
+            if errors.is_empty() {
+                say(&format!("    {detail}"));
+            }
+            for error in errors {
                 let pointer = error.pointer.as_deref().unwrap_or_default();
                 say(&format!("    {pointer} {}", error.detail));
             }
         }
-        if self.refusals.len() > SHOWN {
+        if self.by_code.values().sum::<u64>() > self.shown.len() as u64 {
             say("  and more; --report FILE lists every one:");
-            for (code, count) in self.by_code() {
+            for (code, count) in &self.by_code {
                 say(&format!("    {count} × {code}"));
             }
         }
-    }
-
-    fn by_code(&self) -> BTreeMap<&'static str, u64> {
-        let mut codes = BTreeMap::new();
-        for refusal in &self.refusals {
-            *codes.entry(refusal.code).or_default() += 1;
-        }
-        codes
     }
 }
 

@@ -32,6 +32,8 @@ CREATE UNIQUE INDEX orders_reference ON orders (tenant, external_reference)
 CREATE INDEX orders_created ON orders (tenant, created_at, id);
 CREATE INDEX orders_customer ON orders (tenant, customer_id, created_at, id);
 CREATE INDEX orders_state ON orders (tenant, state, created_at, id);
+CREATE INDEX orders_payment ON orders (tenant, payment_state, created_at, id)
+    WHERE payment_state <> 'NONE';
 
 -- One row per version of an order: the audit log.
 CREATE TABLE history (

@@ -18,7 +18,7 @@ use rusqlite::{Connection, wal::CheckpointMode};
 
 use super::{
     Config, OpenError, schema,
-    thread::{Shared, spawn},
+    thread::{Shared, chain, spawn},
     writer::{Broken, Severity, severity},
 };
 
@@ -51,7 +51,7 @@ pub(super) fn passive(connection: &Connection) -> Result<bool, Broken> {
         Err(error) => match severity(&error) {
             Severity::Broken => Err(Broken(error)),
             // No room in the database, or another checkpoint is at it: the log keeps what it holds.
-            Severity::Full | Severity::Change => {
+            Severity::Full | Severity::Busy | Severity::Change => {
                 tracing::debug!(%error, "the write-ahead log could not be moved");
                 Ok(false)
             }
@@ -75,7 +75,7 @@ pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<(
             match passive(&connection) {
                 Ok(true) => shared.log.is(0),
                 Ok(false) => {}
-                Err(broken) => return shared.fail(&broken),
+                Err(broken) => return shared.fail(chain(&broken)),
             }
         }
     })

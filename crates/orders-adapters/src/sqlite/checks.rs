@@ -94,11 +94,10 @@ fn taken(db: &Connection, change: &Change) -> rusqlite::Result<Option<Answer>> {
     let Some(write) = &change.write else { return Ok(None) };
     let order = &write.order;
     let tenant = change.tenant.as_str();
-    if version(db, order.id, None)?.is_some() {
-        return Ok(Some(match change_at(db, order.id, Version::FIRST)? {
-            Some(id) if id == change.id => Answer::Committed,
-            _ => Answer::Conflict { current: Version::FIRST },
-        }));
+    if let Some(current) = version(db, order.id, None)? {
+        let ours = version(db, order.id, Some(tenant))?.is_some()
+            && change_at(db, order.id, Version::FIRST)? == Some(change.id);
+        return Ok(Some(if ours { Answer::Committed } else { Answer::Conflict { current } }));
     }
     let number = count(order.number.bits());
     let by_number = "SELECT id FROM orders WHERE tenant = ?1 AND number = ?2";

@@ -2,10 +2,12 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
+    thread::JoinHandle,
 };
 
 use mainstay_context::Context;
@@ -18,7 +20,10 @@ use super::{Config, OpenError, rows::Read, schema, thread::spawn};
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The readers. They end when this is dropped.
-pub(super) struct Readers(SyncSender<Job>);
+pub(super) struct Readers {
+    jobs: Option<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
 
 impl fmt::Debug for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,16 +35,17 @@ impl Readers {
     pub(super) fn start(config: &Config) -> Result<Self, OpenError> {
         let (jobs, queue) = sync_channel(config.read_queue);
         let queue = Arc::new(Mutex::new(queue));
+        let mut readers = Self { jobs: Some(jobs), threads: Vec::new() };
         for _ in 0..config.readers.max(1) {
             let connection = schema::reader(&config.path)?;
             let queue = Arc::clone(&queue);
-            spawn("orders-reader", move || {
+            readers.threads.push(spawn("orders-reader", move || {
                 while let Some(job) = next(&queue) {
                     job(&connection);
                 }
-            })?;
+            })?);
         }
-        Ok(Self(jobs))
+        Ok(readers)
     }
 
     /// Runs a read on the next free thread. One whose caller is out of time by then is not run.
@@ -55,15 +61,29 @@ impl Readers {
             let result = if cx.ended(now).is_some() || reply.is_closed() {
                 Err(ReadError::Expired)
             } else {
-                work(connection).map_err(|cause| ReadError::Unavailable(Some(cause)))
+                // A read that panics ends alone: its thread goes on, its caller is told.
+                catch_unwind(AssertUnwindSafe(|| work(connection)))
+                    .unwrap_or_else(|_| Err("the read panicked".into()))
+                    .map_err(|cause| ReadError::Unavailable(Some(cause)))
             };
             drop(reply.send(result));
         });
-        self.0.try_send(job).map_err(|error| match error {
+        let jobs = self.jobs.as_ref().ok_or(ReadError::Unavailable(None))?;
+        jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => ReadError::Busy,
             TrySendError::Disconnected(_) => ReadError::Unavailable(None),
         })?;
         answer.await.unwrap_or(Err(ReadError::Unavailable(None)))
+    }
+}
+
+impl Drop for Readers {
+    /// Ends the threads, so that their connections are closed before the writer's.
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            drop(thread.join());
+        }
     }
 }
 

@@ -87,12 +87,32 @@ impl Shared {
         self.closing.subscribe()
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.borrow().is_some()
+    }
+
     /// Stops the store for good: nothing more is acknowledged.
-    pub(super) fn fail(&self, broken: &Broken) {
-        let reason = chain(broken);
+    pub(super) fn fail(&self, reason: String) {
         tracing::error!(reason, "the order store has failed and takes no more changes");
         self.failed.send_replace(Some(reason));
         self.close();
+    }
+}
+
+/// Held by a thread that the store cannot do without: however it ends, nobody waits for it in vain.
+pub(super) struct Guard(pub(super) Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the store panicked".to_owned());
+        }
+        self.0.close();
+        while let Some(jobs) = self.0.queue.take(usize::MAX) {
+            for job in jobs {
+                job.refuse(|| CommitError::Unavailable(None));
+            }
+        }
     }
 }
 
@@ -103,15 +123,12 @@ pub(super) fn start(
     batch: usize,
 ) -> Result<JoinHandle<()>, OpenError> {
     let run = move || {
-        while let Some(jobs) = shared.queue.take(batch) {
+        let _guard = Guard(Arc::clone(&shared));
+        while !shared.has_failed()
+            && let Some(jobs) = shared.queue.take(batch)
+        {
             if let Err(broken) = work(&shared, &mut writer, jobs) {
-                shared.fail(&broken);
-                break;
-            }
-        }
-        while let Some(jobs) = shared.queue.take(batch) {
-            for job in jobs {
-                job.refuse(|| CommitError::Unavailable(None));
+                shared.fail(chain(&broken));
             }
         }
     };
@@ -141,8 +158,7 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
                 replies.push(reply);
             }
             Job::Forget { cutoff, limit, reply, .. } => {
-                let forgotten = writer.forget(cutoff, limit)?;
-                answer(reply, forgotten);
+                answer(reply, writer.forget(cutoff, limit)?);
             }
         }
     }
@@ -197,7 +213,7 @@ fn count(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -1,6 +1,8 @@
 //! The one write, as SQL: a batch of changes in one transaction, each checked and answered by
 //! itself. Synchronous, so that a simulator can call it inline.
 
+use std::fmt;
+
 use orders::{
     domain::Position,
     ports::{Answer, Change, CommitError, Cutoff, Expects, Forgotten, NotWritten},
@@ -26,11 +28,17 @@ pub type Outcome = Result<Answer, CommitError>;
 pub struct Broken(#[from] pub(super) rusqlite::Error);
 
 /// A change with its JSON columns made, so that the writer thread does not spend time on it.
-#[derive(Debug)]
 pub struct Prepared {
     pub(super) change: Change,
     pub(super) content: String,
     pub(super) personal: Option<String>,
+}
+
+/// Shows the change's id only: the rest holds personal data.
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Prepared").field(&self.change.id).finish()
+    }
 }
 
 impl Prepared {
@@ -116,7 +124,8 @@ impl Writer {
                 Ok(answers.into_iter().map(Ok).collect())
             }
             Err(error) => match severity(&error) {
-                Severity::Full => Ok(batch.iter().map(|_| full()).collect()),
+                Severity::Full => Ok(batch.iter().map(|_| not_written(NotWritten::Full)).collect()),
+                Severity::Busy => Ok(batch.iter().map(|_| not_written(NotWritten::Busy)).collect()),
                 Severity::Broken => Err(Broken(error)),
                 Severity::Change if batch.len() == 1 => {
                     Ok(vec![Err(CommitError::Unavailable(Some(Box::new(error))))])
@@ -141,7 +150,8 @@ impl Writer {
         match self.transaction(|writer| statements::forget(&writer.connection, cutoff, limit)) {
             Ok(forgotten) => Ok(Ok(forgotten)),
             Err(error) => match severity(&error) {
-                Severity::Full => Ok(Err(CommitError::NotWritten(NotWritten::Full))),
+                Severity::Full => Ok(not_written(NotWritten::Full)),
+                Severity::Busy => Ok(not_written(NotWritten::Busy)),
                 Severity::Broken => Err(Broken(error)),
                 Severity::Change => Ok(Err(CommitError::Unavailable(Some(Box::new(error))))),
             },
@@ -213,14 +223,16 @@ fn keeps_its_own(change: &Change) -> bool {
     change.expects == Expects::New && change.write.is_some()
 }
 
-fn full() -> Outcome {
-    Err(CommitError::NotWritten(NotWritten::Full))
+fn not_written<T>(why: NotWritten) -> Result<T, CommitError> {
+    Err(CommitError::NotWritten(why))
 }
 
 /// What an error of SQLite means for the store.
 pub(super) enum Severity {
     /// No room on the disk; rolled back, and the next write may find room.
     Full,
+    /// Another program holds the file locked; the next write may get it.
+    Busy,
     /// A write or a sync failed: nothing more may be acknowledged.
     Broken,
     /// This change cannot be written.
@@ -240,6 +252,7 @@ pub(super) fn severity(error: &rusqlite::Error) -> Severity {
         ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             Severity::Broken
         }
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Severity::Busy,
         _ => Severity::Change,
     }
 }

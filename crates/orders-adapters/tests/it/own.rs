@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mainstay_context::{Cause, Context, TraceContext};
 use orders::{
-    Orders,
+    Orders, codec,
     domain::{ChangeId, Command, Draft, Order, Stamp},
     ports::{
         Answer, Change, Clock as _, CommitError, Expects, Ids as _, NewEvent, NotWritten, OrderRef,
@@ -63,6 +63,7 @@ fn change(order: &Order, commands: &[Command]) -> Change {
     for command in &commands[1..] {
         applied = applied.order.apply(*command, None, &stamp()).unwrap();
     }
+    let data = codec::event_data(&applied.order, &applied.entry);
     Change {
         id: applied.entry.change,
         tenant: order.tenant.clone(),
@@ -71,7 +72,7 @@ fn change(order: &Order, commands: &[Command]) -> Change {
         write: Some(Box::new(Write {
             order: applied.order,
             entry: applied.entry,
-            event: NewEvent { kind: applied.event, data: "{}".to_owned() },
+            event: NewEvent { kind: applied.event, data },
             note: None,
             personal: None,
         })),

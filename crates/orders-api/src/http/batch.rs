@@ -103,7 +103,7 @@ impl<P: Ports> Run<P> {
     ) -> BatchResult {
         let cx = self.api.step(&self.cx);
         let outcome = match item {
-            Ok(item) => self.place(&cx, index, item).await,
+            Ok(item) => self.api.in_time(self.place(&cx, index, item)).await,
             Err(problem) => Err(problem),
         };
         BatchResult::new(&cx, index, outcome)

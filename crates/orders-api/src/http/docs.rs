@@ -1,6 +1,6 @@
 //! `/openapi.json`, and a page at `/docs` to read and call it. All assets are in the binary.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Router,
@@ -35,19 +35,31 @@ pub(super) fn router(document: &OpenApi) -> Router {
 
 fn page(file: &str) -> Result<Response, Problem> {
     let config = Config::from("/openapi.json").persist_authorization(false).validator_url("none");
+    // The page names its assets, so it is asked for anew each time.
+    let cached =
+        if matches!(file, "" | "index.html") { "no-cache" } else { "public, max-age=3600" };
     match serve(file, Arc::new(config)) {
         Ok(Some(file)) => {
             let headers = [
                 (header::CONTENT_TYPE, file.content_type),
                 (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+                (header::CACHE_CONTROL, cached.to_owned()),
             ];
-            Ok((headers, file.bytes.into_owned()).into_response())
+            Ok((headers, bytes(file.bytes)).into_response())
         }
         Ok(None) => Err(gate::nothing_here()),
         Err(error) => {
             tracing::error!(%error, "could not render the API page");
             Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
         }
+    }
+}
+
+/// Most assets are in the binary, megabytes of them: not one is copied for a request.
+fn bytes(file: Cow<'static, [u8]>) -> Bytes {
+    match file {
+        Cow::Borrowed(asset) => Bytes::from_static(asset),
+        Cow::Owned(made) => made.into(),
     }
 }

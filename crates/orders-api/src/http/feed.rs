@@ -51,7 +51,8 @@ pub(super) async fn feed<P: Ports>(
     let live = headers::wants_events(&headers);
     let resumed = last_event_id(&headers)?.filter(|_| live);
     let after = resumed.or(params.after()?);
-    let page = api.orders.feed(&api.step(&cx), Page { after, limit: params.limit()? }).await?;
+    let (step, page) = (api.step(&cx), Page { after, limit: params.limit()? });
+    let page = api.in_time(api.orders.feed(&step, page)).await?;
     if live {
         return Ok(Live::new(api, cx, page).into_response());
     }

@@ -1,7 +1,7 @@
 //! Request headers with a meaning of ours: entity tags and idempotency keys.
 
 use ::orders::domain::{IdempotencyKey, Version};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::problem::{Code, FieldError, Problem};
 
@@ -9,7 +9,7 @@ const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const KEY_RULE: &str = "must be 16 to 128 visible ASCII characters, bare or quoted";
 pub(super) const KEY_PATTERN: &str = r#"^([!#-~][!-~]{15,127}|"([!#-\[\]-~]|\\["\\]){16,128}")$"#;
 pub(super) const TAG_PATTERN: &str = r#"^(\*|"v[1-9][0-9]{0,18}")$"#;
-const TAG_RULE: &str = "must be one entity tag of an order, such as \"v7\", or *";
+const TAG_RULE: &str = "must be entity tags such as \"v7\", separated by commas, or *";
 
 /// The tag of an order at this version.
 pub(super) fn etag(version: Version) -> String {
@@ -33,12 +33,54 @@ pub(super) fn key_missing() -> Problem {
     )
 }
 
-/// The version a verb is for; `None` when any will do.
-pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
-    let wrong = || malformed("If-Match", TAG_RULE);
-    match single(headers, &header::IF_MATCH).map_err(|()| wrong())? {
-        None | Some("*") => Ok(None),
-        Some(tag) => version(tag).map(Some).ok_or_else(wrong),
+/// The versions a verb is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum IfMatch {
+    /// Whichever it is at.
+    Any,
+    /// One of these. There may be none: a tag that is no order's, or weak, matches nothing.
+    OneOf(Vec<Version>),
+}
+
+/// The versions a verb is for. Tags compare strongly, as they do for changes (RFC 9110, 13.1.1).
+pub(super) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
+    let lines: Vec<&[u8]> =
+        headers.get_all(header::IF_MATCH).iter().map(HeaderValue::as_bytes).collect();
+    // A list may come in several lines (RFC 9110, 5.3).
+    let list = lines.join(&b',');
+    match list.trim_ascii() {
+        _ if lines.is_empty() => Ok(IfMatch::Any),
+        b"*" => Ok(IfMatch::Any),
+        list => tags(list).map(IfMatch::OneOf).ok_or_else(|| malformed("If-Match", TAG_RULE)),
+    }
+}
+
+/// The versions among these tags, of which there is at least one.
+fn tags(mut rest: &[u8]) -> Option<Vec<Version>> {
+    let (mut versions, mut some) = (Vec::new(), false);
+    loop {
+        // Members of a list may be empty (RFC 9110, 5.6.1.2).
+        rest = rest.trim_ascii_start();
+        if let Some(after) = rest.strip_prefix(b",") {
+            rest = after;
+            continue;
+        }
+        if rest.is_empty() {
+            return some.then_some(versions);
+        }
+        let strong = rest.strip_prefix(b"W/").unwrap_or(rest);
+        let opaque = strong.strip_prefix(b"\"")?;
+        let end = opaque.iter().position(|byte| *byte == b'"')?;
+        let (opaque, after) = (opaque.get(..end)?, opaque.get(end + 1..)?.trim_ascii_start());
+        if opaque.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
+            || !(after.is_empty() || after.starts_with(b","))
+        {
+            return None;
+        }
+        let weak = strong.len() < rest.len();
+        let text = std::str::from_utf8(opaque).ok().filter(|_| !weak);
+        versions.extend(text.and_then(opaque_version));
+        (rest, some) = (after, true);
     }
 }
 
@@ -79,7 +121,12 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Op
 }
 
 fn version(tag: &str) -> Option<Version> {
-    let digits = tag.strip_prefix("\"v")?.strip_suffix('"')?;
+    opaque_version(tag.strip_prefix('"')?.strip_suffix('"')?)
+}
+
+/// The version that stands between the quotes of a tag.
+fn opaque_version(opaque: &str) -> Option<Version> {
+    let digits = opaque.strip_prefix('v')?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
     plain.then(|| digits.parse().ok().and_then(Version::new))?
 }
@@ -141,17 +188,24 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_one_tag_of_ours_or_any() {
+    fn a_condition_is_a_list_of_tags_or_any() {
         let read = |values: &[&str]| {
-            let read = if_match(&headers(&header::IF_MATCH, values));
-            read.map(|version| version.map(Version::get)).map_err(|problem| problem.code)
+            if_match(&headers(&header::IF_MATCH, values)).map_err(|problem| problem.code)
         };
-        assert_eq!(read(&[]), Ok(None));
-        assert_eq!(read(&["*"]), Ok(None));
-        assert_eq!(read(&["\"v7\""]), Ok(Some(7)));
-        for value in
-            ["v7", "\"7\"", "W/\"v7\"", "\"v0\"", "\"v07\"", "\"v-1\"", "\"v1\", \"v2\"", ""]
-        {
+        let versions = |numbers: &[u64]| {
+            Ok(IfMatch::OneOf(numbers.iter().filter_map(|number| Version::new(*number)).collect()))
+        };
+        assert_eq!(read(&[]), Ok(IfMatch::Any));
+        assert_eq!(read(&["*"]), Ok(IfMatch::Any));
+        assert_eq!(read(&["\"v7\""]), versions(&[7]));
+        assert_eq!(read(&["\"v7\" ,, W/\"v8\", \"a,b\",\t\"v9\","]), versions(&[7, 9]));
+        assert_eq!(read(&["\"v1\"", "\"v2\""]), versions(&[1, 2]));
+        for value in ["\"7\"", "W/\"v7\"", "\"v0\"", "\"v07\"", "\"v-1\"", "\"\""] {
+            assert_eq!(read(&[value]), versions(&[]), "{value}");
+        }
+        for value in [
+            "v7", "", ",", "\"v7", "\"v7\" \"v8\"", "\"v7\"x", "w/\"v7\"", "\"v 7\"", "\"v7\", *",
+        ] {
             assert_eq!(read(&[value]), Err(Code::Malformed), "{value}");
         }
     }

@@ -1,6 +1,6 @@
 //! Batches line by line: orders stream in, answers stream out, and neither waits for the whole.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use ::orders::ports::Ports;
 use axum::{
@@ -10,6 +10,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::header;
+use tokio::time::timeout;
 
 use super::{
     batch::{IN_FLIGHT, Run},
@@ -19,6 +20,8 @@ use super::{
 use crate::problem::{Code, Problem};
 
 pub(super) const TYPE: &str = "application/x-ndjson";
+/// How long nothing may come of a body before it is given up.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Answers each line of the body with a line, in order, with a bounded number in flight. What is
 /// read ahead is bounded by what the client reads of the answer.
@@ -76,17 +79,30 @@ impl Split {
             if self.ended {
                 return None;
             }
-            match self.chunks.next().await {
-                Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
-                None => self.ended = true,
-                Some(Err(_)) => {
-                    self.ended = true;
-                    self.buffer.clear();
-                    let broken = Problem::new(Code::Malformed, "The body broke off.");
-                    return Some((Err(broken), self));
+            let broken = match timeout(IDLE, self.chunks.next()).await {
+                Ok(Some(Ok(chunk))) => {
+                    self.buffer.extend_from_slice(&chunk);
+                    continue;
                 }
-            }
+                Ok(None) => {
+                    self.ended = true;
+                    continue;
+                }
+                Ok(Some(Err(_))) => Problem::new(Code::Malformed, "The body broke off."),
+                Err(_) => {
+                    let detail = format!("Nothing came of the body for {} s.", IDLE.as_secs());
+                    Problem::new(Code::DeadlineExceeded, detail)
+                }
+            };
+            self.give_up();
+            return Some((Err(broken), self));
         }
+    }
+
+    /// Ends here: the line under way stays unread, however long it was to be.
+    fn give_up(&mut self) {
+        self.buffer.clear();
+        (self.scanned, self.skipping, self.ended) = (0, false, true);
     }
 
     /// The next line that is there whole.

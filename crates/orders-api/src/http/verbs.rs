@@ -1,7 +1,8 @@
 //! Commands on an order that exists.
 
 use ::orders::{
-    domain::NoteText,
+    Error,
+    domain::{NoteText, Version},
     ports::{OrderRef, Ports},
     usecase::{Action, Verb},
 };
@@ -13,7 +14,7 @@ use mainstay_context::Context;
 use super::{
     Api,
     body::{Json, OptionalJson},
-    headers,
+    headers::{self, IfMatch},
     openapi::{NoteProblems, VerbParams, VerbProblems, VerbReplies},
     params::Target,
     replies::Changed,
@@ -96,7 +97,23 @@ async fn act<P: Ports>(
     headers: &HeaderMap,
 ) -> Result<Changed, Problem> {
     let key = headers::idempotency_key(headers)?;
-    let if_match = headers::if_match(headers)?;
-    let done = api.orders.act(cx, Verb { order, action, key, if_match }).await?;
-    Ok(Changed(done))
+    let mut verb = Verb { order, action, key, if_match: None };
+    let versions = match headers::if_match(headers)? {
+        IfMatch::Any => return Ok(Changed(api.orders.act(cx, verb).await?)),
+        IfMatch::OneOf(versions) => versions,
+    };
+    // No order comes to the last version, so it stands for none.
+    let mut expected = versions.first().copied().unwrap_or(LAST);
+    loop {
+        verb.if_match = Some(expected);
+        match api.orders.act(cx, verb.clone()).await {
+            // The list may hold the version that it is at. Versions only grow, so this ends.
+            Err(Error::VersionMismatch { current })
+                if current != expected && versions.contains(&current) =>
+            {
+                expected = current;
+            }
+            done => return Ok(Changed(done?)),
+        }
+    }
 }

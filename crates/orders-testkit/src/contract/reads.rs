@@ -251,6 +251,9 @@ pub async fn the_feed_skips_nothing(factory: &impl Factory) {
     }
     let whole = drain(&subject, &Scope::All, None, 1_000).await.unwrap();
     assert_eq!(whole.len(), written.len());
+    let past = Page { after: Some(Position(1_000)), limit: 5 };
+    let page = subject.store().events(&builders::context("t"), &Scope::All, past).await.unwrap();
+    assert_eq!((page.events.len(), page.next), (0, page.head), "a cursor past the head");
     for ((index, event), change) in (1..).zip(&whole).zip(&written) {
         let write = change.write.as_ref().expect("the change writes");
         let expected = Event {

@@ -87,7 +87,8 @@ impl Tables {
         let skip = usize::try_from(after.0.saturating_sub(oldest.0 - 1)).unwrap_or(usize::MAX);
         let visible = |at: &Position| self.hidden.get(at).is_none_or(|until| *until <= now);
         let mut events = Vec::new();
-        let mut next = after;
+        // A cursor past the head can only come from another feed: go on from the head.
+        let mut next = after.min(self.head());
         for event in self.events.iter().skip(skip).filter(|event| visible(&event.position)) {
             if events.len() == page.limit {
                 break;

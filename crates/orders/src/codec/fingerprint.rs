@@ -242,6 +242,7 @@ mod tests {
         stated.shipping = Some(zero);
         stated.lines[0].discount = Some(zero);
         stated.lines[0].tax = Some(Tax { amount: zero, inclusive: true });
+        stated.personal = Some(Personal::default());
         stated.expected_total = Some(Money::new(399, zero.currency));
         assert_eq!(hex(stated), hex(draft()));
     }

@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 /// A currency of ISO 4217 that has minor units.
 ///
-/// Funds codes, precious metals and test codes (`XAU`, `XTS`, …) are absent: they have no minor
-/// unit, so no amount could be stated in them.
+/// Precious metals and test codes (`XAU`, `XTS`, …) are absent: they have no minor unit, so no amount
+/// could be stated in them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 

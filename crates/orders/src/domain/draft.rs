@@ -112,7 +112,8 @@ impl Draft {
             goods,
             pricing,
             metadata: self.metadata,
-            personal: self.personal,
+            // Stating nothing is the same as not stating it.
+            personal: self.personal.filter(|personal| *personal != Personal::default()),
         })
     }
 }

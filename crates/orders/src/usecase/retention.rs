@@ -1,6 +1,6 @@
 //! Forgetting what is past its time.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mainstay_context::Context;
 
 use super::Orders;
@@ -12,6 +12,10 @@ use crate::{
 /// Rows forgotten in one commit: small enough that no order waits long behind it.
 const CHUNK: usize = 500;
 
+/// How much longer than their life receipts are kept: longer than any request lasts, so that none
+/// that was stamped before the end of a receipt finds it gone.
+const GRACE: SignedDuration = SignedDuration::from_mins(10);
+
 impl<P: Ports> Orders<P> {
     /// Forgets one chunk of events and receipts past their time. Call again while it finds any.
     ///
@@ -20,7 +24,8 @@ impl<P: Ports> Orders<P> {
     pub async fn forget(&self, cx: &Context) -> Result<Forgotten, Error> {
         let now = self.ports.clock().now();
         let events_before = now.saturating_sub(self.policy.keep_events).unwrap_or(Timestamp::MIN);
-        let cutoff = Cutoff { events_before, receipts_before: now };
+        let receipts_before = now.saturating_sub(GRACE).unwrap_or(Timestamp::MIN);
+        let cutoff = Cutoff { events_before, receipts_before };
         Ok(self.ports.store().forget(cx, cutoff, CHUNK).await?)
     }
 }

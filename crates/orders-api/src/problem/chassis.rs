@@ -1,0 +1,82 @@
+//! The failures of the chassis as problems: a full match, so that there is one table.
+
+use axum::response::Response;
+use mainstay::http::Failure;
+use mainstay_context::Context;
+
+use super::{Code, Problem};
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let code = match failure {
+            Failure::DeadlineExceeded => Code::DeadlineExceeded,
+            Failure::InvalidTimeout => Code::InvalidTimeout,
+            Failure::Internal => Code::Internal,
+        };
+        Self::new(code, failure.detail())
+    }
+}
+
+/// The answer where the chassis fails a request: give it to `mainstay::http::Stack::with_failures`.
+pub fn chassis_failure(failure: Failure, cx: &Context) -> Response {
+    Problem::from(failure).answer(cx)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+    use http::{Request, header};
+    use http_body_util::BodyExt as _;
+    use mainstay::{
+        http::{Stack, inbound},
+        metrics::Metrics,
+    };
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_chassis_has_the_same_code_and_status_in_the_table() {
+        for failure in Failure::ALL {
+            let code = Problem::from(failure).code;
+            // The log line has the chassis's word for it.
+            assert_eq!((code.as_str(), code.status()), (failure.code(), failure.status()));
+        }
+    }
+
+    async fn problem(path: &str, timeout: &str) -> Value {
+        let routes = Router::new()
+            .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
+            .route("/hold", get(async || std::future::pending::<&str>().await));
+        let stack = Stack::new(&Metrics::new("test")).with_failures(chassis_failure);
+        let request = Request::get(path)
+            .header("x-request-id", "chassis-1")
+            .header("x-request-timeout-ms", timeout);
+        let request = request.body(Body::empty()).unwrap();
+        let answer = inbound(routes, &stack).oneshot(request).await.unwrap();
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["status"], status);
+        problem
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_chassis_fails_in_the_words_of_the_table() {
+        for (path, timeout, code) in [
+            ("/hold", "50", Code::DeadlineExceeded),
+            ("/hold", "soon", Code::InvalidTimeout),
+            ("/panic", "1000", Code::Internal),
+        ] {
+            let problem = problem(path, timeout).await;
+            assert_eq!(problem["type"], code.uri());
+            assert_eq!(problem["title"], code.title());
+            assert_eq!(problem["code"], code.as_str());
+            assert_eq!(problem["retryable"], code.retryable());
+            assert_eq!(problem["request_id"], "chassis-1");
+            assert!(problem["trace_id"].is_string());
+        }
+    }
+}
