@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import signal
 import subprocess
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Iterable
@@ -75,3 +77,21 @@ def proc_field(file: str, name: str) -> str:
         if key.strip() == name:
             return value.strip()
     return "unknown"
+
+
+def build(package: str, binary: str, given: str = "") -> str:
+    """The path of a release binary: the given one, or one built now."""
+    if given:
+        return str(Path(given).resolve())
+    command = ["cargo", "build", "--release", "--locked", "-p", package, "--bin", binary]
+    done = subprocess.run([*command, "--message-format", "json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise SystemExit(f"{binary} does not build")
+    messages = map(json.loads, done.stdout.splitlines())
+    return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == binary)
+
+
+def end_children_on_signals() -> None:
+    """Lets SIGINT and SIGTERM run `finally`, where what was started is ended."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))

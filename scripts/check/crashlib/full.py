@@ -34,6 +34,13 @@ def run(table: Table, orderly: str, work: Path, seed: int, *, seconds: float) ->
         end(disk.holder)
 
 
+def can_mount() -> bool:
+    """Whether this user may mount: root outside a container may, others where user namespaces are allowed."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = ["unshare", *user, "--mount", "--propagation", "private", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+
+
 class Disk:
     """A small file system that only processes started with `enter` see."""
 
