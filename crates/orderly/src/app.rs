@@ -12,7 +12,7 @@ use mainstay::{
 };
 use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
-use orders_api::http;
+use orders_api::{http, problem::chassis_failure};
 
 use crate::{
     banner,
@@ -35,23 +35,25 @@ pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
 }
 
 async fn run(config: Config) -> Result<ExitCode, Failure> {
-    let (keys, token) = keys::load(&config)?;
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
     let metrics = Metrics::new(NAMESPACE);
     metrics.build_info(&[("version", env!("CARGO_PKG_VERSION"))]);
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
     }
-    let orders = Arc::new(wired::open(&config)?);
+    // Before the store, so that a taken address leaves nothing behind.
     let server = bind("http.listen", config.http.listen, &config).await?;
     let admin_server = bind("admin.listen", config.admin.listen, &config).await?;
+    let orders = Arc::new(wired::open(&config)?);
+    let (keys, token) = keys::load(&config)?;
     let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
 
     let secret = orders.ports().store().page_secret();
     let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
     api.body_limit = config.http.body_limit;
     api.step = config.http.default_deadline;
-    let mut stack = Stack::new(&metrics).with_config(config.http.deadlines());
+    let mut stack =
+        Stack::new(&metrics).with_config(config.http.deadlines()).with_failures(chassis_failure);
     for route in http::STREAMS {
         stack = stack.with_stream(route);
     }
@@ -69,7 +71,10 @@ async fn run(config: Config) -> Result<ExitCode, Failure> {
 
 async fn bind(key: &str, address: SocketAddr, config: &Config) -> Result<Server, Failure> {
     let bound = Server::bind(address, config.server.clone()).await;
-    bound.map_err(|error| format!("cannot listen on {address} ({key}): {error}").into())
+    bound.map_err(|error| {
+        format!("cannot listen on {address}: {error}; choose another address with --set {key}=ADDR")
+            .into()
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floats; 2^53 is far away")]

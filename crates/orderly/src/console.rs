@@ -13,6 +13,11 @@ pub(crate) fn say(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }
 
+/// Says something beside the output proper, on standard error.
+pub(crate) fn remark(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
 /// Says what went wrong and why, on standard error.
 pub(crate) fn complain(error: &Failure) {
     let mut text = format!("error: {error}");

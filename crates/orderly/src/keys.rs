@@ -13,7 +13,7 @@ use orders_api::auth::{self, Entry, Keys};
 use crate::{
     cli::NewKey,
     config::{self, Config},
-    console::{Failure, say},
+    console::{Failure, remark, say},
 };
 
 /// The tenant of the development key.
@@ -24,6 +24,8 @@ const DEVELOPMENT: &str = "dev";
 pub(crate) enum KeyError {
     #[error("cannot use {0}")]
     File(PathBuf, #[source] io::Error),
+    #[error("there is no file {0}; `orderly key new --tenant T --principal P` makes it")]
+    Missing(PathBuf),
     #[error("{0} is not a key file")]
     Format(PathBuf, #[source] toml::de::Error),
     #[error("the pepper in {0} has fewer than 32 bytes; let `orderly key new` make one")]
@@ -106,17 +108,32 @@ pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
     Keys::new(&pepper, entries.clone())?;
     replace(keys, &toml::to_string(&auth::File { keys: entries })?)?;
     say(&format!("{id}.{secret}"));
+    remark(&format!(
+        "added to {}; a running service reads it when it starts again",
+        keys.display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
+fn read(path: &Path) -> Result<String, KeyError> {
+    fs::read_to_string(path).map_err(|error| {
+        let path = path.to_owned();
+        if error.kind() == io::ErrorKind::NotFound {
+            KeyError::Missing(path)
+        } else {
+            KeyError::File(path, error)
+        }
+    })
+}
+
 fn read_pepper(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let text = fs::read_to_string(path).map_err(|error| KeyError::File(path.to_owned(), error))?;
+    let text = read(path)?;
     let pepper = text.trim().as_bytes().to_vec();
     if pepper.len() < 32 { Err(KeyError::ShortPepper(path.to_owned())) } else { Ok(pepper) }
 }
 
 fn read_entries(path: &Path) -> Result<Vec<Entry>, KeyError> {
-    let text = fs::read_to_string(path).map_err(|error| KeyError::File(path.to_owned(), error))?;
+    let text = read(path)?;
     let file: auth::File =
         toml::from_str(&text).map_err(|error| KeyError::Format(path.to_owned(), error))?;
     Ok(file.keys)

@@ -107,9 +107,17 @@ impl<P: Ports> Api<P> {
     ) -> Result<T, Problem> {
         match timeout(self.config.step, work).await {
             Ok(done) => done.map_err(Into::into),
-            Err(_) => Err(Error::DeadlineExceeded.into()),
+            Err(_) => Err(out_of_time()),
         }
     }
+}
+
+/// The problem of work that was left under way when its time was spent.
+fn out_of_time() -> Problem {
+    let mut problem = Problem::from(Error::DeadlineExceeded);
+    "The time was spent before there was an answer; what was asked may have taken effect."
+        .clone_into(&mut problem.detail);
+    problem
 }
 
 /// The API over these use cases.

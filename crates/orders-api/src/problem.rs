@@ -170,6 +170,8 @@ enum Facts {
     Order(OrderId),
     Oldest(Position),
     Totals(Money, Box<Totals>),
+    /// It may have taken effect, and there is no key to make one request of two tries.
+    Unkeyed,
 }
 
 impl Problem {
@@ -187,6 +189,20 @@ impl Problem {
             }
         }
         self
+    }
+
+    /// The same problem of a change that has no key: what may have taken effect is not tried again.
+    #[must_use]
+    pub fn unkeyed(mut self) -> Self {
+        if matches!(self.code, Code::OutcomeUnknown | Code::DeadlineExceeded) {
+            self.facts = Facts::Unkeyed;
+        }
+        self
+    }
+
+    /// Whether the same request can succeed later, and does not take effect twice.
+    pub const fn retryable(&self) -> bool {
+        self.code.retryable() && !matches!(self.facts, Facts::Unkeyed)
     }
 
     /// Everything that is wrong with the request, one by one.

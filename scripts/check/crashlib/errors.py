@@ -84,8 +84,8 @@ def run(table: Table, orderly: str, work: Path, seed: int, *, rounds: int) -> di
         table.none(f"acknowledgements of requests sent after the failure{later}", [k for o in found for k in o.late])
         table.none("exits with code 0, or none at all", [str(o.code) for o in found if not o.code])
         table.none("exits without a line in the log that says why", silent)
-        table.at_most("unready after the failure, most (s)", EXIT_SECONDS, round(unready, 3))
-        table.at_most("exit after the failure, most (s)", EXIT_SECONDS, round(exits, 3))
+        table.within("unready after the failure, most (s)", EXIT_SECONDS, round(unready, 3))
+        table.within("exit after the failure, most (s)", EXIT_SECONDS, round(exits, 3))
         table.shown("acknowledged changes, all there after the restart", acknowledged)
         results[name] = {
             "rounds": rounds,

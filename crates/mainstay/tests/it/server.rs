@@ -67,7 +67,7 @@ async fn a_slow_handler_is_not_an_idle_connection() {
 
 /// A server of `/` and of `/large`, with an idle limit of 250 ms, one seat, and small buffers in
 /// the system, so that what the peer does not read stays with the server.
-async fn large(size: usize) -> (SocketAddr, Tasks) {
+fn large(size: usize) -> (SocketAddr, Tasks) {
     let body = Bytes::from(vec![b'x'; size]);
     let app = hello().route("/large", on_get(async move || body));
     let idle_timeout = Duration::from_millis(250);
@@ -95,7 +95,7 @@ async fn ask_for_large(addr: SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn an_answer_that_is_read_slowly_is_sent_to_its_end() {
     const SIZE: usize = 8 << 20;
-    let (addr, _server) = large(SIZE).await;
+    let (addr, _server) = large(SIZE);
     let mut stream = ask_for_large(addr).await;
     let (began, mut read, mut buffer) = (Instant::now(), 0, vec![0; 64 << 10]);
     while read < SIZE {
@@ -110,7 +110,7 @@ async fn an_answer_that_is_read_slowly_is_sent_to_its_end() {
 #[tokio::test]
 async fn a_peer_that_stops_reading_is_closed_at_the_idle_limit() {
     const SIZE: usize = 8 << 20;
-    let (addr, _server) = large(SIZE).await;
+    let (addr, _server) = large(SIZE);
     let mut stuck = ask_for_large(addr).await;
     stuck.read_u8().await.unwrap();
     seat_is_free(addr).await;

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -69,6 +70,10 @@ pub(super) fn writer(path: &Path, durable: bool) -> Result<Connection, OpenError
         let text = format!("SQLite {} is older than 3.51.3", rusqlite::version());
         return Err(rusqlite::Error::InvalidPath(text.into()).into());
     }
+    // Names and addresses are in it: nobody but its owner may read a new store. SQLite gives the log
+    // the same rights.
+    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    made.map_err(|error| OpenError::File(path.to_owned(), error))?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

@@ -8,7 +8,7 @@ use crate::problem::{Code, FieldError, Problem};
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const KEY_RULE: &str = "must be 16 to 128 visible ASCII characters, bare or quoted";
 pub(super) const KEY_PATTERN: &str = r#"^([!#-~][!-~]{15,127}|"([!#-\[\]-~]|\\["\\]){16,128}")$"#;
-pub(super) const TAG_PATTERN: &str = r#"^(\*|"v[1-9][0-9]{0,18}")$"#;
+pub(super) const TAG_PATTERN: &str = r#"^(\*|"v[1-9][0-9]{0,18}"(, "v[1-9][0-9]{0,18}")*)$"#;
 const TAG_RULE: &str = "must be entity tags such as \"v7\", separated by commas, or *";
 
 /// The tag of an order at this version.
@@ -203,9 +203,9 @@ mod tests {
         for value in ["\"7\"", "W/\"v7\"", "\"v0\"", "\"v07\"", "\"v-1\"", "\"\""] {
             assert_eq!(read(&[value]), versions(&[]), "{value}");
         }
-        for value in [
-            "v7", "", ",", "\"v7", "\"v7\" \"v8\"", "\"v7\"x", "w/\"v7\"", "\"v 7\"", "\"v7\", *",
-        ] {
+        for value in
+            ["v7", "", ",", "\"v7", "\"v7\" \"v8\"", "\"v7\"x", "w/\"v7\"", "\"v 7\"", "\"v7\", *"]
+        {
             assert_eq!(read(&[value]), Err(Code::Malformed), "{value}");
         }
     }

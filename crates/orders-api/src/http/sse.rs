@@ -1,6 +1,11 @@
 //! The live feed: server-sent events that never skip one, and say where to go on when they end.
 
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use ::orders::{
     domain::Position,
@@ -16,7 +21,7 @@ use tokio::{
 };
 
 use super::{Api, wire::event::CloudEvent};
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// How long a feed is silent at most, so that proxies do not take it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -24,7 +29,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const PACE: Duration = Duration::from_millis(20);
 /// Events read at a time.
 const PAGE: usize = 100;
-/// How soon a client connects again after an end.
+/// The least time until a store that was busy is asked again, which goes on for [`KEEP_ALIVE`].
+const REST: Duration = Duration::from_millis(250);
+/// How soon a client connects again after an end, at the earliest.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// One client's live feed.
@@ -39,11 +46,16 @@ pub(super) struct Live<P> {
     seen: Position,
     /// When the feed was silent for too long.
     beat: Instant,
+    /// Since when the store has been too busy for this feed.
+    busy: Option<Instant>,
+    /// How often a wait was drawn.
+    draws: u64,
     ended: bool,
 }
 
 /// Why a waiting feed goes on.
 enum Woken {
+    /// There may be more to read, or a busy store had its rest.
     Grew,
     Silent,
     Draining,
@@ -58,7 +70,7 @@ impl<P: Ports> Live<P> {
         let told =
             page.events.first().map_or(page.next, |e| Position(e.position.0.saturating_sub(1)));
         let (queue, seen, ended) = (page.events.into(), page.next, false);
-        Self { api, cx, phase, queue, told, seen, beat, ended }
+        Self { api, cx, phase, queue, told, seen, beat, busy: None, draws: 0, ended }
     }
 
     async fn next(mut self) -> Option<(sse::Event, Self)> {
@@ -74,13 +86,14 @@ impl<P: Ports> Live<P> {
             match self.read().await {
                 Ok(()) if !self.queue.is_empty() => continue,
                 Ok(()) => {}
+                Err(problem) if self.bears(&problem) => {}
                 Err(problem) => {
                     self.ended = true;
                     return Some((self.fail(&problem), self));
                 }
             }
             match self.wait().await {
-                Woken::Grew => sleep(PACE).await,
+                Woken::Grew => sleep(self.spread(PACE)).await,
                 Woken::Draining => {}
                 Woken::CallerGone => self.ended = true,
                 Woken::Silent => return Some((self.keep_alive(), self)),
@@ -91,7 +104,9 @@ impl<P: Ports> Live<P> {
 
     async fn read(&mut self) -> Result<(), Problem> {
         let page = Page { after: Some(self.seen), limit: PAGE };
-        let page = self.api.orders.feed(&self.api.step(&self.cx), page).await?;
+        let step = self.api.step(&self.cx);
+        let page = self.api.in_time(self.api.orders.feed(&step, page)).await?;
+        self.busy = None;
         self.seen = page.next;
         self.queue = page.events.into();
         if self.queue.is_empty() {
@@ -100,14 +115,33 @@ impl<P: Ports> Live<P> {
         Ok(())
     }
 
+    /// Whether to ask again in spite of this problem. To end would not help a store with too much
+    /// to do: the client would only connect again.
+    fn bears(&mut self, problem: &Problem) -> bool {
+        let busy = problem.code == Code::StoreBusy;
+        busy && self.busy.get_or_insert_with(Instant::now).elapsed() < KEEP_ALIVE
+    }
+
+    /// A time between this and its double, so that feeds that one commit wakes do not all read at
+    /// once.
+    fn spread(&mut self, least: Duration) -> Duration {
+        self.draws += 1;
+        let mut hasher = DefaultHasher::new();
+        (self.cx.request_id(), self.told.0, self.draws).hash(&mut hasher);
+        let per_mille = u32::try_from(hasher.finish() % 1_000).unwrap_or_default();
+        least + least * per_mille / 1_000
+    }
+
     async fn wait(&mut self) -> Woken {
+        let (rest, busy) = (self.spread(REST), self.busy.is_some());
         tokio::select! {
             biased;
             // A sender that is gone means that the process ends.
             _ = self.phase.wait_for(|phase| *phase >= Phase::Draining) => Woken::Draining,
             _ = self.cx.cancelled() => Woken::CallerGone,
             () = sleep_until(self.beat) => Woken::Silent,
-            () = self.api.orders.feed_grows(self.seen) => Woken::Grew,
+            () = sleep(rest), if busy => Woken::Grew,
+            () = self.api.orders.feed_grows(self.seen), if !busy => Woken::Grew,
         }
     }
 
@@ -125,13 +159,15 @@ impl<P: Ports> Live<P> {
 
     fn drain(&mut self) -> sse::Event {
         let data = serde_json::json!({ "next": self.told.to_string() }).to_string();
-        self.frame().retry(RETRY).event("drain").data(data)
+        let retry = self.spread(RETRY);
+        self.frame().retry(retry).event("drain").data(data)
     }
 
     fn fail(&mut self, problem: &Problem) -> sse::Event {
         problem.log();
         let data = serde_json::to_string(&problem.body(&self.cx)).unwrap_or_default();
-        self.frame().retry(RETRY).event("problem").data(data)
+        let retry = self.spread(RETRY);
+        self.frame().retry(retry).event("problem").data(data)
     }
 
     fn frame(&mut self) -> sse::Event {

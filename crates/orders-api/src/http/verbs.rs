@@ -4,18 +4,20 @@ use ::orders::{
     Error,
     domain::{NoteText, Version},
     ports::{OrderRef, Ports},
-    usecase::{Action, Verb},
+    usecase::{Action, Done, Verb},
 };
 use axum::extract::State;
 use http::HeaderMap;
 use mainstay::http::Cx;
 use mainstay_context::Context;
+use tokio::time::timeout_at;
 
 use super::{
     Api,
     body::{Json, OptionalJson},
     headers::{self, IfMatch},
     openapi::{NoteProblems, VerbParams, VerbProblems, VerbReplies},
+    out_of_time,
     params::Target,
     replies::Changed,
     wire::verb::{AddNote, Because},
@@ -97,23 +99,38 @@ async fn act<P: Ports>(
     headers: &HeaderMap,
 ) -> Result<Changed, Problem> {
     let key = headers::idempotency_key(headers)?;
-    let mut verb = Verb { order, action, key, if_match: None };
-    let versions = match headers::if_match(headers)? {
-        IfMatch::Any => return Ok(Changed(api.orders.act(cx, verb).await?)),
+    let if_match = headers::if_match(headers)?;
+    let keyed = key.is_some();
+    let work = carry_out(api, cx, Verb { order, action, key, if_match: None }, if_match);
+    // The chassis watches the deadline too, and does not know whether there is a key.
+    let done = match cx.deadline() {
+        Some(at) => timeout_at(at.into(), work).await.unwrap_or_else(|_| Err(out_of_time())),
+        None => work.await,
+    };
+    done.map(Changed).map_err(|problem| if keyed { problem } else { problem.unkeyed() })
+}
+
+async fn carry_out<P: Ports>(
+    api: &Api<P>,
+    cx: &Context,
+    mut verb: Verb,
+    if_match: IfMatch,
+) -> Result<Done, Problem> {
+    let versions = match if_match {
+        IfMatch::Any => return Ok(api.orders.act(cx, verb).await?),
         IfMatch::OneOf(versions) => versions,
     };
-    // No order comes to the last version, so it stands for none.
-    let mut expected = versions.first().copied().unwrap_or(LAST);
+    // No order comes to the last version there is, so that stands for none.
+    verb.if_match = versions.first().copied().or_else(|| Version::new(u64::MAX));
     loop {
-        verb.if_match = Some(expected);
         match api.orders.act(cx, verb.clone()).await {
             // The list may hold the version that it is at. Versions only grow, so this ends.
             Err(Error::VersionMismatch { current })
-                if current != expected && versions.contains(&current) =>
+                if verb.if_match != Some(current) && versions.contains(&current) =>
             {
-                expected = current;
+                verb.if_match = Some(current);
             }
-            done => return Ok(Changed(done?)),
+            done => return Ok(done?),
         }
     }
 }

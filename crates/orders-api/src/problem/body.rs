@@ -115,7 +115,7 @@ impl Problem {
             errors: Vec::new(),
             request_id: cx.request_id().to_string(),
             trace_id: (!cx.trace().is_none()).then(|| cx.trace().trace_id_hex()),
-            retryable: self.code.retryable(),
+            retryable: self.retryable(),
             allowed_transitions: None,
             current_version: None,
             order: None,
@@ -124,7 +124,7 @@ impl Problem {
             computed_totals: None,
         };
         match &self.facts {
-            Facts::None => {}
+            Facts::None | Facts::Unkeyed => {}
             Facts::Errors(errors) => body.errors.clone_from(errors),
             Facts::State(state) => body.allowed_transitions = Some(super::from::verbs(*state)),
             Facts::Version(version) => body.current_version = Some(version.get()),
@@ -168,7 +168,7 @@ impl Problem {
         if self.code == Code::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, set("Bearer realm=\"orderly\""));
         }
-        if let Some(after) = self.code.retry_after() {
+        if let Some(after) = self.code.retry_after().filter(|_| self.retryable()) {
             headers.insert(header::RETRY_AFTER, set(after));
         }
         response

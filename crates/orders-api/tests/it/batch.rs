@@ -1,11 +1,14 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::Request;
 use http_body_util::BodyExt as _;
 use insta::assert_json_snapshot;
+use orders_testkit::Fault;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::shop::{Answer, Shop, json_body, long, order, order_with, post};
 
@@ -163,4 +166,74 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let request = post("/v1/orders/batch").header("content-type", "application/json");
     let answer = shop.send(request.body(never).unwrap()).await;
     answer.problem(504, "deadline-exceeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_hangs_in_the_store_costs_its_step_alone() {
+    let shop = Shop::new();
+    let line = json!({ "order": order() }).to_string() + "\n";
+    let batch = json!({ "orders": [{ "order": order() }, { "order": order() }] });
+    let whole = post("/v1/orders/batch").header("idempotency-key", long("whole"));
+    for (request, key) in
+        [(json_body(whole, &batch), "whole"), (ndjson(&line.repeat(2), Some("lines")), "lines")]
+    {
+        shop.world.fail_next(Fault::Slow(Duration::from_hours(1)));
+        let before = Instant::now();
+        let answer = shop.send(request).await;
+        assert_eq!(before.elapsed(), Duration::from_secs(2), "{key}");
+        let results = match key {
+            "whole" => answer.json()["results"].as_array().unwrap().clone(),
+            _ => answers(&answer),
+        };
+        assert_eq!(
+            results.iter().map(outcome).collect::<Vec<_>>(),
+            [(0, 504, "deadline-exceeded"), (1, 201, "")]
+        );
+        assert_eq!(results[0]["problem"]["retryable"], true, "an item always has a key");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_effect_late_is_found_by_the_same_batch() {
+    let shop = Shop::new();
+    let line = json!({ "order": order() }).to_string();
+    for _ in 0..4 {
+        shop.world.fail_next(Fault::Late(Duration::from_secs(3)));
+    }
+    let results = answers(&shop.send(ndjson(&line, Some("batch"))).await);
+    assert_eq!(outcome(&results[0]), (0, 503, "outcome-unknown"));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let results = answers(&shop.send(ndjson(&line, Some("batch"))).await);
+    assert_eq!((outcome(&results[0]), &results[0]["replayed"]), ((0, 201, ""), &json!(true)));
+}
+
+/// The answers to these pieces of a body and then either its breaking off or silence.
+async fn answers_to(pieces: Vec<String>, breaks: bool) -> Vec<Value> {
+    let pieces = stream::iter(pieces).map(|piece| Ok(Bytes::from(piece)));
+    let broken = stream::iter(breaks.then(|| Err(std::io::Error::other("gone"))));
+    let body = Body::from_stream(pieces.chain(broken).chain(stream::pending()));
+    let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");
+    let request = request.header("idempotency-key", long("batch"));
+    answers(&Shop::new().send(request.body(body).unwrap()).await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_stop_coming_are_not_waited_for() {
+    let before = Instant::now();
+    let line = json!({ "order": order() }).to_string();
+    let results = answers_to(vec![format!("{line}\n"), line], false).await;
+    assert_eq!(
+        results.iter().map(outcome).collect::<Vec<_>>(),
+        [(0, 201, ""), (1, 504, "deadline-exceeded")]
+    );
+    assert_eq!(before.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_line_that_breaks_off_is_told_once() {
+    let long_line = || vec!["x".repeat(300 * 1024), "x".to_owned()];
+    for (breaks, told) in [(true, (0, 400, "malformed")), (false, (0, 504, "deadline-exceeded"))] {
+        let results = answers_to(long_line(), breaks).await;
+        assert_eq!(results.iter().map(outcome).collect::<Vec<_>>(), [told]);
+    }
 }

@@ -4,6 +4,7 @@ use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt as _;
 use insta::assert_json_snapshot;
 use mainstay::lifecycle::Phase;
+use orders_testkit::Fault;
 use serde_json::{Value, json};
 
 use crate::shop::{Shop, get, redact};
@@ -138,9 +139,11 @@ async fn a_draining_service_ends_its_feeds_with_a_position() {
     };
     let (frame, ()) = tokio::join!(live.frame(), drain);
     let frame = frame.unwrap();
-    for line in ["id: 1", "event: drain", "retry: 1000", r#"data: {"next":"1"}"#] {
+    for line in ["id: 1", "event: drain", r#"data: {"next":"1"}"#] {
         assert!(frame.iter().any(|l| l == line), "{frame:?}");
     }
+    let retry = frame.iter().find_map(|line| line.strip_prefix("retry: ")).unwrap();
+    assert!((1_000..2_000).contains(&retry.parse().unwrap()), "{retry}");
     assert_eq!(live.frame().await, None);
 }
 
@@ -148,8 +151,53 @@ async fn a_draining_service_ends_its_feeds_with_a_position() {
 async fn a_feed_that_fails_says_so_and_ends() {
     let shop = Shop::new();
     let mut live = Live::open(&shop, "/v1/events", None).await;
-    shop.world.fail_next(orders_testkit::Fault::ReadUnavailable);
+    shop.world.fail_next(Fault::ReadUnavailable);
     let (_, name) = live.event().await;
     assert_eq!(name, "problem");
     assert_eq!(live.frame().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_outlasts_a_busy_store() {
+    let shop = Shop::new();
+    let mut live = Live::open(&shop, "/v1/events", None).await;
+    for _ in 0..5 {
+        shop.world.fail_next(Fault::ReadBusy);
+    }
+    let before = tokio::time::Instant::now();
+    assert_eq!(live.frame().await.unwrap(), ["id: 0", ": keep-alive"], "no problem");
+    assert_eq!(before.elapsed().as_secs(), 15);
+    shop.created("a").await;
+    assert_eq!(live.event().await.0, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_busy_ends_a_feed_but_not_at_once() {
+    let shop = Shop::new();
+    let mut live = Live::open(&shop, "/v1/events", None).await;
+    for _ in 0..1_000 {
+        shop.world.fail_next(Fault::ReadBusy);
+    }
+    let before = tokio::time::Instant::now();
+    assert_eq!(live.frame().await.unwrap(), ["id: 0", ": keep-alive"]);
+    let frame = live.frame().await.unwrap();
+    assert!(frame.iter().any(|line| line.contains("store-busy")), "{frame:?}");
+    let waited = before.elapsed();
+    assert!((15..17).contains(&waited.as_secs()), "{waited:?}");
+    assert_eq!(live.frame().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_hangs_ends_with_its_step() {
+    let shop = Shop::new();
+    let hang = || shop.world.fail_next(Fault::ReadSlow(Duration::from_hours(1)));
+    let before = tokio::time::Instant::now();
+    hang();
+    shop.get("/v1/events").await.problem(504, "deadline-exceeded");
+    assert_eq!(before.elapsed().as_secs(), 2);
+    let mut live = Live::open(&shop, "/v1/events", None).await;
+    hang();
+    let frame = live.frame().await.unwrap();
+    assert!(frame.iter().any(|line| line.contains("deadline-exceeded")), "{frame:?}");
+    assert_eq!((before.elapsed().as_secs(), live.frame().await), (4, None));
 }

@@ -59,6 +59,22 @@ async fn answers_are_compressed_on_request() {
 }
 
 #[tokio::test]
+async fn no_accept_encoding_hides_what_was_done() {
+    let shop = Shop::new();
+    for (key, encoding) in
+        ["br, *;q=0", "identity;q=0", "*;q=0", "gzip;q=0, identity;q=0.0, *; q=0"]
+            .into_iter()
+            .enumerate()
+    {
+        let request = post("/v1/orders").header("accept-encoding", encoding);
+        let request = request.header("idempotency-key", crate::shop::long(&key.to_string()));
+        let answer = shop.send(crate::shop::json_body(request, &crate::shop::order())).await;
+        assert_eq!(answer.status, 201, "{encoding}");
+        assert!(answer.json()["id"].is_string(), "{encoding}: plain JSON");
+    }
+}
+
+#[tokio::test]
 async fn any_accept_is_tolerated() {
     let shop = Shop::new();
     let request = get("/v1/orders").header("accept", "text/html, image/png;q=0.5");
@@ -82,8 +98,11 @@ async fn the_document_and_its_page_are_open_and_complete() {
         let elsewhere = html.contains("//cdn") || html.contains("https://");
         assert!(!elsewhere, "{html}");
     }
+    assert_eq!(page.header("cache-control"), "no-cache");
     for asset in ["swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js"] {
-        assert_eq!(open(&format!("/docs/{asset}")).await.status, 200, "{asset}");
+        let asset = open(&format!("/docs/{asset}")).await;
+        assert_eq!((asset.status.as_u16(), asset.body.is_empty()), (200, false));
+        assert_eq!(asset.header("cache-control"), "public, max-age=3600");
     }
 }
 

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use insta::assert_json_snapshot;
+use orders_testkit::Fault;
 use serde_json::json;
 
 use crate::shop::{Shop, json_body, long, post};
@@ -36,7 +39,11 @@ async fn another_version_is_a_failed_precondition() {
     let id = shop.created("a").await;
     let problem = shop.verb(&id, "confirm", &[("if-match", "\"v2\"")]).await;
     assert_eq!(problem.problem(412, "version-mismatch")["current_version"], 1);
-    for tag in ["v1", "\"1\"", "W/\"v1\"", "\"v1\", \"v2\""] {
+    for tag in ["\"1\"", "W/\"v1\"", "\"abc\", W/\"v1\"", "\"v2\", \"v3\""] {
+        let answer = shop.verb(&id, "confirm", &[("if-match", tag)]).await;
+        assert_eq!(answer.problem(412, "version-mismatch")["current_version"], 1, "{tag}");
+    }
+    for tag in ["v1", "\"v1", "\"v1\" \"v2\"", "*, \"v1\""] {
         let answer = shop.verb(&id, "confirm", &[("if-match", tag)]).await;
         assert_eq!(answer.problem(400, "malformed")["errors"][0]["parameter"], "If-Match");
     }
@@ -84,4 +91,60 @@ async fn a_verb_takes_no_unknown_field() {
     shop.send(json_body(request, &json!([]))).await.problem(400, "malformed");
     let request = post(&format!("/v1/orders/{id}/cancel")).body("reason=x".into()).unwrap();
     shop.send(request).await.problem(415, "unsupported-media-type");
+}
+
+#[tokio::test]
+async fn a_list_of_versions_matches_by_any_member() {
+    let shop = Shop::new();
+    let id = shop.created("a").await;
+    let list = [("if-match", "\"v7\", \"abc\", \"v1\"")];
+    assert_eq!(shop.verb(&id, "confirm", &list).await.header("etag"), "\"v2\"");
+    shop.verb(&id, "cancel", &list).await.problem(412, "version-mismatch");
+    let lines = [("if-match", "\"v1\""), ("if-match", "\"v2\"")];
+    assert_eq!(shop.verb(&id, "cancel", &lines).await.header("etag"), "\"v3\"");
+}
+
+#[tokio::test]
+async fn a_retry_with_a_list_is_a_replay() {
+    let shop = Shop::new();
+    for (name, list) in [("a", "\"v1\", \"v5\""), ("b", "\"v1\", \"v2\""), ("c", "\"v2\", \"v1\"")]
+    {
+        let (id, key) = (shop.created(name).await, long(&format!("{name}-confirm")));
+        let headers = [("if-match", list), ("idempotency-key", key.as_str())];
+        assert_eq!(shop.verb(&id, "confirm", &headers).await.header("etag"), "\"v2\"", "{list}");
+        let again = shop.verb(&id, "confirm", &headers).await;
+        assert_eq!((again.status.as_u16(), again.header("idempotent-replayed")), (200, "true"));
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_happened_is_tried_again_only_with_a_key() {
+    let shop = Shop::new();
+    let id = shop.created("a").await;
+    let key = long("confirm");
+    for (headers, retryable, after) in
+        [(&[][..], false, ""), (&[("idempotency-key", key.as_str())][..], true, "1")]
+    {
+        for _ in 0..4 {
+            shop.world.fail_next(Fault::RequestLost);
+        }
+        let answer = shop.verb(&id, "confirm", headers).await;
+        assert_eq!(answer.problem(503, "outcome-unknown")["retryable"], retryable);
+        assert_eq!(answer.header("retry-after"), after);
+        shop.world.fail_next(Fault::Busy);
+        let answer = shop.verb(&id, "confirm", headers).await;
+        assert_eq!(answer.problem(503, "store-busy")["retryable"], true, "nothing was written");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_no_reason_to_try_again_without_a_key() {
+    let shop = Shop::new();
+    let id = shop.created("a").await;
+    let key = long("confirm");
+    for (headers, retryable) in [(&[][..], false), (&[("idempotency-key", key.as_str())], true)] {
+        shop.world.fail_next(Fault::Slow(Duration::from_hours(1)));
+        let problem = shop.verb(&id, "confirm", headers).await.problem(504, "deadline-exceeded");
+        assert_eq!(problem["retryable"], retryable);
+    }
 }

@@ -23,7 +23,9 @@ impl IntoParams for VerbParams {
             .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))))
             .build();
         let if_match = header("If-Match", text(TAG_PATTERN))
-            .description(Some("Only if the order is still at this version; `*` is any."))
+            .description(Some(
+                "Only if the order is still at this version, or at one of these; `*` is any.",
+            ))
             .example(Some("\"v1\"".into()))
             .build();
         vec![id, if_match, key(Required::False, "Makes one request of several tries.")]
