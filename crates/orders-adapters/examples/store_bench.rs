@@ -38,7 +38,7 @@ use orders_adapters::{
     sqlite::{Config, Prepared, Sqlite, Writer},
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{runtime::Runtime, time::Instant};
 
 const CALLERS: usize = 64;
 
@@ -56,8 +56,10 @@ fn main() {
         for callers in [CALLERS, 1] {
             let grouped = fresh(&file("group"), |path| group_commit(path, callers, span));
             let single = fresh(&file("mutex"), |path| behind_a_mutex(path, callers, span));
+            let inline = fresh(&file("inline"), |path| on_threads(path, callers, span));
             sides.insert(format!("group_{callers}"), grouped);
             sides.insert(format!("mutex_{callers}"), single);
+            sides.insert(format!("threads_{callers}"), inline);
         }
         rounds.push(json!(sides));
     }
@@ -92,39 +94,24 @@ fn fresh(path: &Path, run: impl FnOnce(&Path) -> Value) -> Value {
 }
 
 fn group_commit(path: &Path, callers: usize, span: Duration) -> Value {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let store = Arc::new(Sqlite::open(&Config::at(path)).unwrap());
-    let latencies = runtime.block_on(drive(&store, callers, span));
-    figures(latencies, span)
+    let cx = Context::new("bench".parse().unwrap());
+    let commit = async |change: Change| store.commit(&cx, change).await.unwrap();
+    figures(runtime().block_on(drive(commit, callers, span)), span)
 }
 
-async fn drive(store: &Arc<Sqlite>, callers: usize, span: Duration) -> Vec<Duration> {
-    let placement = Arc::new(placement());
-    let until = Instant::now() + span;
-    let mut tasks = tokio::task::JoinSet::new();
-    for caller in 0..callers {
-        let (store, placement) = (Arc::clone(store), Arc::clone(&placement));
-        tasks.spawn(async move {
-            let cx = Context::new("bench".parse().unwrap());
-            let mut latencies = Vec::new();
-            while Instant::now() < until {
-                let change = change(&placement, caller, latencies.len());
-                let start = Instant::now();
-                let answer = store.commit(&cx, change).await.unwrap();
-                // Among millions of orders a random number meets another; the use case draws again,
-                // and so does this.
-                if !matches!(answer, Answer::Taken(Unique::Number, _)) {
-                    assert_eq!(answer, Answer::Committed);
-                    latencies.push(start.elapsed());
-                }
-            }
-            latencies
-        });
-    }
-    tasks.join_all().await.concat()
-}
-
+/// One commit per order behind a mutex, from async callers as a service has them.
 fn behind_a_mutex(path: &Path, callers: usize, span: Duration) -> Value {
+    let writer = Arc::new(Mutex::new(Writer::open(&Config::at(path)).unwrap()));
+    let commit = async |change: Change| {
+        let writer = Arc::clone(&writer);
+        tokio::task::spawn_blocking(move || commit_alone(&writer, change)).await.unwrap()
+    };
+    figures(runtime().block_on(drive(commit, callers, span)), span)
+}
+
+/// The same with a thread per caller, as no service has them: nothing is handed over.
+fn on_threads(path: &Path, callers: usize, span: Duration) -> Value {
     let writer = Mutex::new(Writer::open(&Config::at(path)).unwrap());
     let placement = placement();
     let until = Instant::now() + span;
@@ -136,8 +123,7 @@ fn behind_a_mutex(path: &Path, callers: usize, span: Duration) -> Value {
                 while Instant::now() < until {
                     let change = change(placement, caller, latencies.len());
                     let start = Instant::now();
-                    let outcomes = writer.lock().unwrap().apply(&[Prepared::new(change)]).unwrap();
-                    assert!(matches!(outcomes[..], [Ok(Answer::Committed)]));
+                    assert_eq!(commit_alone(writer, change), Answer::Committed);
                     latencies.push(start.elapsed());
                 }
                 latencies
@@ -149,10 +135,45 @@ fn behind_a_mutex(path: &Path, callers: usize, span: Duration) -> Value {
     figures(latencies, span)
 }
 
+fn commit_alone(writer: &Mutex<Writer>, change: Change) -> Answer {
+    let prepared = Prepared::new(change);
+    writer.lock().unwrap().apply(&[prepared]).unwrap().remove(0).unwrap()
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+/// Callers that commit one change after another until the time is up.
+async fn drive(
+    commit: impl AsyncFn(Change) -> Answer,
+    callers: usize,
+    span: Duration,
+) -> Vec<Duration> {
+    let placement = placement();
+    let until = Instant::now() + span;
+    let call = async |caller: usize| {
+        let mut latencies = Vec::new();
+        while Instant::now() < until {
+            let change = change(&placement, caller, latencies.len());
+            let start = Instant::now();
+            let answer = commit(change).await;
+            // Among millions of orders a random number meets another; the use case draws again,
+            // and so does this.
+            if !matches!(answer, Answer::Taken(Unique::Number, _)) {
+                assert_eq!(answer, Answer::Committed);
+                latencies.push(start.elapsed());
+            }
+        }
+        latencies
+    };
+    let calls = (0..callers).map(&call);
+    futures_util::future::join_all(calls).await.concat()
+}
+
 /// Full load for a long time: how large does the write-ahead log get?
 fn sustained(path: &Path, span: Duration) -> Value {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let config = Config::at(path);
+    let (runtime, config) = (runtime(), Config::at(path));
     let store = Arc::new(Sqlite::open(&config).unwrap());
     let wal = PathBuf::from(format!("{}-wal", path.display()));
     let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -165,7 +186,9 @@ fn sustained(path: &Path, span: Duration) -> Value {
                 patience.block_on(async { tokio::time::sleep(Duration::from_millis(100)).await });
             }
         });
-        let latencies = runtime.block_on(drive(&store, CALLERS, span));
+        let cx = Context::new("bench".parse().unwrap());
+        let commit = async |change: Change| store.commit(&cx, change).await.unwrap();
+        let latencies = runtime.block_on(drive(commit, CALLERS, span));
         done.store(true, Ordering::Relaxed);
         latencies
     });

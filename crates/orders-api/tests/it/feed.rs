@@ -179,8 +179,11 @@ async fn a_store_that_stays_busy_ends_a_feed_but_not_at_once() {
         shop.world.fail_next(Fault::ReadBusy);
     }
     let before = tokio::time::Instant::now();
-    assert_eq!(live.frame().await.unwrap(), ["id: 0", ": keep-alive"]);
-    let frame = live.frame().await.unwrap();
+    let mut frame = live.frame().await.unwrap();
+    // The two times are the same: whether a sign of life comes first is left to chance.
+    if frame == ["id: 0", ": keep-alive"] {
+        frame = live.frame().await.unwrap();
+    }
     assert!(frame.iter().any(|line| line.contains("store-busy")), "{frame:?}");
     let waited = before.elapsed();
     assert!((15..17).contains(&waited.as_secs()), "{waited:?}");
