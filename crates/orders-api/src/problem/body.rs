@@ -28,6 +28,8 @@ pub struct Body {
     code: &'static str,
     /// What happened this time, for people.
     detail: String,
+    /// What to do about this kind of problem, for people.
+    advice: &'static str,
     /// Everything that is wrong with the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
@@ -112,6 +114,7 @@ impl Problem {
             status: self.code.status().as_u16(),
             code: self.code.as_str(),
             detail: self.detail.clone(),
+            advice: self.code.then(),
             errors: Vec::new(),
             request_id: cx.request_id().to_string(),
             trace_id: (!cx.trace().is_none()).then(|| cx.trace().trace_id_hex()),

@@ -17,6 +17,7 @@ use mainstay::{
 use orders_api::{
     auth::{Entry, Keys, hash},
     http::{Config, STREAMS, router},
+    problem::chassis_failure,
 };
 use orders_testkit::World;
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ impl Shop {
     pub(crate) fn new() -> Self {
         let (world, phase) = (World::new(1), watch::Sender::new(Phase::Ready));
         let config = Config::new(keys(), [7; 32], phase.subscribe());
-        let stack = Stack::new(&Metrics::new("test"));
+        let stack = Stack::new(&Metrics::new("test")).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = inbound(router(Arc::new(world.orders()), config), &stack);
         Self { world, phase, app }

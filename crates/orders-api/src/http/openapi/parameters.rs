@@ -26,7 +26,6 @@ impl IntoParams for VerbParams {
             .description(Some(
                 "Only if the order is still at this version, or at one of these; `*` is any.",
             ))
-            .example(Some("\"v1\"".into()))
             .build();
         vec![id, if_match, key(Required::False, "Makes one request of several tries.")]
     }
@@ -58,12 +57,7 @@ impl IntoParams for IfNoneMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let why = "Answers 304 when the order is still at one of these versions.";
         let text = ObjectBuilder::new().schema_type(Type::String);
-        vec![
-            header("If-None-Match", text)
-                .description(Some(why))
-                .example(Some("\"v1\"".into()))
-                .build(),
-        ]
+        vec![header("If-None-Match", text).description(Some(why)).build()]
     }
 }
 

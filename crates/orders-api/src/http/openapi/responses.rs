@@ -14,9 +14,11 @@ use crate::{
 };
 
 /// What every operation can answer.
-const ALWAYS: [Code; 5] = [
+const ALWAYS: [Code; 7] = [
     Code::Malformed,
+    Code::InvalidTimeout,
     Code::Unauthenticated,
+    Code::Internal,
     Code::StoreBusy,
     Code::StoreUnavailable,
     Code::DeadlineExceeded,
