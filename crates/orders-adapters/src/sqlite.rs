@@ -56,7 +56,7 @@ pub struct Config {
     /// Reads that may wait for them; more are refused as busy. Default: 1,024.
     pub read_queue: usize,
     /// The write-ahead log is emptied when it holds more bytes than this; at four times as many
-    /// changes are refused as busy until it is. Default: 64 MiB.
+    /// changes are refused as busy until it is. Default: 128 MiB.
     pub wal_limit: u64,
     /// Whether a commit waits for the disk. `false` is for measuring what that costs, and loses
     /// acknowledged orders on power loss. Default: `true`.
@@ -72,7 +72,7 @@ impl Config {
             batch: 256,
             readers: 2,
             read_queue: 1_024,
-            wal_limit: 64 << 20,
+            wal_limit: 128 << 20,
             durable: true,
         }
     }
