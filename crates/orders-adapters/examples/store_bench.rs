@@ -1,6 +1,6 @@
 //! Group commit against one commit per order behind a mutex, in turns, on this machine's disk.
 //!
-//! `cargo run --release -p orders-adapters --example store_bench -- [--seconds 5] [--rounds 5]
+//! `cargo run --release -p orders-adapters --example store_bench -- [--seconds 5] [--rounds 11]
 //! [--sustain 600] [--dir FOLDER]` prints a JSON record. Both sides write the same rows by the same
 //! statements with the same durability; only the grouping differs.
 
@@ -42,6 +42,9 @@ use tokio::{runtime::Runtime, time::Instant};
 
 const CALLERS: usize = 64;
 
+/// What is measured, and how: a file that is not there, callers, how long.
+type Side = (&'static str, fn(&Path, usize, Duration) -> Value);
+
 fn main() {
     let options = options();
     let number = |name: &str, default: u64| {
@@ -50,18 +53,22 @@ fn main() {
     let folder = options.get("dir").map_or_else(std::env::temp_dir, PathBuf::from);
     let span = Duration::from_secs(number("seconds", 5));
     let mut rounds = Vec::new();
-    for round in 0..number("rounds", 5) {
+    for round in 0..number("rounds", 11) {
         let file = |side: &str| folder.join(format!("store-bench-{side}-{round}.db"));
-        let mut sides = BTreeMap::new();
-        for callers in [CALLERS, 1] {
-            let grouped = fresh(&file("group"), |path| group_commit(path, callers, span));
-            let single = fresh(&file("mutex"), |path| behind_a_mutex(path, callers, span));
-            let inline = fresh(&file("inline"), |path| on_threads(path, callers, span));
-            sides.insert(format!("group_{callers}"), grouped);
-            sides.insert(format!("mutex_{callers}"), single);
-            sides.insert(format!("threads_{callers}"), inline);
+        let mut sides: [Side; 3] =
+            [("group", group_commit), ("mutex", behind_a_mutex), ("threads", on_threads)];
+        // Turned round every other time: a machine that gets slower or faster favours nobody.
+        if round % 2 == 1 {
+            sides.reverse();
         }
-        rounds.push(json!(sides));
+        let mut taken = BTreeMap::new();
+        for callers in [CALLERS, 1] {
+            for (side, run) in sides {
+                let figures = fresh(&file(side), |path| run(path, callers, span));
+                taken.insert(format!("{side}_{callers}"), figures);
+            }
+        }
+        rounds.push(json!(taken));
     }
     let mut record = json!({ "rounds": rounds });
     let sustain = number("sustain", 0);
