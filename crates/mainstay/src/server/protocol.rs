@@ -92,7 +92,7 @@ mod tests {
         let whole = [HTTP2_PREFACE, PING].concat();
         for split in 1..whole.len() {
             let (protocol, heard) = hear_all(&[&whole[..split], &whole[split..]]);
-            assert_eq!(protocol, Protocol::Http2(Frames::default()), "{split}");
+            assert!(matches!(protocol, Protocol::Http2(_)), "{split}");
             assert_eq!(heard.header, Header::Whole, "{split}");
         }
     }
