@@ -6,7 +6,8 @@
 //! the answers that wait for it; and when it sends more HTTP/2 frames that do no work than
 //! answering others excuses. A body of which nothing comes fails with [`BodyIdle`]. A connection
 //! that is old or has carried many requests is told to end (`Connection: close`, `GOAWAY`) and
-//! finishes what it carries. No accept error ends the loop, no address can take every seat, and
+//! finishes what it carries. After a flood a connection's seat stays taken for a second, so that an
+//! address cannot flood on by opening the next. No accept error ends the loop, no address can take every seat, and
 //! a drain ends within its budget whatever the peers do.
 //!
 //! Not here: deadlines of requests (see [`crate::http`]) and limits on the size of bodies. What
@@ -41,6 +42,7 @@ use self::{
 };
 use crate::{metrics::Metrics, tasks::Tasks};
 use axum::Router;
+use futures_util::FutureExt;
 use std::{convert::Infallible, future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
@@ -157,11 +159,10 @@ impl Server {
                     continue;
                 }
             };
-            let open = Open::new(seat, self.tally.clone());
-            let serving = connection::serve(stream, peer, Arc::clone(&shared), modes.clone());
-            connections.0.spawn(CONNECTION, async move {
-                open.close(serving.await);
-            });
+            let (counted, open) = (seat.is_counted(), Open::new(seat, self.tally.clone()));
+            let (shared, modes) = (Arc::clone(&shared), modes.clone());
+            let serving = connection::serve(stream, peer, counted, shared, modes);
+            connections.0.spawn(CONNECTION, serving.map(|why| open.close(why)));
         };
         drop(self.listener);
         let open = seats.taken();

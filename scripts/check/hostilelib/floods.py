@@ -83,8 +83,8 @@ def _idly(work, number: int) -> None:
 def _connections(address: tuple[str, int], cap: int, number: int, flood: Flood) -> None:
     """Opens connections with half a header each, up to its part of more than the cap, and keeps them open."""
     held, most = [], cap // PROCESSES + cap // 10
-    # One source address has too few ports for this many connections to one server.
-    sources = itertools.cycle(f"127.0.{number + 1}.{last}" for last in range(1, 9))
+    # As many addresses as fill the server although each has its own cap.
+    sources = itertools.cycle(f"127.0.{number + 1}.{last}" for last in range(1, 65))
     while True:
         try:
             peer = socket.create_connection(address, 1, (next(sources), 0))
@@ -123,7 +123,7 @@ def _stream(opening: bytes, again: bytes) -> Iterator[bytes]:
 
 def _open(chooser: selectors.BaseSelector, address: tuple[str, int], stream: Iterator[bytes], flood: Flood) -> None:
     try:
-        peer = socket.create_connection(address, 1)
+        peer = socket.create_connection(address, 1, (f"127.0.0.{2 + flood.opened.value % 2}", 0))
     except OSError:
         time.sleep(0.01)
         return

@@ -44,7 +44,7 @@ class Target:
 def orderly(work: Path) -> Target:
     """The real service with a development key, and an idle limit that can be waited for."""
     binary = build("orderly", "orderly", os.environ.get("ORDERLY_BIN", ""))
-    service = Service(binary, work, settings=[f"server.idle_timeout={IDLE_SECONDS}s", "log.level=error"])
+    service = Service(binary, work, settings=[f"server.idle_timeout={IDLE_SECONDS}s", "log.level=error", 'server.trusted_proxies=["127.0.0.1"]'])
     service.start()
     service.until_ready()
     return Target("mainstay", "127.0.0.1", service.port, service.process.pid, service.token)

@@ -122,7 +122,7 @@ mod tests {
         let (sender, body) = body();
         let sending = async {
             for _ in 0..10 {
-                sleep(LIMIT - Duration::from_secs(1)).await;
+                sleep(LIMIT * 4 / 5).await;
                 sender.send("a".into()).await.unwrap();
             }
             drop(sender);

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{body::Observed, tasks::Tasks};
 use axum::{Router, body::Body, http::HeaderValue};
+use futures_util::FutureExt;
 use http::{Request, Response, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -44,6 +45,10 @@ impl Mode {
         }
     }
 }
+
+/// How long a seat stays taken after abuse. A flood that opens a new connection for each that was
+/// cut would otherwise never pause.
+const PENALTY: Duration = Duration::from_secs(1);
 
 /// What all connections of a server have in common.
 pub(super) struct Shared {
@@ -82,14 +87,29 @@ struct Streams(Tasks);
 
 impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn("stream", async move {
-            stream.await;
-        });
+        self.0.spawn("stream", stream.map(drop));
     }
 }
 
 /// Serves `stream` until it ends, breaks a limit, or is drained; returns why.
+///
+/// After abuse it keeps its seat for [`PENALTY`] where seats are `counted` by address.
 pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    counted: bool,
+    shared: Arc<Shared>,
+    mut modes: watch::Receiver<Mode>,
+) -> Ended {
+    let ended = serve_socket(stream, peer, shared, modes.clone()).await;
+    tracing::debug!(%peer, reason = ended.as_str(), "connection ended");
+    if counted && ended.is_abuse() {
+        let _drained = timeout(PENALTY, Mode::draining(&mut modes)).await.is_ok();
+    }
+    ended
+}
+
+async fn serve_socket(
     stream: TcpStream,
     peer: SocketAddr,
     shared: Arc<Shared>,
@@ -98,7 +118,7 @@ pub(super) async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot send small packets at once");
     }
-    let ended = if let Some(tls) = &shared.tls {
+    if let Some(tls) = &shared.tls {
         let handshake = timeout(shared.config.first_byte_timeout, tls.acceptor().accept(stream));
         let shaken = tokio::select! {
             shaken = handshake => shaken,
@@ -115,9 +135,7 @@ pub(super) async fn serve(
         }
     } else {
         serve_http(stream, peer, Arc::clone(&shared), modes).await
-    };
-    tracing::debug!(%peer, reason = ended.as_str(), "connection ended");
-    ended
+    }
 }
 
 async fn serve_http(
@@ -143,7 +161,7 @@ async fn serve_http(
                 (Ok(()), None) => Ended::Done,
                 (Err(error), None) => {
                     tracing::debug!(%peer, error, "connection broke");
-                    Ended::Error
+                    if pulse.is_http2() { Ended::Protocol } else { Ended::Error }
                 }
             },
             _ = Mode::draining(&mut modes), if !draining => {

@@ -125,6 +125,11 @@ impl Pulse {
         self.state().leaving
     }
 
+    /// Whether the peer speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.state().protocol, Protocol::Http2(_))
+    }
+
     /// Waits for [`leave`](Self::leave), which must have only one such waiter.
     pub(super) async fn left(&self) {
         self.0.leave.notified().await;

@@ -86,6 +86,13 @@ pub(super) struct Seat {
     counted: Option<IpAddr>,
 }
 
+impl Seat {
+    /// Whether it counts by address.
+    pub(super) const fn is_counted(&self) -> bool {
+        self.counted.is_some()
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.seats.0.taken();

@@ -32,11 +32,18 @@ pub(super) enum Ended {
     Done,
     /// It broke, or did not speak HTTP.
     Error,
+    /// It broke on HTTP/2: h2 refused what it was sent, or the peer was cut off.
+    Protocol,
     /// It was aborted: the drain's budget was spent, or its task panicked.
     Cut,
 }
 
 impl Ended {
+    /// Whether the peer made work for nothing.
+    pub(super) const fn is_abuse(self) -> bool {
+        matches!(self, Self::Flood | Self::Protocol)
+    }
+
     /// The value of the label `reason`.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -53,6 +60,7 @@ impl Ended {
             Self::Requests => "requests",
             Self::Done => "done",
             Self::Error => "error",
+            Self::Protocol => "protocol",
             Self::Cut => "cut",
         }
     }

@@ -225,7 +225,7 @@ async fn floods_of_frames_that_do_no_work_are_cut() {
         (&[], PING, "flood", 1),
         (&[], SETTINGS, "flood", 2),
         (&[], &unknown, "flood", 3),
-        (&open, &frame(0, 0, 1, &[]), "error", 1),
+        (&open, &frame(0, 0, 1, &[]), "protocol", 1),
     ];
     for (before, flood, reason, count) in floods {
         let mut stream = server.http2(before).await;
@@ -260,7 +260,9 @@ async fn rapid_resets_are_cut() {
     let writing = async {
         for id in (1..20_001_u32).step_by(2) {
             let mut pair = [frame(1, 5, 0, &headers(0x82, "/")), frame(3, 0, 0, &[0, 0, 0, 8])];
-            pair.iter_mut().for_each(|frame| frame[5..9].copy_from_slice(&id.to_be_bytes()));
+            for frame in &mut pair {
+                frame[5..9].copy_from_slice(&id.to_be_bytes());
+            }
             if stream.write_all(&pair.concat()).await.is_err() {
                 return;
             }
