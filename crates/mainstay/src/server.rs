@@ -19,6 +19,7 @@ mod arriving;
 mod config;
 mod connection;
 mod felt;
+mod first;
 mod frames;
 mod network;
 pub mod passed;

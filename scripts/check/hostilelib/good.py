@@ -1,7 +1,8 @@
-"""A good client: one kept connection, a request every few milliseconds, its latencies by the window they fell in."""
+"""A good client: one kept connection, a request every few milliseconds, and when each was answered."""
 
 import gc
 import multiprocessing
+import os
 import socket
 import time
 
@@ -32,6 +33,7 @@ def _ask(target: Target, queue: multiprocessing.Queue, stop: multiprocessing.Eve
     request = wire.request_head("GET", target.get, target.token)
     asked, peer, due = [], None, time.monotonic()
     gc.disable()
+    _as_if_elsewhere()
     while not stop.is_set():
         due += EVERY
         time.sleep(max(0.0, due - time.monotonic()))
@@ -51,6 +53,14 @@ def _ask(target: Target, queue: multiprocessing.Queue, stop: multiprocessing.Eve
             peer.close()
             peer = None
     queue.put(asked)
+
+
+def _as_if_elsewhere() -> None:
+    """Runs before everything else, as a client does that has a machine of its own."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        print("LEFT OUT: a client ahead of all else, because this user may not; its latencies hold its own waits too")
 
 
 def _answer(peer: socket.socket) -> tuple[bool, bool]:

@@ -1,6 +1,6 @@
 //! A socket whose reads and writes are felt by a pulse.
 
-use super::pulse::Pulse;
+use super::{first::First, pulse::Pulse};
 use std::{
     io,
     pin::Pin,
@@ -14,13 +14,14 @@ pin_project_lite::pin_project! {
         #[pin]
         socket: S,
         pulse: Pulse,
+        first: First,
         deaf: bool,
     }
 }
 
 impl<S> Felt<S> {
     pub(super) fn new(socket: S, pulse: Pulse) -> Self {
-        Self { socket, pulse, deaf: false }
+        Self { socket, pulse, first: First::default(), deaf: false }
     }
 }
 
@@ -30,10 +31,18 @@ impl<S: AsyncRead> AsyncRead for Felt<S> {
         task: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.project();
+        let mut this = self.project();
         if *this.deaf {
             // Nothing wakes the reader: the connection's task closes soon.
             return Poll::Pending;
+        }
+        while !this.first.is_whole() {
+            let came = ready!(this.first.poll_fill(this.socket.as_mut(), task))?;
+            // Too little to be a flood: what it returns does not matter yet.
+            this.pulse.received(came);
+        }
+        if this.first.give(buf) {
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         ready!(this.socket.poll_read(task, buf))?;
