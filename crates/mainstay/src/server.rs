@@ -151,6 +151,9 @@ impl Server {
                 accepted = accept(&self.listener) => accepted,
                 never = &mut fresh_tls => match never {},
             };
+            // Sockets are looked at between two accepts: a storm of connections would otherwise keep
+            // this thread, and those that are open would wait for it.
+            tokio::task::yield_now().await;
             let seat = match seats.take(peer.ip()) {
                 Ok(seat) => seat,
                 Err(reason) => {
