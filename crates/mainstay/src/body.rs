@@ -9,6 +9,8 @@ use std::{
 
 /// Hears of a body's bytes and end; dropped with the body.
 pub(crate) trait Observer {
+    /// The next part of the body was asked for, which may not be there yet.
+    fn asked(&mut self) {}
     /// `count` more bytes were handed on.
     fn bytes(&mut self, _count: usize) {}
     /// The body ended well.
@@ -42,6 +44,7 @@ impl<B: Body<Data = Bytes>, O: Observer> Body for Observed<B, O> {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
+        this.observer.asked();
         let frame = ready!(this.body.as_mut().poll_frame(task));
         if let Some(Ok(frame)) = &frame {
             this.observer.bytes(frame.data_ref().map_or(0, Bytes::len));

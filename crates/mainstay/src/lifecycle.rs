@@ -4,9 +4,12 @@
 //! each phase of the shutdown has a budget; a fatal error ends the process within about a
 //! second; a second stop ends it at once; a report says what was cut.
 //!
+//! A service manager that sets `NOTIFY_SOCKET` is told `READY=1` and `STOPPING=1`.
+//!
 //! Readiness checks are for local conditions only: a check of a shared dependency would take the
 //! whole fleet down together.
 
+mod notify;
 mod report;
 mod shutdown;
 mod signals;
@@ -189,6 +192,7 @@ impl Lifecycle {
         });
         if moved {
             tracing::info!(%phase, "phase entered");
+            notify::phase(phase);
         }
     }
 }

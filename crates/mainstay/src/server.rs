@@ -1,79 +1,58 @@
 //! A thin accept loop in which every connection has limits and none can hold up the end.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge, over TCP. Guarantees: a connection that does not
-//! send its first byte, finish a header or use its keep-alive in time is closed, at most a second
-//! late; no accept error ends the loop; a drain ends within its budget whatever the peers do.
-//! On HTTP/2, a header that is never finished counts as idleness. A peer that takes its answer
-//! slowly is not idle; one that takes nothing more is, once the whole answer was handed to its
-//! connection.
+//! HTTP/1.1 and HTTP/2, by prior knowledge or by ALPN, over TCP or [TLS](tls). A connection is
+//! closed, at most a second late, when it does not finish its handshake, send its first byte,
+//! finish a header, a preface or a frame, or use its keep-alive in time; when it takes nothing of
+//! the answers that wait for it; and when it sends more HTTP/2 frames that do no work than
+//! answering others excuses. A body of which nothing comes fails with [`BodyIdle`]. A connection
+//! that is old or has carried many requests is told to end (`Connection: close`, `GOAWAY`) and
+//! finishes what it carries. After a flood a connection's seat stays taken for a second, so that an
+//! address cannot flood on by opening the next. No accept error ends the loop, no address can take every seat, and
+//! a drain ends within its budget whatever the peers do.
 //!
-//! Not here: deadlines of requests (see [`crate::http`]), limits on bodies and on peers that stop
-//! reading an answer of which more is to come, TLS.
+//! Not here: deadlines of requests (see [`crate::http`]) and limits on the size of bodies. What
+//! bounds a request whose answer streams on, such as a feed, is its own end, a peer that stops
+//! taking it, and the drain; the age of its connection does not cut it. On HTTP/1, a header whose
+//! first part came before the last answer ended has the idle limit and not the header's.
 
+mod arriving;
+mod config;
 mod connection;
+mod felt;
+mod first;
+mod frames;
+mod network;
+pub mod passed;
+mod patience;
+mod protocol;
 mod pulse;
+mod seats;
+mod tally;
+pub mod tls;
 
+pub use self::arriving::BodyIdle;
+pub use self::config::Config;
 pub(crate) use self::connection::Mode;
-use self::connection::{Protocols, Shared};
-use crate::tasks::Tasks;
+pub use self::network::{InvalidNetwork, Network};
+pub use self::tls::Tls;
+
+use self::{
+    connection::{Protocols, Shared},
+    seats::Seats,
+    tally::{Open, Tally},
+};
+use crate::{metrics::Metrics, tasks::Tasks};
 use axum::Router;
-use serde::{Deserialize, Serialize};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use futures_util::FutureExt;
+use std::{convert::Infallible, future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
-    sync::{Semaphore, watch},
+    sync::watch,
 };
 
 /// How long to wait after an accept error that another attempt cannot mend at once, such as
 /// having no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The limits of a [`Server`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The time from accepting a connection to its first byte. Default 5 s.
-    #[serde(with = "crate::config::duration")]
-    pub first_byte_timeout: Duration,
-    /// The time from the first byte of a request's header to its last. Default 10 s.
-    #[serde(with = "crate::config::duration")]
-    pub header_timeout: Duration,
-    /// How long a connection may carry no request and take nothing of an answer. Default 120 s.
-    #[serde(with = "crate::config::duration")]
-    pub idle_timeout: Duration,
-    /// The most connections at a time; one more is closed as soon as it is accepted. Default
-    /// 10,000; never more than half of the process's limit of open files.
-    pub max_connections: usize,
-    /// The most concurrent requests on one HTTP/2 connection. Default 100.
-    pub max_streams: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            first_byte_timeout: Duration::from_secs(5),
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_mins(2),
-            max_connections: 10_000,
-            max_streams: 100,
-        }
-    }
-}
-
-impl Config {
-    /// The most connections that this process can afford.
-    fn seats(&self) -> usize {
-        let files = open_files_limit().unwrap_or(usize::MAX);
-        self.max_connections.min(files / 2).min(Semaphore::MAX_PERMITS)
-    }
-}
-
-/// The soft limit of open files; `None` where `/proc` does not tell.
-fn open_files_limit() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
-    line.split_whitespace().nth(3)?.parse().ok()
-}
 
 /// The address of the peer that opened the connection, in every request's extensions.
 ///
@@ -90,7 +69,8 @@ pub struct DrainReport {
     pub cut: usize,
     /// How long the drain took.
     pub waited: Duration,
-    /// How many were closed at once because the server was full, since it started.
+    /// How many were closed at once because the server, or their address, had no seat left, since
+    /// the server started.
     pub refused: u64,
 }
 
@@ -99,6 +79,8 @@ pub struct DrainReport {
 pub struct Server {
     listener: TcpListener,
     config: Config,
+    tls: Option<Tls>,
+    tally: Option<Tally>,
 }
 
 impl Server {
@@ -116,7 +98,21 @@ impl Server {
 
     /// Serves on a socket that is bound already.
     pub fn from_listener(listener: TcpListener, config: Config) -> Self {
-        Self { listener, config }
+        Self { listener, config, tls: None, tally: None }
+    }
+
+    /// Serves over TLS only.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Reports to `metrics`: `http_connections`, and `http_connections_ended_total{reason}`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
+        self.tally = Some(Tally::new(metrics));
+        self
     }
 
     /// The address this server listens on.
@@ -143,32 +139,48 @@ impl Server {
     /// Serves `app` in the mode that `modes` tells, until it tells to drain.
     pub(crate) async fn run_by(self, app: Router, mut modes: watch::Receiver<Mode>) -> DrainReport {
         let connections = Connections(Tasks::new());
-        let all_seats = self.config.seats();
-        let seats = Arc::new(Semaphore::new(all_seats));
+        let seats = Seats::new(&self.config);
         let protocols = Protocols::new(&self.config, &connections.0);
-        let shared = Arc::new(Shared { app, config: self.config, protocols });
+        let (config, tls) = (self.config, self.tls);
+        let shared = Arc::new(Shared { app, config, tls: tls.clone(), protocols });
+        let mut fresh_tls = pin!(keep_fresh(tls));
         let mut refused = 0;
         let budget = loop {
             let (stream, peer) = tokio::select! {
                 budget = Mode::draining(&mut modes) => break budget,
                 accepted = accept(&self.listener) => accepted,
+                never = &mut fresh_tls => match never {},
             };
-            let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else {
-                refused += 1;
-                tracing::debug!(%peer, "connection refused: the server is full");
-                continue;
+            // Sockets are looked at between two accepts: a storm of connections would otherwise keep
+            // this thread, and those that are open would wait for it.
+            tokio::task::yield_now().await;
+            let seat = match seats.take(peer.ip()) {
+                Ok(seat) => seat,
+                Err(reason) => {
+                    refused += 1;
+                    self.tally.iter().for_each(|tally| tally.refused(reason));
+                    tracing::debug!(%peer, reason = reason.as_str(), "connection refused");
+                    continue;
+                }
             };
-            let serving = connection::serve(stream, peer, Arc::clone(&shared), modes.clone());
-            connections.0.spawn(CONNECTION, async move {
-                serving.await;
-                drop(seat);
-            });
+            let (counted, open) = (seat.is_counted(), Open::new(seat, self.tally.clone()));
+            let (shared, modes) = (Arc::clone(&shared), modes.clone());
+            let serving = connection::serve(stream, peer, counted, shared, modes);
+            connections.0.spawn(CONNECTION, serving.map(|why| open.close(why)));
         };
         drop(self.listener);
-        let open = all_seats - seats.available_permits();
+        let open = seats.taken();
         let ended = connections.0.close_and_wait(budget).await;
         let cut = ended.cut.iter().filter(|&&name| name == CONNECTION).count();
         DrainReport { open, cut, waited: ended.waited, refused }
+    }
+}
+
+/// Renews what TLS is served with.
+async fn keep_fresh(tls: Option<Tls>) -> Infallible {
+    match tls {
+        Some(tls) => tls.keep_fresh().await,
+        None => future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::panics;
 use futures_util::FutureExt;
 use std::{
+    any::Any,
     collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{
@@ -67,13 +68,14 @@ impl Tasks {
         // Listed first, so that a task which ends at once is taken off again.
         self.0.live().insert(id, Live { name, abort: None });
         let entry = Entry { tasks: self.clone(), id };
-        let task = self.0.tracker.spawn(async move {
-            let entry = entry;
-            if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
+        let ended = move |result: Result<(), Box<dyn Any + Send>>| {
+            if let Err(payload) = result {
                 entry.tasks.0.panics.fetch_add(1, Relaxed);
                 tracing::error!(task = name, panic = panics::message(&*payload), "task panicked");
             }
-        });
+        };
+        // Not an async block, which would hold `work` twice: there may be a task per connection.
+        let task = self.0.tracker.spawn(AssertUnwindSafe(work).catch_unwind().map(ended));
         if let Some(listed) = self.0.live().get_mut(&id) {
             listed.abort = Some(task.abort_handle());
         }

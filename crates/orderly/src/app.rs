@@ -7,7 +7,7 @@ use mainstay::{
     http::{Stack, inbound},
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
-    server::Server,
+    server::{Server, Tls, passed::Sockets},
     telemetry,
 };
 use mainstay_context::Context;
@@ -34,19 +34,27 @@ pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
     runtime.block_on(run(config))
 }
 
-async fn run(config: Config) -> Result<ExitCode, Failure> {
+async fn run(mut config: Config) -> Result<ExitCode, Failure> {
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
     let metrics = Metrics::new(NAMESPACE);
     metrics.build_info(&[("version", env!("CARGO_PKG_VERSION"))]);
+    // Before the store, so that a taken address leaves nothing behind.
+    let mut passed = Sockets::from_env();
+    let server = bind("http.listen", config.http.listen, (&mut passed, 0), &config).await?;
+    let admin_server = bind("admin.listen", config.admin.listen, (&mut passed, 1), &config).await?;
+    let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
+    // A socket that was passed in may be anywhere, and the rules are about where it is.
+    (config.http.listen, config.admin.listen) = (address, admin_address);
+    config.refuse()?;
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
     }
-    // Before the store, so that a taken address leaves nothing behind.
-    let server = bind("http.listen", config.http.listen, &config).await?;
-    let admin_server = bind("admin.listen", config.admin.listen, &config).await?;
+    let mut server = server.with_metrics(&metrics);
+    if let Some(tls) = tls(&config)? {
+        server = server.with_tls(tls);
+    }
     let orders = Arc::new(wired::open(&config)?);
     let (keys, token) = keys::load(&config)?;
-    let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
 
     let secret = orders.ports().store().page_secret();
     let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
@@ -63,18 +71,34 @@ async fn run(config: Config) -> Result<ExitCode, Failure> {
     watch_store(&lifecycle, &orders);
     forget_on_time(&lifecycle, &orders, &config);
     lifecycle.ready();
-    banner::show(address, admin_address, token.as_deref());
+    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+    banner::show(&format!("{scheme}://{address}"), admin_address, token.as_deref());
     let admin = (admin_server, admin::router(&lifecycle, &metrics));
     let report = lifecycle.run(server, app, Some(admin)).await;
     Ok(report.exit_code())
 }
 
-async fn bind(key: &str, address: SocketAddr, config: &Config) -> Result<Server, Failure> {
+/// The server on the socket that was passed in, or else on the `address` under `key`.
+async fn bind(
+    key: &str,
+    address: SocketAddr,
+    passed: (&mut Sockets, usize),
+    config: &Config,
+) -> Result<Server, Failure> {
+    let (sockets, index) = passed;
+    if let Some(server) = sockets.server(index, config.server.clone())? {
+        return Ok(server);
+    }
     let bound = Server::bind(address, config.server.clone()).await;
     bound.map_err(|error| {
         format!("cannot listen on {address}: {error}; choose another address with --set {key}=ADDR")
             .into()
     })
+}
+
+/// The certificate to serve with, if one is set.
+pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Failure> {
+    Ok(config.http.tls.as_ref().map(Tls::load).transpose()?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floats; 2^53 is far away")]

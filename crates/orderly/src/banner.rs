@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use crate::console::say;
 
 /// Says where the service is, and what to try when it runs with a development key.
-pub(crate) fn show(api: SocketAddr, admin: SocketAddr, token: Option<&str>) {
-    let url = format!("http://{api}");
+pub(crate) fn show(url: &str, admin: SocketAddr, token: Option<&str>) {
     say(&format!("orderly {} listening on {url}", env!("CARGO_PKG_VERSION")));
     say(&format!("  docs     {url}/docs"));
     say(&format!("  health   http://{admin}/readyz   metrics http://{admin}/metrics"));

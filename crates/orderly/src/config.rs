@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use mainstay::config::{Loaded, Loader, duration};
+use mainstay::{
+    config::{Loaded, Loader, duration},
+    server::tls,
+};
 use orders_adapters::sqlite;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +42,9 @@ pub(crate) struct Http {
     pub(crate) largest_deadline: Duration,
     /// The largest body, in bytes; of a streamed batch, the longest line.
     pub(crate) body_limit: usize,
+    /// The certificate to serve the API over TLS with. Without it, it is served as plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<tls::Config>,
 }
 
 /// Health, readiness and metrics.
@@ -96,6 +102,7 @@ impl Default for Http {
             default_deadline: Duration::from_secs(2),
             largest_deadline: Duration::from_secs(10),
             body_limit: 256 * 1024,
+            tls: None,
         }
     }
 }
@@ -160,7 +167,7 @@ pub(crate) struct Refused(Vec<String>);
 
 impl Config {
     /// Rules over several keys.
-    fn refuse(&self) -> Result<(), Refused> {
+    pub(crate) fn refuse(&self) -> Result<(), Refused> {
         let mut reasons = Vec::new();
         let mut refuse = |unless: bool, reason: &str| {
             if !unless {
@@ -198,13 +205,11 @@ impl Config {
         refuse(!self.retention.every.is_zero(), "retention.every must not be 0");
         refuse(!self.http.default_deadline.is_zero(), "http.default_deadline must not be 0");
         refuse(self.http.body_limit > 0, "http.body_limit must be at least 1");
-        refuse(self.server.max_connections > 0, "server.max_connections must be at least 1");
-        refuse(
-            !self.server.first_byte_timeout.is_zero()
-                && !self.server.header_timeout.is_zero()
-                && !self.server.idle_timeout.is_zero(),
-            "server.first_byte_timeout, header_timeout and idle_timeout must not be 0",
-        );
+        for limit in self.server.zeros() {
+            refuse(false, &format!("server.{limit} must not be 0"));
+        }
+        let reload_every = self.http.tls.as_ref().map(|tls| tls.reload_every);
+        refuse(reload_every != Some(Duration::ZERO), "http.tls.reload_every must not be 0");
         if reasons.is_empty() { Ok(()) } else { Err(Refused(reasons)) }
     }
 }
@@ -212,10 +217,10 @@ impl Config {
 /// Settings that are allowed and that somebody should know of.
 pub(crate) fn warnings(config: &Config) -> Vec<&'static str> {
     let mut warnings = Vec::new();
-    if !config.http.listen.ip().is_loopback() {
+    if !config.http.listen.ip().is_loopback() && config.http.tls.is_none() {
         warnings.push(
-            "the API is served without TLS on an address that other machines reach; put a proxy \
-             that speaks TLS in front",
+            "the API is served without TLS on an address that other machines reach; set \
+             http.tls.cert_file and http.tls.key_file, or put a proxy that speaks TLS in front",
         );
     }
     if !config.store.durable {
@@ -267,6 +272,7 @@ pub(crate) fn check(options: &Serve) -> Result<ExitCode, Failure> {
     mainstay::telemetry::check(&loaded.value.log)?;
     crate::wired::policy(&loaded.value.retention)?;
     crate::keys::from_file(&loaded.value)?;
+    crate::app::tls(&loaded.value)?;
     for warning in warnings(&loaded.value) {
         say(&format!("warning: {warning}"));
     }

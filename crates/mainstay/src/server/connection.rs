@@ -1,11 +1,15 @@
 //! One connection, from accept to close.
 
 use super::{
-    Config, PeerAddr,
-    pulse::{Felt, Pulse},
+    Config, PeerAddr, Tls,
+    arriving::Arriving,
+    felt::Felt,
+    pulse::{InFlight, Pulse},
+    tally::Ended,
 };
 use crate::{body::Observed, tasks::Tasks};
 use axum::{Router, body::Body, http::HeaderValue};
+use futures_util::FutureExt;
 use http::{Request, Response, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -14,9 +18,10 @@ use hyper_util::{
 };
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tower::Service;
 
@@ -41,10 +46,15 @@ impl Mode {
     }
 }
 
+/// How long a seat stays taken after abuse. A flood that opens a new connection for each that was
+/// cut would otherwise never pause.
+const PENALTY: Duration = Duration::from_secs(1);
+
 /// What all connections of a server have in common.
 pub(super) struct Shared {
     pub(super) app: Router,
     pub(super) config: Config,
+    pub(super) tls: Option<Tls>,
     pub(super) protocols: Protocols,
 }
 
@@ -63,6 +73,9 @@ impl Protocols {
             .max_header_list_size(16 << 10)
             .initial_stream_window_size(64 << 10)
             .initial_connection_window_size(1 << 20)
+            .max_send_buf_size(64 << 10)
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(100)
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10));
         Self(builder)
@@ -74,71 +87,134 @@ struct Streams(Tasks);
 
 impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn("stream", async move {
-            stream.await;
-        });
+        self.0.spawn("stream", stream.map(drop));
     }
 }
 
-/// Serves `stream` until it ends, breaks a limit, or is drained.
+/// Serves `stream` until it ends, breaks a limit, or is drained; returns why.
+///
+/// After abuse it keeps its seat for [`PENALTY`] where seats are `counted` by address.
 pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    counted: bool,
+    shared: Arc<Shared>,
+    mut modes: watch::Receiver<Mode>,
+) -> Ended {
+    let ended = serve_socket(stream, peer, shared, modes.clone()).await;
+    tracing::debug!(%peer, reason = ended.as_str(), "connection ended");
+    if counted && ended.is_abuse() {
+        let _drained = timeout(PENALTY, Mode::draining(&mut modes)).await.is_ok();
+    }
+    ended
+}
+
+async fn serve_socket(
     stream: TcpStream,
     peer: SocketAddr,
     shared: Arc<Shared>,
     mut modes: watch::Receiver<Mode>,
-) {
+) -> Ended {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot send small packets at once");
     }
+    if let Some(tls) = &shared.tls {
+        let handshake = timeout(shared.config.first_byte_timeout, tls.acceptor().accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            // Nothing was asked yet, so nothing is cut.
+            _ = Mode::draining(&mut modes) => return Ended::Done,
+        };
+        match shaken {
+            Ok(Ok(stream)) => Box::pin(serve_http(stream, peer, Arc::clone(&shared), modes)).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "TLS handshake failed");
+                Ended::Handshake
+            }
+            Err(_elapsed) => Ended::Handshake,
+        }
+    } else {
+        serve_http(stream, peer, Arc::clone(&shared), modes).await
+    }
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    mut modes: watch::Receiver<Mode>,
+) -> Ended {
     let pulse = Pulse::new();
-    let io = TokioIo::new(Felt { socket: stream, pulse: pulse.clone() });
-    let mode = modes.clone();
-    let service = service_fn(|request| {
-        answer(request, peer, shared.app.clone(), pulse.clone(), mode.clone())
-    });
+    let io = TokioIo::new(Felt::new(stream, pulse.clone()));
+    let exchange =
+        Exchange { shared: Arc::clone(&shared), peer, pulse: pulse.clone(), mode: modes.clone() };
+    let service = service_fn(|request| exchange.clone().answer(request));
     let mut connection = pin!(shared.protocols.0.serve_connection(io, service));
-    let mut checks = interval(check_period(&shared.config));
+    let retires = Instant::now().checked_add(jittered(shared.config.max_age));
+    let mut checks = interval(shared.config.check_period());
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut draining = false;
     loop {
         tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%peer, error, "connection ended badly");
+            ended = connection.as_mut() => return match (ended, pulse.leaving()) {
+                (_, Some(why)) => why,
+                (Ok(()), None) => Ended::Done,
+                (Err(error), None) => {
+                    tracing::debug!(%peer, error, "connection broke");
+                    if pulse.is_http2() { Ended::Protocol } else { Ended::Error }
                 }
-                return;
-            }
+            },
             _ = Mode::draining(&mut modes), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
-            _ = checks.tick() => if pulse.expired(&shared.config, Instant::now()) {
-                tracing::debug!(%peer, "connection closed: idle or too slow");
-                return;
+            () = pulse.left() => connection.as_mut().graceful_shutdown(),
+            now = checks.tick() => {
+                if let Some(limit) = pulse.expired(&shared.config, now) {
+                    return limit;
+                }
+                if retires.is_some_and(|at| now >= at) && pulse.leaving().is_none() {
+                    pulse.leave(Ended::Age);
+                }
             }
         }
     }
 }
 
-/// Often enough to close a connection within a second of its limit.
-fn check_period(config: &Config) -> Duration {
-    let shortest = config.first_byte_timeout.min(config.header_timeout).min(config.idle_timeout);
-    (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
+/// `time`, up to 10 % more or less.
+fn jittered(time: Duration) -> Duration {
+    // Without randomness all connections have the same age, which is no failure.
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    time.mul_f64(0.9 + 0.2 * f64::from(random) / f64::from(u32::MAX))
 }
 
-async fn answer(
-    mut request: Request<Incoming>,
+/// What each request of a connection needs.
+#[derive(Clone)]
+struct Exchange {
+    shared: Arc<Shared>,
     peer: SocketAddr,
-    mut app: Router,
     pulse: Pulse,
     mode: watch::Receiver<Mode>,
-) -> Result<Response<Observed<Body, super::pulse::InFlight>>, Infallible> {
-    let in_flight = pulse.begin_request();
-    let http1 = request.version() < Version::HTTP_2;
-    request.extensions_mut().insert(PeerAddr(peer));
-    let mut response = app.call(request).await?;
-    if http1 && *mode.borrow() != Mode::Open {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+impl Exchange {
+    async fn answer(
+        self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Observed<Body, InFlight>>, Infallible> {
+        let config = &self.shared.config;
+        let mut in_flight = self.pulse.begin_request(config.max_requests);
+        let http1 = request.version() < Version::HTTP_2;
+        let mut request = request.map(|body| {
+            Body::new(Arriving::new(body, config.body_idle_timeout, self.pulse.clone()))
+        });
+        request.extensions_mut().insert(PeerAddr(self.peer));
+        let mut response = self.shared.app.clone().call(request).await?;
+        in_flight.answered();
+        let last = *self.mode.borrow() != Mode::Open || self.pulse.leaving().is_some();
+        if http1 && last {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response.map(|body| Observed::new(body, in_flight)))
     }
-    Ok(response.map(|body| Observed::new(body, in_flight)))
 }

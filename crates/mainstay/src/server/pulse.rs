@@ -1,196 +1,210 @@
 //! What one connection last did, and when that was too long ago.
 
-use super::Config;
-use crate::body;
+mod in_flight;
+
+pub(super) use self::in_flight::InFlight;
+
+use super::{
+    Config,
+    patience::Patience,
+    protocol::{Header, Protocol},
+    tally::Ended,
+};
 use std::{
-    io,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Instant,
-};
-
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use tokio::{sync::Notify, time::Instant};
 
 /// A write on HTTP/2 of no more bytes than this says nothing about an answer: pings, which go to
 /// an idle peer too, and acknowledgements fit in it.
 const HTTP2_CONTROL: usize = 64;
 
+/// How long after a flood its connection lives: enough to tell the peer to go away.
+const FLOOD_GRACE: Duration = Duration::from_millis(100);
+
 /// The activity of one connection, shared by its socket, its requests and its task.
 #[derive(Clone, Debug)]
-pub(super) struct Pulse(Arc<Mutex<State>>);
+pub(super) struct Pulse(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told once the connection is to take no more requests.
+    leave: Notify,
+}
 
 #[derive(Debug)]
 struct State {
     protocol: Protocol,
+    requests: u64,
     in_flight: usize,
+    /// How many requests in flight have more of an answer than the connection has taken.
+    waiting: usize,
     /// When the connection was accepted, last became free of requests, or last took a part of an
     /// answer: hyper lets go of a body while most of it may still wait for the peer.
     idle_since: Instant,
     /// When the unfinished request header began, if one has.
     header_since: Option<Instant>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Protocol {
-    /// All bytes so far, this many, are those of the HTTP/2 preface.
-    Undecided(usize),
-    Http1,
-    Http2,
+    /// Since when the socket has taken nothing of what it was given, if it has not.
+    stalled_since: Option<Instant>,
+    /// When the peer's patience budget ran out, if it has.
+    flooded_at: Option<Instant>,
+    /// Why the connection takes no more requests, if it does not.
+    leaving: Option<Ended>,
+    patience: Patience,
 }
 
 impl Pulse {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             protocol: Protocol::Undecided(0),
+            requests: 0,
             in_flight: 0,
+            waiting: 0,
             idle_since: Instant::now(),
             header_since: None,
-        })))
+            stalled_since: None,
+            flooded_at: None,
+            leaving: None,
+            patience: Patience::new(),
+        };
+        Self(Arc::new(Shared { state: Mutex::new(state), leave: Notify::new() }))
     }
 
-    /// Whether a limit of `config` has passed at `now`.
-    pub(super) fn expired(&self, config: &Config, now: Instant) -> bool {
+    /// The limit of `config` that has passed at `now`, if one has.
+    pub(super) fn expired(&self, config: &Config, now: Instant) -> Option<Ended> {
         let state = self.state();
-        let waits = |since, limit: Duration| now.duration_since(since) >= limit;
-        match (state.in_flight, state.header_since, &state.protocol) {
-            // A request in flight has a deadline of its own.
-            (1.., _, _) => false,
-            (0, Some(since), _) => waits(since, config.header_timeout),
-            (0, None, Protocol::Undecided(_)) => waits(state.idle_since, config.first_byte_timeout),
-            (0, None, Protocol::Http1 | Protocol::Http2) => {
-                waits(state.idle_since, config.idle_timeout)
-            }
+        let late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
+        let late_if = |since: Option<Instant>, limit| since.is_some_and(|since| late(since, limit));
+        // Every answer has more to send than the peer has taken, and so it has been for long.
+        let untaken = state.in_flight > 0 && state.waiting == state.in_flight;
+        let idle = state.in_flight == 0 && state.header_since.is_none();
+        let silent = matches!(state.protocol, Protocol::Undecided(_));
+        if late_if(state.flooded_at, FLOOD_GRACE) {
+            Some(Ended::Flood)
+        } else if late_if(state.header_since, config.header_timeout) {
+            Some(Ended::Header)
+        } else if late_if(state.stalled_since, config.write_timeout)
+            || (untaken && late(state.idle_since, config.write_timeout))
+        {
+            Some(Ended::Stall)
+        } else if idle && silent && late(state.idle_since, config.first_byte_timeout) {
+            Some(Ended::FirstByte)
+        } else if idle && !silent && late(state.idle_since, config.idle_timeout) {
+            Some(Ended::Idle)
+        } else {
+            None
         }
     }
 
-    /// Counts a request until the answer is dropped.
-    pub(super) fn begin_request(&self) -> InFlight {
+    /// Counts a request until its answer is dropped; the last of `most` lets the connection go.
+    pub(super) fn begin_request(&self, most: u64) -> InFlight {
         let mut state = self.state();
         state.in_flight += 1;
-        state.header_since = None;
-        InFlight(self.clone())
+        state.requests += 1;
+        if state.protocol == Protocol::Http1 {
+            state.header_since = None;
+        }
+        let last = state.requests >= most;
+        drop(state);
+        if last {
+            self.leave(Ended::Requests);
+        }
+        InFlight::new(self.clone())
     }
 
-    fn received(&self, bytes: &[u8]) {
-        let mut state = self.state();
+    /// Lets the connection take no more requests; the first reason stays.
+    pub(super) fn leave(&self, why: Ended) {
+        self.state().leaving.get_or_insert(why);
+        self.0.leave.notify_one();
+    }
+
+    /// Why the connection takes no more requests, if it does not.
+    pub(super) fn leaving(&self) -> Option<Ended> {
+        self.state().leaving
+    }
+
+    /// Whether the peer speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.state().protocol, Protocol::Http2(_))
+    }
+
+    /// Waits for [`leave`](Self::leave), which must have only one such waiter.
+    pub(super) async fn left(&self) {
+        self.0.leave.notified().await;
+    }
+
+    /// Takes in bytes from the peer; returns whether there may be more.
+    pub(super) fn received(&self, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
-            return;
+            return true;
         }
-        if let Protocol::Undecided(seen) = state.protocol {
-            state.protocol = match HTTP2_PREFACE[seen..].strip_prefix(bytes) {
-                Some([_, ..]) => Protocol::Undecided(seen + bytes.len()),
-                None if !bytes.starts_with(&HTTP2_PREFACE[seen..]) => Protocol::Http1,
-                Some([]) | None => Protocol::Http2,
-            };
+        let mut state = self.state();
+        if state.received(bytes) {
+            return true;
         }
-        if state.protocol == Protocol::Http2 {
-            // Frames between requests are not the beginning of one.
-            state.header_since = None;
-        } else if state.in_flight == 0 {
-            state.header_since.get_or_insert_with(Instant::now);
-        }
+        state.flooded_at = Some(Instant::now());
+        state.leaving = Some(Ended::Flood);
+        drop(state);
+        self.0.leave.notify_one();
+        false
     }
 
     /// The socket took this many bytes.
-    fn sent(&self, count: usize) {
+    pub(super) fn sent(&self, count: usize) {
         let mut state = self.state();
-        let control = if state.protocol == Protocol::Http2 { HTTP2_CONTROL } else { 0 };
+        state.stalled_since = None;
+        let control = if matches!(state.protocol, Protocol::Http2(_)) { HTTP2_CONTROL } else { 0 };
         if count > control {
             state.idle_since = Instant::now();
         }
     }
 
+    /// The socket takes nothing now of what it is given.
+    pub(super) fn stuck(&self) {
+        self.state().stalled_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The socket holds nothing back.
+    pub(super) fn flushed(&self) {
+        self.state().stalled_since = None;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request whose answer is not finished.
-#[derive(Debug)]
-pub(super) struct InFlight(Pulse);
-
-impl body::Observer for InFlight {}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.in_flight -= 1;
-        state.idle_since = Instant::now();
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// A socket whose reads and writes are felt by a pulse.
-    pub(super) struct Felt<S> {
-        #[pin]
-        pub(super) socket: S,
-        pub(super) pulse: Pulse,
-    }
-}
-
-impl<S: AsyncRead> AsyncRead for Felt<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let before = buf.filled().len();
-        ready!(this.socket.poll_read(task, buf))?;
-        this.pulse.received(&buf.filled()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite> AsyncWrite for Felt<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.project();
-        let count = ready!(this.socket.poll_write(task, bytes))?;
-        this.pulse.sent(count);
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.project();
-        let count = ready!(this.socket.poll_write_vectored(task, parts))?;
-        this.pulse.sent(count);
-        Poll::Ready(Ok(count))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().socket.poll_flush(task)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().socket.poll_shutdown(task)
+impl State {
+    /// Takes in bytes; returns whether the peer may go on.
+    fn received(&mut self, bytes: &[u8]) -> bool {
+        let heard = self.protocol.received(bytes);
+        let in_body = self.protocol == Protocol::Http1 && self.in_flight > 0;
+        match heard.header {
+            Header::Whole => self.header_since = None,
+            Header::Begins => self.header_since = Some(Instant::now()),
+            Header::GoesOn if in_body => {}
+            Header::GoesOn => {
+                self.header_since.get_or_insert_with(Instant::now);
+            }
+        }
+        self.patience.spend(heard.cost)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::Observer as _;
     use tokio::time::advance;
 
-    fn expired(pulse: &Pulse) -> bool {
+    fn expired(pulse: &Pulse) -> Option<Ended> {
         pulse.expired(&Config::default(), Instant::now())
     }
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
     async fn seconds(count: u64) {
         advance(Duration::from_secs(count)).await;
@@ -200,95 +214,170 @@ mod tests {
     async fn silence_ends_at_the_first_byte_limit() {
         let pulse = Pulse::new();
         seconds(4).await;
-        assert!(!expired(&pulse));
+        assert_eq!(expired(&pulse), None);
         seconds(1).await;
-        assert!(expired(&pulse));
+        assert_eq!(expired(&pulse), Some(Ended::FirstByte));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dripped_header_ends_at_the_header_limit() {
         let pulse = Pulse::new();
         for byte in b"GET / HTTP" {
-            assert!(!expired(&pulse));
+            assert_eq!(expired(&pulse), None);
             pulse.received(&[*byte]);
             seconds(1).await;
         }
-        assert!(expired(&pulse));
+        assert_eq!(expired(&pulse), Some(Ended::Header));
     }
 
     #[tokio::test(start_paused = true)]
     async fn half_a_preface_ends_at_the_header_limit() {
         let pulse = Pulse::new();
-        pulse.received(&HTTP2_PREFACE[..12]);
+        pulse.received(&PREFACE[..12]);
         seconds(9).await;
-        assert!(!expired(&pulse));
+        assert_eq!(expired(&pulse), None);
         seconds(1).await;
-        assert!(expired(&pulse));
+        assert_eq!(expired(&pulse), Some(Ended::Header));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_whole_preface_makes_the_connection_idle() {
         let pulse = Pulse::new();
-        pulse.received(&HTTP2_PREFACE[..12]);
-        pulse.received(&[&HTTP2_PREFACE[12..], b"settings"].concat());
+        pulse.received(&PREFACE[..12]);
+        pulse.received(&[&PREFACE[12..], SETTINGS].concat());
         seconds(60).await;
-        assert!(!expired(&pulse));
+        assert_eq!(expired(&pulse), None);
         seconds(60).await;
-        assert!(expired(&pulse));
+        assert_eq!(expired(&pulse), Some(Ended::Idle));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_in_flight_never_expires_and_starts_the_idle_time_anew() {
         let pulse = Pulse::new();
         pulse.received(b"GET / HTTP/1.1\r\n\r\n");
-        let request = pulse.begin_request();
+        let request = pulse.begin_request(u64::MAX);
         seconds(1_000).await;
-        assert!(!expired(&pulse));
+        assert_eq!(expired(&pulse), None);
         drop(request);
         seconds(119).await;
-        assert!(!expired(&pulse));
+        assert_eq!(expired(&pulse), None);
         seconds(1).await;
-        assert!(expired(&pulse));
+        assert_eq!(expired(&pulse), Some(Ended::Idle));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_still_being_sent_is_not_idleness() {
-        for hello in [&b"GET / HTTP/1.1\r\n\r\n"[..], HTTP2_PREFACE] {
+        for hello in [&b"GET / HTTP/1.1\r\n\r\n"[..], PREFACE] {
             let pulse = Pulse::new();
             pulse.received(hello);
-            drop(pulse.begin_request());
+            drop(pulse.begin_request(u64::MAX));
             for _ in 0..10 {
                 seconds(100).await;
-                assert!(!expired(&pulse));
+                assert_eq!(expired(&pulse), None);
                 pulse.sent(16 << 10);
             }
             seconds(119).await;
-            assert!(!expired(&pulse));
+            assert_eq!(expired(&pulse), None);
             seconds(1).await;
-            assert!(expired(&pulse), "the peer stopped reading");
+            assert_eq!(expired(&pulse), Some(Ended::Idle), "the peer stopped reading");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn pings_do_not_keep_an_idle_connection() {
         let pulse = Pulse::new();
-        pulse.received(HTTP2_PREFACE);
+        pulse.received(PREFACE);
         for _ in 0..6 {
-            assert!(!expired(&pulse));
+            assert_eq!(expired(&pulse), None);
             seconds(20).await;
             pulse.sent(17);
         }
-        assert!(expired(&pulse));
+        assert_eq!(expired(&pulse), Some(Ended::Idle));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_header_has_the_header_limit_too() {
         let pulse = Pulse::new();
         pulse.received(b"GET / HTTP/1.1\r\n\r\n");
-        drop(pulse.begin_request());
+        drop(pulse.begin_request(u64::MAX));
         seconds(20).await;
         pulse.received(b"GET");
         seconds(10).await;
-        assert!(expired(&pulse));
+        assert_eq!(expired(&pulse), Some(Ended::Header));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unfinished_headers_end_at_the_header_limit_beside_a_request_in_flight() {
+        let pulse = Pulse::new();
+        pulse.received(PREFACE);
+        let _request = pulse.begin_request(u64::MAX);
+        // A frame of headers without their end, and then a continuation every second.
+        pulse.received(&[0, 0, 1, 1, 0, 0, 0, 0, 3, 0x82]);
+        for _ in 0..10 {
+            assert_eq!(expired(&pulse), None);
+            seconds(1).await;
+            pulse.received(&[0, 0, 0, 9, 0, 0, 0, 0, 3]);
+        }
+        assert_eq!(expired(&pulse), Some(Ended::Header));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_takes_nothing_ends_the_request_in_flight() {
+        let pulse = Pulse::new();
+        pulse.received(b"GET / HTTP/1.1\r\n\r\n");
+        let _request = pulse.begin_request(u64::MAX);
+        for _ in 0..5 {
+            pulse.stuck();
+            seconds(19).await;
+            assert_eq!(expired(&pulse), None);
+            pulse.sent(1);
+        }
+        pulse.stuck();
+        seconds(20).await;
+        assert_eq!(expired(&pulse), Some(Ended::Stall));
+        pulse.flushed();
+        assert_eq!(expired(&pulse), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_takes_ends_though_the_socket_is_free() {
+        let pulse = Pulse::new();
+        pulse.received(PREFACE);
+        let mut taken = pulse.begin_request(u64::MAX);
+        taken.answered();
+        taken.asked();
+        let mut untaken = pulse.begin_request(u64::MAX);
+        untaken.answered();
+        seconds(60).await;
+        assert_eq!(expired(&pulse), None, "one answer has nothing to send yet");
+        taken.bytes(100);
+        seconds(19).await;
+        assert_eq!(expired(&pulse), None);
+        seconds(1).await;
+        assert_eq!(expired(&pulse), Some(Ended::Stall));
+        taken.asked();
+        assert_eq!(expired(&pulse), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_ends_at_once() {
+        let pulse = Pulse::new();
+        pulse.received(PREFACE);
+        let settings = SETTINGS.repeat(100);
+        assert!((0..10).all(|_| pulse.received(&settings)));
+        assert!(!pulse.received(SETTINGS));
+        assert_eq!(pulse.leaving(), Some(Ended::Flood));
+        seconds(1).await;
+        assert_eq!(expired(&pulse), Some(Ended::Flood));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_request_lets_the_connection_go() {
+        let pulse = Pulse::new();
+        drop(pulse.begin_request(2));
+        assert_eq!(pulse.leaving(), None);
+        let _last = pulse.begin_request(2);
+        assert_eq!(pulse.leaving(), Some(Ended::Requests));
+        pulse.left().await;
     }
 }

@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod config;
+mod hostile;
 mod http;
 mod lifecycle;
 mod logs;
 mod server;
 mod signals;
 mod support;
+mod tls;

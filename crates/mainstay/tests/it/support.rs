@@ -3,6 +3,7 @@
 use axum::Router;
 use mainstay::{
     lifecycle::{self, Lifecycle, Report},
+    metrics::Metrics,
     server::{Config, Server},
     tasks::Tasks,
 };
@@ -56,7 +57,7 @@ impl Service {
             drain: Duration::from_millis(drain_ms),
             flush: Duration::from_millis(200),
         });
-        let metrics = mainstay::metrics::Metrics::new("test");
+        let metrics = Metrics::new("test");
         let server = Server::bind("127.0.0.1:0", config).await.unwrap();
         let admin = Server::bind("127.0.0.1:0", Config::default()).await.unwrap();
         let (addr, admin_addr) = (server.local_addr().unwrap(), admin.local_addr().unwrap());
@@ -143,4 +144,22 @@ impl Answer {
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
     }
+}
+
+/// Serves `app` until the tasks are dropped with the test.
+pub(crate) async fn serve(app: Router, config: Config, metrics: &Metrics) -> (SocketAddr, Tasks) {
+    serve_with(app, config, |server| server.with_metrics(metrics)).await
+}
+
+pub(crate) async fn serve_with(
+    app: Router,
+    config: Config,
+    with: impl FnOnce(Server) -> Server,
+) -> (SocketAddr, Tasks) {
+    let server = with(Server::bind("127.0.0.1:0", config).await.unwrap());
+    let (addr, tasks) = (server.local_addr().unwrap(), Tasks::new());
+    tasks.spawn("server", async {
+        server.run(app, std::future::pending()).await;
+    });
+    (addr, tasks)
 }

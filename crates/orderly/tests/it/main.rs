@@ -17,4 +17,5 @@ mod idempotency;
 mod import;
 mod keys;
 mod settings;
+mod sockets;
 mod support;

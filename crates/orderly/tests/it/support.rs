@@ -138,7 +138,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    async fn start(command: Command, has_keys: bool) -> Self {
+    pub(crate) async fn start(command: Command, has_keys: bool) -> Self {
         let mut process = Process::start(command);
         let last = if has_keys { "/metrics\n" } else { "Ctrl-C stops the service.\n" };
         until("the service says where it is", async || {

@@ -1,5 +1,7 @@
 //! Reading JSON bodies: bounded before they are buffered, and with a pointer to what is wrong.
 
+use std::error::Error;
+
 use ::orders::ports::Ports;
 use axum::{
     body::Body,
@@ -8,6 +10,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use mainstay::{config::duration, server::BodyIdle};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
@@ -75,6 +78,18 @@ pub(super) fn too_slow() -> Problem {
     Problem::new(Code::DeadlineExceeded, "The body did not come in time; nothing was done.")
 }
 
+/// The problem of a body that failed with `error` before its end.
+pub(super) fn broke_off(error: &(dyn Error + 'static)) -> Problem {
+    let detail = match BodyIdle::find(error) {
+        Some(BodyIdle(limit)) => {
+            let limit = duration::format(*limit);
+            format!("The body broke off: nothing of it came for {limit}.")
+        }
+        None => "The body broke off.".to_owned(),
+    };
+    Problem::new(Code::Malformed, detail)
+}
+
 /// The whole body, unless it is larger than `limit`; one that says so is not read at all.
 async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let announced = axum::body::HttpBody::size_hint(&body).lower();
@@ -84,7 +99,7 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large("The body", limit)),
-        Err(_) => Err(Problem::new(Code::Malformed, "The body broke off.")),
+        Err(error) => Err(broke_off(&*error)),
     }
 }
 

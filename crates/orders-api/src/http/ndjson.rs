@@ -1,6 +1,6 @@
 //! Batches line by line: orders stream in, answers stream out, and neither waits for the whole.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use ::orders::ports::Ports;
 use axum::{
@@ -10,18 +10,15 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::header;
-use tokio::time::timeout;
 
 use super::{
     batch::{IN_FLIGHT, Run},
     body,
     wire::batch::{BatchItem, BatchResult},
 };
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 
 pub(super) const TYPE: &str = "application/x-ndjson";
-/// How long nothing may come of a body before it is given up.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// Answers each line of the body with a line, in order, with a bounded number in flight. What is
 /// read ahead is bounded by what the client reads of the answer.
@@ -79,23 +76,15 @@ impl Split {
             if self.ended {
                 return None;
             }
-            let broken = match timeout(IDLE, self.chunks.next()).await {
-                Ok(Some(Ok(chunk))) => {
-                    self.buffer.extend_from_slice(&chunk);
-                    continue;
+            // How long nothing may come is the server's to say, and an error when it is over.
+            match self.chunks.next().await {
+                Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
+                Some(Err(error)) => {
+                    self.give_up();
+                    return Some((Err(body::broke_off(&error)), self));
                 }
-                Ok(None) => {
-                    self.ended = true;
-                    continue;
-                }
-                Ok(Some(Err(_))) => Problem::new(Code::Malformed, "The body broke off."),
-                Err(_) => {
-                    let detail = format!("Nothing came of the body for {} s.", IDLE.as_secs());
-                    Problem::new(Code::DeadlineExceeded, detail)
-                }
-            };
-            self.give_up();
-            return Some((Err(broken), self));
+                None => self.ended = true,
+            }
         }
     }
 

