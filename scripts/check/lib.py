@@ -81,14 +81,21 @@ def proc_field(file: str, name: str) -> str:
 
 def build(package: str, binary: str, given: str = "") -> str:
     """The path of a release binary: the given one, or one built now."""
-    if given:
-        return str(Path(given).resolve())
-    command = ["cargo", "build", "--release", "--locked", "-p", package, "--bin", binary]
+    return str(Path(given).resolve()) if given else built(package, "bin", binary)
+
+
+def build_example(package: str, example: str) -> str:
+    """The path of a package's example, built now for release."""
+    return built(package, "example", example)
+
+
+def built(package: str, kind: str, name: str) -> str:
+    command = ["cargo", "build", "--release", "--locked", "-p", package, f"--{kind}", name]
     done = subprocess.run([*command, "--message-format", "json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE)
     if done.returncode:
-        raise SystemExit(f"{binary} does not build")
+        raise SystemExit(f"{name} does not build")
     messages = map(json.loads, done.stdout.splitlines())
-    return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == binary)
+    return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == name)
 
 
 def end_children_on_signals() -> None:

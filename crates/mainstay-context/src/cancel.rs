@@ -28,6 +28,8 @@ impl fmt::Display for Cause {
     }
 }
 
+impl std::error::Error for Cause {}
+
 /// One place where cancellation can be declared, below a parent whose cancellation it shares.
 ///
 /// A node points to its parent and never the other way round: finished children leave nothing

@@ -1,4 +1,4 @@
-use crate::{Cause, Principal, RequestId, TraceContext, cancel::Node};
+use crate::{Activity, Cause, Principal, RequestId, TraceContext, activity::Ledger, cancel::Node};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -6,8 +6,9 @@ use std::{
 
 /// The circumstances of one request: identity, deadline and cancellation.
 ///
-/// Cheap to clone; clones share cancellation. Nothing happens by itself when the deadline
-/// passes: whoever waits asks [`ended`](Self::ended) or [`remaining`](Self::remaining).
+/// Cheap to clone; clones share cancellation and the ledger of where time goes. Nothing happens by
+/// itself when the deadline passes: whoever waits asks [`ended`](Self::ended) or
+/// [`remaining`](Self::remaining).
 ///
 /// ```
 /// # use mainstay_context::{Cause, Context};
@@ -28,6 +29,7 @@ struct Inner {
     attempt: u32,
     deadline: Option<Instant>,
     node: Arc<Node>,
+    ledger: Arc<Ledger>,
 }
 
 impl Context {
@@ -40,6 +42,7 @@ impl Context {
             attempt: 1,
             deadline: None,
             node: Arc::default(),
+            ledger: Arc::default(),
         }))
     }
 
@@ -75,13 +78,14 @@ impl Context {
     }
 
     /// The same request, trace and principal for work that outlives the request: without its
-    /// deadline and cancellation, and at its first attempt.
+    /// deadline and cancellation, at its first attempt, and with a ledger of its own.
     #[must_use]
     pub fn detached(&self) -> Self {
         self.clone().change(|inner| {
             inner.deadline = None;
             inner.attempt = 1;
             inner.node = Arc::default();
+            inner.ledger = Arc::default();
         })
     }
 
@@ -109,6 +113,25 @@ impl Context {
     /// Waits for [`cancel`](Self::cancel), here or on a parent; a deadline alone does not wake it.
     pub async fn cancelled(&self) -> Cause {
         self.0.node.cancelled().await
+    }
+
+    /// Says that the request does something else from `now` on.
+    ///
+    /// Clones and children share one ledger, and what was entered last stands: a request that does
+    /// several things side by side does the one that began last. Times are never negative, and
+    /// always add up to the time since the first entry.
+    pub fn enter(&self, activity: Activity, now: Instant) {
+        self.0.ledger.enter(activity, now);
+    }
+
+    /// What the request does; [`Activity::Working`] before the first [`enter`](Self::enter).
+    pub fn activity(&self) -> Activity {
+        self.0.ledger.current()
+    }
+
+    /// How long the request has done this until `now`, all times together.
+    pub fn spent(&self, activity: Activity, now: Instant) -> Duration {
+        self.0.ledger.spent(activity, now)
     }
 
     /// Who asks; `None` before authentication.

@@ -6,12 +6,14 @@
 //! Deliberately absent: I/O, timers and a runtime. Time is passed in, so deadlines are exact in
 //! tests, and waking up *at* a deadline belongs to whoever owns a timer.
 
+mod activity;
 mod cancel;
 mod context;
 mod principal;
 mod request_id;
 mod trace;
 
+pub use activity::Activity;
 pub use cancel::Cause;
 pub use context::Context;
 pub use principal::Principal;

@@ -1,15 +1,23 @@
 //! The inbound stack: what every request passes before a handler sees it.
 //!
-//! [`inbound`] gives each request an id and a trace, a [`Context`]
-//! with a deadline, RED metrics and one log line, and turns panics and spent deadlines into
-//! answers. Outermost first: id and trace, metrics and log line, panics, deadline, the router.
+//! [`inbound`] gives each request an id and a trace, a [`Context`] with a deadline, RED metrics and
+//! one log line, and turns panics and spent deadlines into answers. Outermost first: id and trace,
+//! metrics and log line, panics, deadline, the router. [`propagate`] sends the same on to the
+//! services that are called for the request.
+//!
+//! A deadline comes in as `x-request-timeout-ms`, `x-envoy-expected-rq-timeout-ms` or
+//! `grpc-timeout`; the smallest of them and of ours holds, and one that cannot be read is a 400. A
+//! request that comes with less than 1 ms left is a 504 at once, but never more than a fifth of
+//! those that bring a deadline in ten seconds: the others are served, because it is their peer's
+//! sense of time that is wrong (`http_spent_deadlines_total{outcome}` counts both).
 //!
 //! Per request, told by the line with the target `http.access`: `request_id`, `trace_id`,
 //! `method`, `route` (the pattern that matched), `path` (without query), `status`, `duration_ms`,
-//! `bytes` of the answer, and where they exist `principal`, `code` (of an error) and `cut`
-//! (the caller left before the end). A request ends when the last byte of its answer was handed
-//! to the connection, or when its caller went away; a caller that left before there was an
-//! answer is status 499.
+//! `bytes` of the answer, and where they exist `principal`, `code` (of an error), `attempt`
+//! (above the first), `queue_ms` and `store_ms` (the parts of the duration spent in the store's
+//! queue and in the store) and `cut` (the caller left before the end). A request ends when the
+//! last byte of its answer was handed to the connection, or when its caller went away; a caller
+//! that left before there was an answer is status 499, or 504 if its deadline had passed by then.
 //!
 //! Not here: authentication, rate limits, admission, limits on bodies.
 
@@ -18,14 +26,20 @@ mod cx;
 mod deadline;
 mod failure;
 mod ids;
+mod in_flight;
+mod outbound;
+mod spent;
 
 pub use self::access::Record;
 pub use self::cx::{Cx, set_principal};
+pub use self::deadline::TimeoutHeader;
 pub use self::failure::Failure;
+pub use self::in_flight::{InFlight, InFlightRequest};
+pub use self::outbound::propagate;
 
-use self::{access::Exchange, ids::Ids};
+use self::{access::Exchange, ids::Ids, spent::SpentDeadlines};
 use crate::{
-    metrics::{self, Gauge, Histogram, Metrics},
+    metrics::{self, Counter, Gauge, Histogram, Metrics},
     panics,
 };
 use axum::{
@@ -38,7 +52,11 @@ use futures_util::FutureExt;
 use mainstay_context::{Cause, Context};
 use serde::{Deserialize, Serialize};
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tracing::Instrument;
+
+/// A deadline that is nearer than a timer can tell is spent.
+const LEAST_TIME: Duration = Duration::from_millis(1);
 
 /// How long requests may take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,11 +91,15 @@ pub struct Stack {
     failures: fn(Failure, &Context) -> Response,
     duration: Histogram,
     in_flight: Gauge,
+    requests: InFlight,
+    spent: SpentDeadlines,
+    spent_deadlines: Counter,
 }
 
 impl Stack {
     /// A stack with the default deadlines that reports to `metrics`:
-    /// `http_request_duration_seconds{method,route,code}` and `http_requests_in_flight`.
+    /// `http_request_duration_seconds{method,route,code}`, `http_requests_in_flight` and
+    /// `http_spent_deadlines_total{outcome}`.
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             config: Config::default(),
@@ -93,6 +115,13 @@ impl Stack {
                 "http_requests_in_flight",
                 "Requests whose answer is not finished",
                 &[],
+            ),
+            requests: InFlight::default(),
+            spent: SpentDeadlines::default(),
+            spent_deadlines: metrics.counter(
+                "http_spent_deadlines_total",
+                "Requests whose deadline was spent when they came: rejected, or served in spite of it",
+                &["outcome"],
             ),
         }
     }
@@ -121,6 +150,34 @@ impl Stack {
         self
     }
 
+    /// The requests that are being served by this stack, wherever it is put.
+    pub fn in_flight(&self) -> InFlight {
+        self.requests.clone()
+    }
+
+    /// How long this request may take from `now` on.
+    fn limits(&self, request: &Request, now: Instant) -> Result<Limits, Failure> {
+        let asked = self.admit(deadline::asked(request.headers())?, now)?;
+        Ok(if self.is_stream(request) {
+            Limits { head: asked.map(|time| now + time), whole: None }
+        } else {
+            let at = Some(now + self.config.limit(asked));
+            Limits { head: at, whole: at }
+        })
+    }
+
+    /// The time that the caller gives, as far as it is believed.
+    fn admit(&self, asked: Option<Duration>, now: Instant) -> Result<Option<Duration>, Failure> {
+        let Some(time) = asked else { return Ok(None) };
+        let spent = time < LEAST_TIME;
+        let rejected = self.spent.reject(spent, now);
+        if !spent {
+            return Ok(asked);
+        }
+        self.spent_deadlines.inc(&[if rejected { "rejected" } else { "served" }]);
+        if rejected { Err(Failure::DeadlineExceeded) } else { Ok(None) }
+    }
+
     fn is_stream(&self, request: &Request) -> bool {
         let route = request.extensions().get::<MatchedPath>();
         route.is_some_and(|route| self.streams.iter().any(|stream| stream == route.as_str()))
@@ -139,18 +196,35 @@ pub fn inbound(router: Router, stack: &Stack) -> Router {
     router.layer(from_fn_with_state(Arc::new(stack.clone()), handle))
 }
 
+/// Until when a request may go on.
+struct Limits {
+    /// By then the head of the answer must be there.
+    head: Option<Instant>,
+    /// By then all work must end. A stream has none: what it does after its head is not limited.
+    whole: Option<Instant>,
+}
+
 async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Next) -> Response {
+    let now = Instant::now();
     let ids = Ids::of(request.headers());
-    let cx = Context::new(ids.request_id.clone()).with_trace(ids.trace);
-    let exchange = Exchange::begin(&stack, &cx, &request);
+    let limits = stack.limits(&request, now);
+    let cx = Context::new(ids.request_id.clone())
+        .with_trace(ids.trace)
+        .with_attempt(outbound::attempt(request.headers()));
+    let cx = match limits.as_ref().ok().and_then(|limits| limits.whole) {
+        Some(at) => cx.with_deadline(at.into_std()),
+        None => cx,
+    };
+    let exchange = Exchange::begin(&stack, &cx, &request, now);
     let record = exchange.record();
     request.extensions_mut().insert(record.clone());
+    request.extensions_mut().insert(cx.clone());
     let span = tracing::info_span!(
         "request",
         request_id = %ids.request_id,
         trace_id = ids.trace.trace_id_hex()
     );
-    let answer = answer(&stack, &cx, request, next).instrument(span.clone());
+    let answer = answer(limits, &cx, request, next).instrument(span.clone());
     let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => stack.fail(failure, &cx, &record),
@@ -166,27 +240,12 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
 
 /// The router's answer, if it comes in time.
 async fn answer(
-    stack: &Stack,
+    limits: Result<Limits, Failure>,
     cx: &Context,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let asked = deadline::asked(request.headers())?;
-    let streams = stack.is_stream(&request);
-    let limit = if streams { asked } else { Some(stack.config.limit(asked)) };
-    let Some(limit) = limit else {
-        request.extensions_mut().insert(cx.clone());
-        return Ok(next.run(request).await);
-    };
-    if limit.is_zero() {
-        // Nobody waits any more, so no work may begin, not even one that would be quick.
-        cx.cancel(Cause::DeadlineExceeded);
-        return Err(Failure::DeadlineExceeded);
-    }
-    let at = tokio::time::Instant::now() + limit;
-    // What a stream does after its head has no deadline, and it keeps this context until its end.
-    let own = if streams { cx.clone() } else { cx.clone().with_deadline(at.into_std()) };
-    request.extensions_mut().insert(own);
+    let Some(at) = limits?.head else { return Ok(next.run(request).await) };
     tokio::time::timeout_at(at, next.run(request)).await.map_err(|_elapsed| {
         cx.cancel(Cause::DeadlineExceeded);
         Failure::DeadlineExceeded

@@ -118,6 +118,17 @@ fn measure(metrics: &Metrics, orders: &Arc<Orders<Wired>>) {
     gauge("commit_batches", "Transactions they took.", |orders| {
         orders.ports().store().counters().batches
     });
+    gauge("read_queue_depth", "Reads that wait for a reader.", |orders| {
+        u64::try_from(orders.ports().store().read_queue_depth()).unwrap_or(u64::MAX)
+    });
+    gauge(
+        "reads_interrupted",
+        "Reads stopped because nobody waited for them any more.",
+        |orders| orders.ports().store().counters().reads.interrupted,
+    );
+    gauge("reads_expired", "Reads not begun because nobody waited for them any more.", |orders| {
+        orders.ports().store().counters().reads.expired
+    });
     gauge("store_wal_bytes", "Write-ahead log since it last started over.", |orders| {
         orders.ports().store().counters().wal_bytes
     });

@@ -39,7 +39,7 @@ pub use writer::{Broken, Outcome, Prepared, Writer};
 
 use self::{
     readers::Readers,
-    thread::{Job, Shared},
+    thread::{Job, Shared, Waiting},
 };
 
 /// How the embedded store is kept.
@@ -141,9 +141,15 @@ impl Sqlite {
         self.shared.queue.len()
     }
 
+    /// Reads that wait for a reader now.
+    pub fn read_queue_depth(&self) -> usize {
+        self.readers.as_ref().map_or(0, Readers::waiting)
+    }
+
     /// Counters since the store was opened.
     pub fn counters(&self) -> Counters {
-        self.shared.counters()
+        let reads = self.readers.as_ref().map(Readers::counters).unwrap_or_default();
+        Counters { reads, ..self.shared.counters() }
     }
 
     fn unavailable(&self) -> CommitError {
@@ -169,6 +175,7 @@ impl Sqlite {
         if self.failed.borrow().is_some() {
             return Err(self.unavailable());
         }
+        let _waiting = Waiting::begin(job.cx());
         if self.shared.log_is_over() || self.shared.queue.push(&tenant.cloned(), job).is_err() {
             return Err(CommitError::NotWritten(NotWritten::Busy));
         }
@@ -186,6 +193,19 @@ pub struct Counters {
     pub batches: u64,
     /// Bytes in the write-ahead log since it last started over.
     pub wal_bytes: u64,
+    /// What became of reads.
+    pub reads: ReadCounters,
+}
+
+/// What became of the reads that a thread took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounters {
+    /// Run to their end, well or badly.
+    pub finished: u64,
+    /// Stopped half-way, because their time was spent or their caller gone.
+    pub interrupted: u64,
+    /// Not begun, because that was so already when their turn came.
+    pub expired: u64,
 }
 
 impl Drop for Sqlite {

@@ -61,7 +61,7 @@ codes! {
     InvalidPageToken "invalid-page-token" BAD_REQUEST "The page token does not fit",
         "List again from the first page, with the same filters on every page.";
     InvalidTimeout "invalid-timeout" BAD_REQUEST "The time for the request cannot be read",
-        "Send `X-Request-Timeout-Ms` once, as a whole number of milliseconds, or not at all.";
+        "Send the header that the detail names once and in the form it tells, such as `X-Request-Timeout-Ms` in whole milliseconds, or not at all.";
     Unauthenticated "unauthenticated" UNAUTHORIZED "Authentication is required",
         "Send `Authorization: Bearer ID.SECRET` with a valid key.";
     NotFound "not-found" NOT_FOUND "There is no such thing",

@@ -1,6 +1,9 @@
 //! The metrics and the log line of one request.
 
-use super::Stack;
+use super::{
+    Failure, Stack,
+    in_flight::{Entry, Listed},
+};
 use crate::{
     body::{Observed, Observer},
     metrics::{Gauge, Histogram},
@@ -11,9 +14,14 @@ use axum::{
     response::Response,
 };
 use http::{Method, StatusCode};
-use mainstay_context::{Cause, Context};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use mainstay_context::{Activity, Cause, Context};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::time::Instant;
+
+const TOO_LATE: Cause = Cause::DeadlineExceeded;
 
 /// What other layers and handlers tell the log line. Clones share it; it is in every request's
 /// extensions.
@@ -37,6 +45,10 @@ impl Record {
         self.notes().code = Some(code.to_owned());
     }
 
+    pub(super) fn principal(&self) -> Option<String> {
+        self.notes().principal.clone()
+    }
+
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,6 +60,7 @@ pub(super) struct Exchange {
     record: Record,
     duration: Histogram,
     in_flight: Gauge,
+    _listed: Entry,
     started: Instant,
     method: Method,
     route: Option<MatchedPath>,
@@ -59,16 +72,27 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn begin(stack: &Stack, cx: &Context, request: &Request) -> Self {
+    pub(super) fn begin(stack: &Stack, cx: &Context, request: &Request, now: Instant) -> Self {
         stack.in_flight.add(1.0, &[]);
+        cx.enter(Activity::Working, now.into_std());
+        let (method, route) = (request.method().clone(), request.extensions().get().cloned());
+        let record = Record::default();
+        let listed = Listed {
+            cx: cx.clone(),
+            method: method.clone(),
+            route: Option::clone(&route),
+            record: record.clone(),
+            started: now,
+        };
         Self {
             cx: cx.clone(),
-            record: Record::default(),
+            record,
             duration: stack.duration.clone(),
             in_flight: stack.in_flight.clone(),
-            started: Instant::now(),
-            method: request.method().clone(),
-            route: request.extensions().get().cloned(),
+            _listed: stack.requests.enter(listed),
+            started: now,
+            method,
+            route,
             path: request.uri().path().to_owned(),
             status: None,
             bytes: 0,
@@ -101,13 +125,21 @@ impl Observer for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.started);
+        // A caller that left at its own deadline left because of it: not a cancellation.
+        let late = self.status.is_none() && self.cx.ended(now.into_std()) == Some(TOO_LATE);
         if !self.whole {
             // The work of a stream may go on elsewhere; this tells it to end.
-            self.cx.cancel(Cause::CallerGone);
+            self.cx.cancel(if late { TOO_LATE } else { Cause::CallerGone });
         }
-        let elapsed = self.started.elapsed();
+        if late {
+            self.record.set_code(Failure::DeadlineExceeded.code());
+        }
+        let none = if late { Failure::DeadlineExceeded.status().as_u16() } else { 499 };
+        let status = self.status.map_or(none, |status| status.as_u16());
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
-        let status = self.status.map_or(499, |status| status.as_u16());
+        let spent = |activity| part(self.cx.spent(activity, now.into_std()));
         self.in_flight.add(-1.0, &[]);
         let labels = [known_method(&self.method), route, &status.to_string()];
         self.duration.observe(elapsed.as_secs_f64(), &labels);
@@ -120,7 +152,10 @@ impl Drop for Exchange {
             route,
             path = self.path,
             status,
-            duration_ms = elapsed.as_secs_f64() * 1_000.0,
+            duration_ms = millis(elapsed),
+            queue_ms = spent(Activity::Queued),
+            store_ms = spent(Activity::Storing),
+            attempt = (self.cx.attempt() > 1).then_some(self.cx.attempt()),
             bytes = self.bytes,
             principal = notes.principal,
             code = notes.code,
@@ -128,6 +163,15 @@ impl Drop for Exchange {
             "request"
         );
     }
+}
+
+/// A part of a request's time, left out where nothing was spent on it.
+fn part(time: Duration) -> Option<f64> {
+    (!time.is_zero()).then(|| millis(time))
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }
 
 /// The method as a label: a caller can invent methods without end.

@@ -1,5 +1,6 @@
 //! The stack's own failures, and how they read where the service does not write them itself.
 
+use super::TimeoutHeader;
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use mainstay_context::Context;
@@ -10,21 +11,27 @@ use serde_json::json;
 pub enum Failure {
     /// The time was spent before there was an answer.
     DeadlineExceeded,
-    /// The caller's deadline cannot be read.
-    InvalidTimeout,
+    /// The caller's deadline cannot be read: this header is malformed or repeated.
+    InvalidTimeout(TimeoutHeader),
     /// The handler panicked, or stands outside the stack.
     Internal,
 }
 
 impl Failure {
     /// Every failure.
-    pub const ALL: [Self; 3] = [Self::DeadlineExceeded, Self::InvalidTimeout, Self::Internal];
+    pub const ALL: [Self; 5] = [
+        Self::DeadlineExceeded,
+        Self::InvalidTimeout(TimeoutHeader::RequestTimeout),
+        Self::InvalidTimeout(TimeoutHeader::Envoy),
+        Self::InvalidTimeout(TimeoutHeader::Grpc),
+        Self::Internal,
+    ];
 
     /// Its name, which the log line carries.
     pub const fn code(self) -> &'static str {
         match self {
             Self::DeadlineExceeded => "deadline-exceeded",
-            Self::InvalidTimeout => "invalid-timeout",
+            Self::InvalidTimeout(_) => "invalid-timeout",
             Self::Internal => "internal",
         }
     }
@@ -33,7 +40,7 @@ impl Failure {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            Self::InvalidTimeout => StatusCode::BAD_REQUEST,
+            Self::InvalidTimeout(_) => StatusCode::BAD_REQUEST,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -44,9 +51,7 @@ impl Failure {
             Self::DeadlineExceeded => {
                 "The time for this request was spent before there was an answer; whether it took effect is not known."
             }
-            Self::InvalidTimeout => {
-                "x-request-timeout-ms must be a whole number of milliseconds, once."
-            }
+            Self::InvalidTimeout(header) => header.grammar(),
             Self::Internal => "The request failed in a way that was not foreseen.",
         }
     }
@@ -54,7 +59,7 @@ impl Failure {
     const fn retryable(self) -> bool {
         match self {
             Self::DeadlineExceeded => true,
-            Self::InvalidTimeout | Self::Internal => false,
+            Self::InvalidTimeout(_) | Self::Internal => false,
         }
     }
 

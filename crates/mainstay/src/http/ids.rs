@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_context::{RequestId, TraceContext};
 use std::hash::{BuildHasher, RandomState};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The caller's names for a request where they are valid, else ours.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 }
 
 /// Random bytes, not all zero: a trace id of zeros means "none".
-fn random<const N: usize>() -> [u8; N] {
+pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if getrandom::fill(&mut bytes).is_err() || bytes == [0; N] {
         // Without the system's randomness, ids need only differ; the standard hasher sees to that.

@@ -12,7 +12,7 @@ use axum::{
 };
 use futures_util::FutureExt;
 use mainstay::{
-    http::{Cx, Failure, Record, Stack, inbound, set_principal},
+    http::{Cx, Failure, Record, Stack, TimeoutHeader, inbound, set_principal},
     metrics::{Format, Metrics},
 };
 use mainstay_context::{Cause, Context, Principal};
@@ -274,7 +274,7 @@ async fn a_service_writes_the_failures_of_the_stack_and_the_log_line_names_them(
     for (path, timeout, failure) in [
         ("/panic", "1000", Failure::Internal),
         ("/hold", "50", Failure::DeadlineExceeded),
-        ("/hold", "soon", Failure::InvalidTimeout),
+        ("/hold", "soon", Failure::InvalidTimeout(TimeoutHeader::RequestTimeout)),
     ] {
         let (code, id) = (failure.code(), format!("own-{}", failure.code()));
         let headers = format!("x-request-id: {id}\r\nx-request-timeout-ms: {timeout}\r\n");

@@ -11,6 +11,7 @@
 mod architecture;
 mod audit;
 mod crash;
+mod deadline;
 mod drain;
 mod first_order;
 mod idempotency;

@@ -7,9 +7,10 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Instant,
 };
 
-use mainstay_context::Context;
+use mainstay_context::{Activity, Context};
 use orders::{
     domain::Position,
     ports::{Answer, CommitError, Cutoff, Forgotten, NotWritten},
@@ -17,7 +18,7 @@ use orders::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Config, Counters, OpenError,
+    Config, Counters, OpenError, ReadCounters,
     checkpoint::Log,
     queue::Queue,
     writer::{Broken, Prepared, Writer},
@@ -30,6 +31,24 @@ type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 pub(super) enum Job {
     Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer> },
     Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
+}
+
+/// A caller that waits for a thread of the store: it is queued until a thread takes its work, and
+/// works on when this is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting(Context);
+
+impl Waiting {
+    pub(super) fn begin(cx: &Context) -> Self {
+        cx.enter(Activity::Queued, now());
+        Self(cx.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.enter(Activity::Working, now());
+    }
 }
 
 /// What the store's threads and its callers share.
@@ -71,6 +90,7 @@ impl Shared {
             changes: self.changes.load(Ordering::Relaxed),
             batches: self.batches.load(Ordering::Relaxed),
             wal_bytes: self.log.bytes(),
+            reads: ReadCounters::default(),
         }
     }
 
@@ -144,7 +164,7 @@ pub(super) fn spawn(
 }
 
 fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Broken> {
-    let now = tokio::time::Instant::now().into_std();
+    let now = now();
     let mut batch = Vec::with_capacity(jobs.len());
     let mut replies = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -152,6 +172,7 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
             job.refuse(|| CommitError::NotWritten(NotWritten::Expired));
             continue;
         }
+        job.cx().enter(Activity::Storing, now);
         match job {
             Job::Commit { prepared, reply, .. } => {
                 batch.push(*prepared);
@@ -190,7 +211,7 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
 }
 
 impl Job {
-    fn cx(&self) -> &Context {
+    pub(super) fn cx(&self) -> &Context {
         match self {
             Self::Commit { cx, .. } | Self::Forget { cx, .. } => cx,
         }
@@ -202,6 +223,11 @@ impl Job {
             Self::Forget { reply, .. } => answer(reply, Err(error())),
         }
     }
+}
+
+/// Monotonic time, as deadlines have it.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Answers a caller, who may be gone: what was committed stays committed.

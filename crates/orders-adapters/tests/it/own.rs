@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainstay_context::{Cause, Context, TraceContext};
+use mainstay_context::{Activity, Cause, Context, TraceContext};
 use orders::{
     Orders, codec,
     domain::{ChangeId, Command, Draft, Order, Stamp},
@@ -177,4 +177,68 @@ async fn a_deadline_that_passed_stops_a_read() {
     let order = create(&orders, "a-key-for-the-late", builders::draft()).await.record.order;
     let read = orders.ports().store().order(&cx, &order.tenant, OrderRef::Id(order.id)).await;
     assert!(matches!(read, Err(orders::ports::ReadError::Expired)), "{read:?}");
+}
+
+/// Keeps the writer busy as a long batch does, until it is dropped.
+fn hold_the_writer(orders: &Orders<Real>) -> rusqlite::Connection {
+    let held = rusqlite::Connection::open(orders.ports().0.path()).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    held
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let work = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), work).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_that_waits_behind_a_batch_past_its_deadline_is_not_written() {
+    let orders = orders(Fixture::new());
+    let first = create(&orders, "a-key-for-the-batch", builders::draft()).await.record.order;
+    let second = create(&orders, "a-key-for-the-queue", builders::draft()).await.record.order;
+    let store = orders.ports().store();
+    let held = hold_the_writer(&orders);
+    let begun = builders::context("shop");
+    let deadline = SystemClock.instant() + Duration::from_millis(20);
+    let queued = builders::context("shop").with_deadline(deadline);
+
+    let behind = async {
+        until(|| begun.activity() == Activity::Storing).await;
+        store.commit(&queued, change(&second, &[Command::Confirm])).await
+    };
+    let release = async {
+        let over = || queued.ended(SystemClock.instant()).is_some();
+        until(|| queued.activity() == Activity::Queued && over()).await;
+        // The batch under way has begun: whatever its request comes to, it is answered for.
+        begun.cancel(Cause::DeadlineExceeded);
+        drop(held);
+    };
+    let (batch, late, ()) =
+        tokio::join!(store.commit(&begun, change(&first, &[Command::Confirm])), behind, release);
+    assert!(matches!(batch, Ok(Answer::Committed)), "{batch:?}");
+    assert!(matches!(late, Err(CommitError::NotWritten(NotWritten::Expired))), "{late:?}");
+    let cx = builders::context("shop");
+    for (order, moved) in [(&first, true), (&second, false)] {
+        let found = store.order(&cx, &order.tenant, OrderRef::Id(order.id)).await.unwrap().unwrap();
+        assert_eq!(found.order.version != order.version, moved);
+    }
+}
+
+#[tokio::test]
+async fn a_change_tells_its_request_where_the_time_went() {
+    let orders = orders(Fixture::new());
+    let order = create(&orders, "a-key-for-the-time", builders::draft()).await.record.order;
+    let cx = builders::context("shop");
+    let start = SystemClock.instant();
+    cx.enter(Activity::Working, start);
+    orders.ports().store().commit(&cx, change(&order, &[Command::Confirm])).await.unwrap();
+    let now = SystemClock.instant();
+    assert_eq!(cx.activity(), Activity::Working);
+    assert!(!cx.spent(Activity::Storing, now).is_zero());
+    let whole: Duration = Activity::ALL.iter().map(|&activity| cx.spent(activity, now)).sum();
+    assert_eq!(whole, now - start);
 }

@@ -10,7 +10,7 @@ impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         let code = match failure {
             Failure::DeadlineExceeded => Code::DeadlineExceeded,
-            Failure::InvalidTimeout => Code::InvalidTimeout,
+            Failure::InvalidTimeout(_) => Code::InvalidTimeout,
             Failure::Internal => Code::Internal,
         };
         Self::new(code, failure.detail())

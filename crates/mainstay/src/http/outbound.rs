@@ -1,0 +1,162 @@
+//! What a call to another service carries of the request it is made for.
+
+use super::{
+    deadline::TimeoutHeader,
+    ids::{self, REQUEST_ID, TRACEPARENT},
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use mainstay_context::{Cause, Context};
+use std::time::{Duration, Instant};
+
+/// How often the call was tried, as Envoy counts it: 1 is the first.
+const ATTEMPT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
+/// The least time that is kept for the way back.
+const LEAST_RESERVE: Duration = Duration::from_millis(5);
+/// The part of the remainder that is kept, where that is more: 2 %.
+const RESERVE_PART: u32 = 50;
+
+/// Writes the circumstances of `cx` at `now` into the headers of a call: the request id, the trace
+/// with a span id of the call's own, the attempt, and the time that is left for it.
+///
+/// The time is a duration in whole milliseconds, so that clocks need not agree, in
+/// `x-request-timeout-ms`; none is written when nothing limits the request. It is the remainder
+/// less a reserve of 5 ms or 2 %, whichever is more: with all of it, the callee's answer at the last
+/// moment, its own "too late" included, would reach us when our caller has gone. Headers of these
+/// names that were there before are replaced, those of a deadline are removed.
+///
+/// # Errors
+///
+/// Fails with the cause when the request has ended or its time is all but spent: then do not call.
+pub fn propagate(cx: &Context, now: Instant, headers: &mut HeaderMap) -> Result<(), Cause> {
+    if let Some(cause) = cx.ended(now) {
+        return Err(cause);
+    }
+    let time = cx.remaining(now).map(for_callee).transpose()?;
+    for header in TimeoutHeader::ALL {
+        headers.remove(header.name());
+    }
+    if let Some(millis) = time {
+        headers.insert(TimeoutHeader::RequestTimeout.name(), millis.into());
+    }
+    if let Ok(id) = HeaderValue::from_str(cx.request_id().as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let span = cx.trace().child_span(ids::random());
+    if let (false, Ok(span)) = (span.is_none(), HeaderValue::try_from(span.to_string())) {
+        headers.insert(TRACEPARENT, span);
+    }
+    headers.insert(ATTEMPT, cx.attempt().into());
+    Ok(())
+}
+
+/// The whole milliseconds that a callee gets of this remainder.
+fn for_callee(left: Duration) -> Result<u64, Cause> {
+    let time = left.saturating_sub(LEAST_RESERVE.max(left / RESERVE_PART));
+    match u64::try_from(time.as_millis()) {
+        Ok(0) => Err(Cause::DeadlineExceeded),
+        millis => Ok(millis.unwrap_or(u64::MAX)),
+    }
+}
+
+/// Which attempt the caller says this is; the first when it does not say.
+///
+/// A number that cannot be read is told and taken for the first: unlike a deadline, it changes
+/// nothing of what is done for the caller.
+pub(super) fn attempt(headers: &HeaderMap) -> u32 {
+    let Some(value) = headers.get(ATTEMPT) else { return 1 };
+    let count = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|&count| count > 0);
+    count.unwrap_or_else(|| {
+        tracing::debug!(?value, "x-envoy-attempt-count must be a whole number from 1 on");
+        1
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_context::TraceContext;
+
+    fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn context() -> Context {
+        Context::new("r-1".parse().unwrap())
+    }
+
+    fn millis(left: Duration) -> Result<u64, Cause> {
+        let (mut headers, now) = (HeaderMap::new(), now());
+        propagate(&context().with_deadline(now + left), now, &mut headers)?;
+        Ok(headers["x-request-timeout-ms"].to_str().unwrap().parse().unwrap())
+    }
+
+    #[test]
+    fn the_remainder_less_a_reserve_is_sent() {
+        for (left, sent) in [(300, 294), (100, 95), (250, 245), (2_000, 1_960), (6, 1)] {
+            assert_eq!(millis(Duration::from_millis(left)), Ok(sent), "{left}");
+        }
+    }
+
+    #[test]
+    fn time_that_is_all_but_spent_is_an_error() {
+        for micros in [0, 1, 4_999, 5_000, 5_999] {
+            let sent = millis(Duration::from_micros(micros));
+            assert_eq!(sent, Err(Cause::DeadlineExceeded), "{micros}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_ended_calls_nobody() {
+        let cx = context();
+        cx.cancel(Cause::CallerGone);
+        let mut headers = HeaderMap::new();
+        assert_eq!(propagate(&cx, now(), &mut headers), Err(Cause::CallerGone));
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn ids_trace_and_attempt_travel_with_a_span_of_the_calls_own() {
+        let trace: TraceContext =
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
+        let (cx, mut headers) = (context().with_trace(trace).with_attempt(3), HeaderMap::new());
+        propagate(&cx, now(), &mut headers).unwrap();
+        assert_eq!(headers["x-request-id"], "r-1");
+        assert_eq!(headers["x-envoy-attempt-count"], "3");
+        let sent: TraceContext = headers["traceparent"].to_str().unwrap().parse().unwrap();
+        assert_eq!(sent.trace_id_hex(), trace.trace_id_hex());
+        assert_ne!(sent.span_id_hex(), trace.span_id_hex());
+        assert!(sent.is_sampled());
+    }
+
+    #[test]
+    fn what_the_caller_sent_is_not_sent_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", HeaderValue::from_static("9S"));
+        headers.insert("x-envoy-expected-rq-timeout-ms", HeaderValue::from_static("9000"));
+        headers.insert("x-request-timeout-ms", HeaderValue::from_static("9000"));
+        propagate(&context(), now(), &mut headers).unwrap();
+        let names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names.len(), 2, "no deadline and no trace, so only the id and the attempt");
+        assert!(headers.contains_key("x-request-id") && headers.contains_key(ATTEMPT));
+    }
+
+    #[test]
+    fn what_one_service_sends_another_reads() {
+        let (cx, mut headers) = (context().with_attempt(2), HeaderMap::new());
+        let cx = cx.with_deadline(now() + Duration::from_secs(1));
+        propagate(&cx, now(), &mut headers).unwrap();
+        let asked = crate::http::deadline::asked(&headers).unwrap().unwrap();
+        assert!(asked <= Duration::from_millis(980), "{asked:?}");
+        assert_eq!(attempt(&headers), 2);
+    }
+
+    #[test]
+    fn an_attempt_that_cannot_be_read_is_the_first() {
+        for value in ["", "0", "-1", "two", "99999999999"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ATTEMPT, value.parse().unwrap());
+            assert_eq!(attempt(&headers), 1, "{value}");
+        }
+    }
+}
