@@ -21,6 +21,7 @@ mod connection;
 mod felt;
 mod first;
 mod frames;
+mod last_call;
 mod network;
 pub mod passed;
 mod patience;
@@ -38,6 +39,7 @@ pub use self::tls::Tls;
 
 use self::{
     connection::{Protocols, Shared},
+    last_call::last_call,
     seats::Seats,
     tally::{Open, Tally},
 };
@@ -48,6 +50,7 @@ use std::{convert::Infallible, future, io, net::SocketAddr, pin::pin, sync::Arc,
 use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
     sync::watch,
+    time::Instant,
 };
 
 /// How long to wait after an accept error that another attempt cannot mend at once, such as
@@ -139,40 +142,65 @@ impl Server {
     /// Serves `app` in the mode that `modes` tells, until it tells to drain.
     pub(crate) async fn run_by(self, app: Router, mut modes: watch::Receiver<Mode>) -> DrainReport {
         let connections = Connections(Tasks::new());
-        let seats = Seats::new(&self.config);
         let protocols = Protocols::new(&self.config, &connections.0);
+        let seats = Seats::new(&self.config);
         let (config, tls) = (self.config, self.tls);
         let shared = Arc::new(Shared { app, config, tls: tls.clone(), protocols });
         let mut fresh_tls = pin!(keep_fresh(tls));
-        let mut refused = 0;
+        let mut door = Door {
+            connections,
+            seats,
+            shared,
+            modes: modes.clone(),
+            tally: self.tally,
+            refused: 0,
+        };
         let budget = loop {
-            let (stream, peer) = tokio::select! {
+            tokio::select! {
                 budget = Mode::draining(&mut modes) => break budget,
-                accepted = accept(&self.listener) => accepted,
+                accepted = accept(&self.listener) => door.admit(accepted),
                 never = &mut fresh_tls => match never {},
-            };
+            }
             // Sockets are looked at between two accepts: a storm of connections would otherwise keep
             // this thread, and those that are open would wait for it.
             tokio::task::yield_now().await;
-            let seat = match seats.take(peer.ip()) {
-                Ok(seat) => seat,
-                Err(reason) => {
-                    refused += 1;
-                    self.tally.iter().for_each(|tally| tally.refused(reason));
-                    tracing::debug!(%peer, reason = reason.as_str(), "connection refused");
-                    continue;
-                }
-            };
-            let (counted, open) = (seat.is_counted(), Open::new(seat, self.tally.clone()));
-            let (shared, modes) = (Arc::clone(&shared), modes.clone());
-            let serving = connection::serve(stream, peer, counted, shared, modes);
-            connections.0.spawn(CONNECTION, serving.map(|why| open.close(why)));
         };
+        let start = Instant::now();
+        last_call(&self.listener, budget, |accepted| door.admit(accepted)).await;
         drop(self.listener);
-        let open = seats.taken();
-        let ended = connections.0.close_and_wait(budget).await;
+        let open = door.seats.taken();
+        let left = budget.saturating_sub(start.elapsed());
+        let ended = door.connections.0.close_and_wait(left).await;
         let cut = ended.cut.iter().filter(|&&name| name == CONNECTION).count();
-        DrainReport { open, cut, waited: ended.waited, refused }
+        DrainReport { open, cut, waited: start.elapsed(), refused: door.refused }
+    }
+}
+
+/// Where connections come in.
+struct Door {
+    connections: Connections,
+    seats: Seats,
+    shared: Arc<Shared>,
+    modes: watch::Receiver<Mode>,
+    tally: Option<Tally>,
+    refused: u64,
+}
+
+impl Door {
+    fn admit(&mut self, (stream, peer): (TcpStream, SocketAddr)) {
+        let seat = match self.seats.take(peer.ip()) {
+            Ok(seat) => seat,
+            Err(reason) => {
+                self.refused += 1;
+                self.tally.iter().for_each(|tally| tally.refused(reason));
+                tracing::debug!(%peer, reason = reason.as_str(), "connection refused");
+                return;
+            }
+        };
+        let (counted, open) = (seat.is_counted(), Open::new(seat, self.tally.clone()));
+        let (shared, modes) = (Arc::clone(&self.shared), self.modes.clone());
+        let serving = connection::serve(stream, peer, counted, shared, modes);
+        self.connections.0.spawn(CONNECTION, serving.map(|why| open.close(why)));
     }
 }
 

@@ -91,6 +91,9 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Stream
     }
 }
 
+/// How long after a connection was made its first request is waited for, if a drain begins.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// Serves `stream` until it ends, breaks a limit, or is drained; returns why.
 ///
 /// After abuse it keeps its seat for [`PENALTY`] where seats are `counted` by address.
@@ -118,12 +121,13 @@ async fn serve_socket(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot send small packets at once");
     }
+    let accepted = Instant::now();
     if let Some(tls) = &shared.tls {
         let handshake = timeout(shared.config.first_byte_timeout, tls.acceptor().accept(stream));
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             // Nothing was asked yet, so nothing is cut.
-            _ = Mode::draining(&mut modes) => return Ended::Done,
+            () = drained(&mut modes, accepted) => return Ended::Done,
         };
         match shaken {
             Ok(Ok(stream)) => Box::pin(serve_http(stream, peer, Arc::clone(&shared), modes)).await,
@@ -150,7 +154,8 @@ async fn serve_http(
         Exchange { shared: Arc::clone(&shared), peer, pulse: pulse.clone(), mode: modes.clone() };
     let service = service_fn(|request| exchange.clone().answer(request));
     let mut connection = pin!(shared.protocols.0.serve_connection(io, service));
-    let retires = Instant::now().checked_add(jittered(shared.config.max_age));
+    let accepted = Instant::now();
+    let retires = accepted.checked_add(jittered(shared.config.max_age));
     let mut checks = interval(shared.config.check_period());
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut draining = false;
@@ -164,7 +169,7 @@ async fn serve_http(
                     if pulse.is_http2() { Ended::Protocol } else { Ended::Error }
                 }
             },
-            _ = Mode::draining(&mut modes), if !draining => {
+            () = drained(&mut modes, accepted), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -179,6 +184,13 @@ async fn serve_http(
             }
         }
     }
+}
+
+/// Waits until this connection takes part in the drain, whose begin ends an unused connection at
+/// once: a new one's first request may be on its way.
+async fn drained(modes: &mut watch::Receiver<Mode>, accepted: Instant) {
+    Mode::draining(modes).await;
+    tokio::time::sleep_until(accepted + FIRST_REQUEST).await;
 }
 
 /// `time`, up to 10 % more or less.

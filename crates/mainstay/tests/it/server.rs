@@ -6,11 +6,12 @@ use mainstay::{
     server::{Config, PeerAddr, Server},
     tasks::Tasks,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, oneshot},
+    task::JoinSet,
     time::Instant,
 };
 
@@ -230,6 +231,36 @@ async fn a_drain_waits_for_the_request_in_flight_and_refuses_new_ones() {
     };
     let (report, ()) = soon(async { tokio::join!(server, client) }).await;
     assert_eq!((report.cut, report.refused), (0, 0));
+}
+
+/// Asks over new connections until none is accepted any more; tells how many were answered.
+async fn ask_until_refused(addr: SocketAddr) -> usize {
+    for answered in 0.. {
+        match soon(TcpStream::connect(addr)).await {
+            Ok(stream) => {
+                let answer = Client::from(stream).get("/", "").await;
+                assert_eq!(answer.body, "hello");
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return answered,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_could_connect_is_answered_whenever_the_drain_begins() {
+    for round in 0..5 {
+        let service = Service::start(hello(), 0, 5_000).await;
+        let mut clients = JoinSet::new();
+        for _ in 0..8 {
+            clients.spawn(ask_until_refused(service.addr));
+        }
+        tokio::time::sleep(Duration::from_millis(7 * round)).await;
+        service.lifecycle.stop();
+        clients.join_all().await;
+        assert_eq!(service.report().await.connections_cut, 0);
+    }
 }
 
 #[tokio::test]

@@ -79,6 +79,12 @@ impl Service {
 /// A connection that sends what it is told.
 pub(crate) struct Client(TcpStream);
 
+impl From<TcpStream> for Client {
+    fn from(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+}
+
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         Self(soon(TcpStream::connect(addr)).await.unwrap())
