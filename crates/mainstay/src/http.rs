@@ -4,12 +4,16 @@
 //! with a deadline, RED metrics and one log line, and turns panics and spent deadlines into
 //! answers. Outermost first: id and trace, metrics and log line, panics, deadline, the router.
 //!
-//! Per request, told by the line with the target `http.access`: `request_id`, `trace_id`,
+//! Per request, told by the line with the target `http.access`: `request_id`, `trace_id`, `span_id`,
 //! `method`, `route` (the pattern that matched), `path` (without query), `status`, `duration_ms`,
 //! `bytes` of the answer, and where they exist `principal`, `code` (of an error) and `cut`
 //! (the caller left before the end). A request ends when the last byte of its answer was handed
 //! to the connection, or when its caller went away; a caller that left before there was an
 //! answer is status 499.
+//!
+//! The ids are those of the `traceparent` header of the answer, of the exemplars of the metrics and,
+//! where traces are sent, of the request's span, whose parent is the caller's. The flag "sampled"
+//! then says whether the trace is recorded here; where none is sent, it stays as the caller set it.
 //!
 //! Not here: authentication, rate limits, admission, limits on bodies.
 
@@ -26,7 +30,7 @@ pub use self::failure::Failure;
 use self::{access::Exchange, ids::Ids};
 use crate::{
     metrics::{self, Gauge, Histogram, Metrics},
-    panics,
+    panics, telemetry,
 };
 use axum::{
     Router,
@@ -140,9 +144,10 @@ pub fn inbound(router: Router, stack: &Stack) -> Router {
 }
 
 async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Next) -> Response {
-    let ids = Ids::of(request.headers());
+    let server = telemetry::server(&request, access::known_method(request.method()));
+    let ids = Ids::of(request.headers(), &server);
     let cx = Context::new(ids.request_id.clone()).with_trace(ids.trace);
-    let exchange = Exchange::begin(&stack, &cx, &request);
+    let exchange = Exchange::begin(&stack, &cx, &request, server.clone());
     let record = exchange.record();
     request.extensions_mut().insert(record.clone());
     let span = tracing::info_span!(
@@ -150,7 +155,7 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
         request_id = %ids.request_id,
         trace_id = ids.trace.trace_id_hex()
     );
-    let answer = answer(&stack, &cx, request, next).instrument(span.clone());
+    let answer = answer(&stack, &cx, request, next).instrument(span.clone()).instrument(server);
     let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => stack.fail(failure, &cx, &record),

@@ -14,6 +14,10 @@ use http::{Method, StatusCode};
 use mainstay_context::{Cause, Context};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
+use tracing::Span;
+
+/// The most of a path that the log line tells, in bytes.
+const PATH: usize = 256;
 
 /// What other layers and handlers tell the log line. Clones share it; it is in every request's
 /// extensions.
@@ -45,11 +49,12 @@ impl Record {
 /// A request from its header to the end of its answer; reports once, when dropped.
 pub(super) struct Exchange {
     cx: Context,
+    span: Span,
     record: Record,
     duration: Histogram,
     in_flight: Gauge,
     started: Instant,
-    method: Method,
+    method: &'static str,
     route: Option<MatchedPath>,
     path: String,
     status: Option<StatusCode>,
@@ -59,17 +64,18 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn begin(stack: &Stack, cx: &Context, request: &Request) -> Self {
+    pub(super) fn begin(stack: &Stack, cx: &Context, request: &Request, span: Span) -> Self {
         stack.in_flight.add(1.0, &[]);
         Self {
             cx: cx.clone(),
+            span,
             record: Record::default(),
             duration: stack.duration.clone(),
             in_flight: stack.in_flight.clone(),
             started: Instant::now(),
-            method: request.method().clone(),
+            method: known_method(request.method()),
             route: request.extensions().get().cloned(),
-            path: request.uri().path().to_owned(),
+            path: shown_path(request),
             status: None,
             bytes: 0,
             whole: false,
@@ -84,7 +90,7 @@ impl Exchange {
     pub(super) fn answer(mut self, response: Response) -> Response {
         self.status = Some(response.status());
         // Nobody reads the body of an answer to HEAD.
-        self.whole = self.method == Method::HEAD;
+        self.whole = self.method == "HEAD";
         response.map(|body| Body::new(Observed::new(body, self)))
     }
 }
@@ -109,14 +115,16 @@ impl Drop for Exchange {
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
         let status = self.status.map_or(499, |status| status.as_u16());
         self.in_flight.add(-1.0, &[]);
-        let labels = [known_method(&self.method), route, &status.to_string()];
-        self.duration.observe(elapsed.as_secs_f64(), &labels);
+        let (labels, trace) = ([self.method, route, &status.to_string()], self.cx.trace());
+        self.duration.observe_traced(elapsed.as_secs_f64(), &labels, trace);
+        self.end_span(status);
         let notes = self.record.notes();
         tracing::info!(
             target: "http.access",
             request_id = self.cx.request_id().as_str(),
-            trace_id = self.cx.trace().trace_id_hex(),
-            method = self.method.as_str(),
+            trace_id = trace.trace_id_hex(),
+            span_id = trace.span_id_hex(),
+            method = self.method,
             route,
             path = self.path,
             status,
@@ -130,8 +138,26 @@ impl Drop for Exchange {
     }
 }
 
+impl Exchange {
+    /// Entered once more, so that the span ends with the answer and not with its handler.
+    fn end_span(&self, status: u16) {
+        self.span.in_scope(|| {
+            self.span.record("http.response.status_code", status);
+            if status >= 500 {
+                self.span.record("otel.status_code", "ERROR");
+            }
+        });
+    }
+}
+
+/// The path without the query, which may hold anything: as far as it is told.
+fn shown_path(request: &Request) -> String {
+    let path = request.uri().path();
+    path[..path.floor_char_boundary(PATH)].to_owned()
+}
+
 /// The method as a label: a caller can invent methods without end.
-fn known_method(method: &Method) -> &'static str {
+pub(super) fn known_method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

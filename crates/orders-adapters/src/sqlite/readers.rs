@@ -13,9 +13,11 @@ use std::{
 use mainstay_context::Context;
 use orders::ports::ReadError;
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::{Config, OpenError, rows::Read, schema, thread::spawn};
+use super::{
+    Config, OpenError, instruments::Instruments, rows::Read, schema, thread::spawn,
+};
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -23,6 +25,7 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 pub(super) struct Readers {
     jobs: Option<SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
+    instruments: Instruments,
 }
 
 impl fmt::Debug for Readers {
@@ -32,10 +35,10 @@ impl fmt::Debug for Readers {
 }
 
 impl Readers {
-    pub(super) fn start(config: &Config) -> Result<Self, OpenError> {
+    pub(super) fn start(config: &Config, instruments: Instruments) -> Result<Self, OpenError> {
         let (jobs, queue) = sync_channel(config.read_queue);
         let queue = Arc::new(Mutex::new(queue));
-        let mut readers = Self { jobs: Some(jobs), threads: Vec::new() };
+        let mut readers = Self { jobs: Some(jobs), threads: Vec::new(), instruments };
         for _ in 0..config.readers.max(1) {
             let connection = schema::reader(&config.path)?;
             let queue = Arc::clone(&queue);
@@ -55,10 +58,12 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
     ) -> Result<T, ReadError> {
         let (reply, answer) = oneshot::channel();
-        let cx = cx.clone();
+        let (cx, instruments) = (cx.clone(), self.instruments.clone());
+        let queued = Instant::now();
         let job: Job = Box::new(move |connection| {
-            let now = tokio::time::Instant::now().into_std();
-            let result = if cx.ended(now).is_some() || reply.is_closed() {
+            let began = Instant::now();
+            instruments.read_wait.observe((began - queued).as_secs_f64(), &[]);
+            let result = if cx.ended(began.into_std()).is_some() || reply.is_closed() {
                 Err(ReadError::Expired)
             } else {
                 // A read that panics ends alone: its thread goes on, its caller is told.
@@ -66,6 +71,7 @@ impl Readers {
                     .unwrap_or_else(|_| Err("the read panicked".into()))
                     .map_err(|cause| ReadError::Unavailable(Some(cause)))
             };
+            instruments.read.observe(began.elapsed().as_secs_f64(), &[]);
             drop(reply.send(result));
         });
         let jobs = self.jobs.as_ref().ok_or(ReadError::Unavailable(None))?;

@@ -14,11 +14,16 @@ use orders::{
     domain::Position,
     ports::{Answer, CommitError, Cutoff, Forgotten, NotWritten},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use tracing::Span;
 
 use super::{
     Config, Counters, OpenError,
     checkpoint::Log,
+    instruments::Instruments,
     queue::Queue,
     writer::{Broken, Prepared, Writer},
 };
@@ -28,8 +33,15 @@ type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 /// Work for the writer.
 #[derive(Debug)]
 pub(super) enum Job {
-    Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer> },
+    Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer>, waiting: Waiting },
     Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
+}
+
+/// Since when a change waits, and the span of its caller, which the writer tells how that went.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) since: Instant,
+    pub(super) span: Span,
 }
 
 /// What the store's threads and its callers share.
@@ -43,12 +55,14 @@ pub(super) struct Shared {
     batches: AtomicU64,
     pub(super) log: Log,
     log_most: u64,
+    pub(super) instruments: Instruments,
 }
 
 impl Shared {
     pub(super) fn new(
         config: &Config,
         writer: &Writer,
+        instruments: Instruments,
     ) -> (Arc<Self>, watch::Receiver<Position>, watch::Receiver<Option<String>>) {
         let (head, heads) = watch::channel(writer.head());
         let (failed, failures) = watch::channel(None);
@@ -62,6 +76,7 @@ impl Shared {
             batches: AtomicU64::new(0),
             log,
             log_most: config.wal_limit.saturating_mul(4),
+            instruments,
         };
         (Arc::new(shared), heads, failures)
     }
@@ -144,18 +159,20 @@ pub(super) fn spawn(
 }
 
 fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Broken> {
-    let now = tokio::time::Instant::now().into_std();
+    let taken = Instant::now();
     let mut batch = Vec::with_capacity(jobs.len());
     let mut replies = Vec::with_capacity(jobs.len());
+    let mut spans = Vec::with_capacity(jobs.len());
     for job in jobs {
-        if job.cx().ended(now).is_some() {
+        if job.cx().ended(taken.into_std()).is_some() {
             job.refuse(|| CommitError::NotWritten(NotWritten::Expired));
             continue;
         }
         match job {
-            Job::Commit { prepared, reply, .. } => {
+            Job::Commit { prepared, reply, waiting, .. } => {
                 batch.push(*prepared);
                 replies.push(reply);
+                spans.push(shared.instruments.waited(waiting, taken));
             }
             Job::Forget { cutoff, limit, reply, .. } => {
                 answer(reply, writer.forget(cutoff, limit)?);
@@ -165,8 +182,13 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
     if batch.is_empty() {
         return Ok(());
     }
+    for span in spans {
+        span.record("db.operation.batch.size", batch.len());
+    }
+    let began = Instant::now();
     match writer.apply(&batch) {
         Ok(outcomes) => {
+            shared.instruments.committed(batch.len(), began.elapsed());
             shared.changes.fetch_add(count(outcomes.len()), Ordering::Relaxed);
             shared.batches.fetch_add(1, Ordering::Relaxed);
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
