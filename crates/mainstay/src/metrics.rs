@@ -110,7 +110,8 @@ impl Metrics {
     fn compute(&self, name: String, help: &str, read: Read) {
         let mut known = self.known();
         if known.series.insert(name.clone(), Box::new(())).is_none() {
-            let computed = Computed { name, help: help.to_owned(), read };
+            // With its full stop, as the registry gives it to the others.
+            let computed = Computed { name, help: format!("{help}."), read };
             known.registry.register_collector(Box::new(computed));
         }
     }

@@ -188,9 +188,7 @@ mod tests {
 
     #[test]
     fn a_malformed_level_is_an_error_and_a_good_one_is_not() {
-        for good in
-            ["info", "INFO", "warn,orders=debug", "off", "orders[request]=trace", "a[b{c=1,d}]=info"]
-        {
+        for good in ["info", "INFO", "warn,orders=debug", "off", "orders[request{id=1}]=trace"] {
             assert!(checked(good).is_ok(), "{good}");
         }
         for malformed in ["inof", "orders", "info,orders", "", "info,", "orders=loud", "info,=debug"]

@@ -39,27 +39,13 @@ pub(super) fn reloadable(
 /// Reads a level. A bare word must be a level: the library would take `inof` for a target, and
 /// log nothing.
 pub(super) fn parse(level: &str) -> Result<EnvFilter, Error> {
-    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let well_formed = |part: &str| part.contains(['=', '[']) || is_level(part);
-    if !parts(level).iter().all(|part| well_formed(part.trim())) {
+    if !level.split(',').all(|part| well_formed(part.trim())) {
         return Err(Error::Level(level.to_owned(), None));
     }
     let parsed = EnvFilter::builder().parse(level);
     parsed.map_err(|error| Error::Level(level.to_owned(), Some(Box::new(error))))
-}
-
-/// The parts between the commas that stand outside brackets.
-fn parts(level: &str) -> Vec<&str> {
-    let mut depth = 0_u32;
-    let splits = |letter: char| {
-        match letter {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        letter == ',' && depth == 0
-    };
-    level.split(splits).collect()
 }
 
 #[cfg(test)]
