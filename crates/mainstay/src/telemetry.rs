@@ -191,7 +191,8 @@ mod tests {
         for good in ["info", "INFO", "warn,orders=debug", "off", "orders[request{id=1}]=trace"] {
             assert!(checked(good).is_ok(), "{good}");
         }
-        for malformed in ["inof", "orders", "info,orders", "", "info,", "orders=loud", "info,=debug"]
+        for malformed in
+            ["inof", "orders", "info,orders", "", "info,", "orders=loud", "info,=debug"]
         {
             assert!(
                 matches!(checked(malformed), Err(Error::Level(level, _)) if level == malformed),

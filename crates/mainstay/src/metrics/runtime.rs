@@ -9,8 +9,7 @@ use tokio::{runtime::Handle, time::Instant};
 const PROBE: Duration = Duration::from_millis(100);
 
 /// Upper bounds in seconds for the lateness of a task; Tokio's timer itself is late by up to 1 ms.
-const DELAY_BUCKETS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+const DELAY_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
 /// Shows the process as `process_*`, as every Prometheus client library does, and under the
 /// namespace `lifecycle_phase`, `tasks_alive`, `task_panics_total`, `runtime_workers`,

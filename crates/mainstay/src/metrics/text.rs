@@ -111,7 +111,8 @@ shop_wait_seconds_bucket{le=\"+Inf\"} 1
         let open = metrics.render(Format::OpenMetrics);
         let exemplars: Vec<_> = open.lines().filter(|line| line.contains("\"} 0.7")).collect();
         let [exemplar] = exemplars[..] else { panic!("one exemplar: {open}") };
-        let ids = "# {trace_id=\"01010101010101010101010101010101\",span_id=\"0202020202020202\"} 0.7";
+        let ids =
+            "# {trace_id=\"01010101010101010101010101010101\",span_id=\"0202020202020202\"} 0.7";
         assert!(exemplar.contains("le=\"1.0\"") && exemplar.ends_with(ids), "{exemplar}");
         let text = metrics.render(Format::Text);
         assert!(!text.contains("0202"), "{text}");

@@ -93,7 +93,10 @@ impl Sink {
                 queue.dropped
             };
             if dropped > told {
-                tracing::warn!(lines = dropped - told, "log lines were dropped: nobody read stderr");
+                tracing::warn!(
+                    lines = dropped - told,
+                    "log lines were dropped: nobody read stderr"
+                );
                 told = dropped;
             }
         }

@@ -79,10 +79,9 @@ fn unit(name: &str) -> &'static str {
 }
 
 fn table(metrics: &BTreeMap<String, Metric>) -> String {
-    let mut table =
-        "Made from the code; `make generate` writes it anew.\n\n\
+    let mut table = "Made from the code; `make generate` writes it anew.\n\n\
          | name | type | labels | unit | meaning |\n|---|---|---|---|---|\n"
-            .to_owned();
+        .to_owned();
     for (name, Metric { kind, help, labels }) in metrics {
         let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
         let labels = labels.join(", ");

@@ -131,7 +131,8 @@ async fn fail(client: &Client) -> Vec<Answer> {
     requests.push(broken);
     // The external reference is taken, and the key was used for something else.
     requests.push(client.placing(&key, &order()));
-    requests.push(client.placing(&format!("{CANARY}-good-key"), &with("/customer_id", json!("other"))));
+    requests
+        .push(client.placing(&format!("{CANARY}-good-key"), &with("/customer_id", json!("other"))));
     for request in requests {
         let what = format!("{request:?}");
         let answer = ask(client, request).await;
@@ -146,9 +147,8 @@ async fn nothing_of_what_callers_send_is_found_where_it_does_not_belong() {
     let collector = Collector::start().await;
     let own = ["mainstay", "orderly", "orders", "orders_adapters", "orders_api", "http"];
     let level: Vec<String> = own.iter().map(|target| format!("{target}=trace")).collect();
-    let home = Home::new()
-        .set(&collector.setting())
-        .set(&format!("log.level=info,{}", level.join(",")));
+    let home =
+        Home::new().set(&collector.setting()).set(&format!("log.level=info,{}", level.join(",")));
     let service = home.serve().await;
     let client = service.client();
     succeed(&client).await;
@@ -175,7 +175,10 @@ async fn nothing_of_what_callers_send_is_found_where_it_does_not_belong() {
     for (where_, what) in [("log", log), ("spans", spans)] {
         let found: Vec<&str> = what.lines().filter(|line| line.contains(CANARY)).collect();
         assert!(found.is_empty(), "in the {where_}: {found:#?}");
-        assert!(!what.contains(key.split_once('.').unwrap().1), "the key's secret is in the {where_}");
+        assert!(
+            !what.contains(key.split_once('.').unwrap().1),
+            "the key's secret is in the {where_}"
+        );
     }
 }
 

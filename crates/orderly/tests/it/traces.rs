@@ -32,10 +32,8 @@ async fn access_line(service: &Service, answer: &Answer) -> Value {
 }
 
 async fn spans(collector: &Collector, count: usize) -> Vec<Span> {
-    until("the spans arrive", async || {
-        Some(collector.spans()).filter(|spans| spans.len() >= count)
-    })
-    .await
+    until("the spans arrive", async || Some(collector.spans()).filter(|spans| spans.len() >= count))
+        .await
 }
 
 #[tokio::test]
@@ -74,7 +72,10 @@ async fn one_order_is_one_trace_and_everything_tells_its_id() {
     let open = get_as(service.admin, "/metrics", "application/openmetrics-text").await.text();
     let exemplar =
         format!("# {{trace_id=\"{}\",span_id=\"{}\"}}", request.trace_id, request.span_id);
-    assert!(open.lines().any(|line| line.contains("route=\"/v1/orders\"") && line.contains(&exemplar)), "{open}");
+    assert!(
+        open.lines().any(|line| line.contains("route=\"/v1/orders\"") && line.contains(&exemplar)),
+        "{open}"
+    );
     assert!(!service.metrics().await.contains("trace_id"));
     assert!(service.metric("order_service_trace_spans_exported_total ").await >= 3.0);
 }

@@ -29,10 +29,7 @@ impl Instruments {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let time = |name: &str, help: &str| metrics.histogram(name, help, &[], TIMES);
         Self {
-            commit_wait: time(
-                "commit_queue_wait_seconds",
-                "Time a change waited for the writer",
-            ),
+            commit_wait: time("commit_queue_wait_seconds", "Time a change waited for the writer"),
             commit: time(
                 "commit_duration_seconds",
                 "Time of a transaction of changes, its sync included",

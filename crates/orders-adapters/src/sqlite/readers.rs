@@ -15,9 +15,7 @@ use orders::ports::ReadError;
 use rusqlite::Connection;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{
-    Config, OpenError, instruments::Instruments, rows::Read, schema, thread::spawn,
-};
+use super::{Config, OpenError, instruments::Instruments, rows::Read, schema, thread::spawn};
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 

@@ -75,7 +75,8 @@ impl Collector {
 
 impl From<&v1::Span> for Span {
     fn from(span: &v1::Span) -> Self {
-        let attributes = span.attributes.iter().map(|one| (one.key.clone(), text(one.value.as_ref())));
+        let attributes =
+            span.attributes.iter().map(|one| (one.key.clone(), text(one.value.as_ref())));
         Self {
             trace_id: hex(&span.trace_id),
             span_id: hex(&span.span_id),
