@@ -1,6 +1,6 @@
 //! What the service shows of itself; the whole list is in `docs/METRICS.md`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use mainstay::{
     lifecycle::Lifecycle,
@@ -49,7 +49,7 @@ pub(crate) fn measure(metrics: &Metrics, orders: &Arc<Orders<Wired>>, watchers: 
 }
 
 /// The store, without keeping it open.
-struct Store(std::sync::Weak<Orders<Wired>>);
+struct Store(Weak<Orders<Wired>>);
 
 impl Store {
     fn gauge(
@@ -71,7 +71,7 @@ impl Store {
         &self,
         read: impl Fn(&Sqlite) -> T + Send + Sync + 'static,
     ) -> impl Fn() -> T + Send + Sync + 'static {
-        let orders = self.0.clone();
+        let orders = Weak::clone(&self.0);
         move || orders.upgrade().map_or_else(T::default, |orders| read(orders.ports().store()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use http_body_util::Full;
 use tokio::task::JoinSet;
 
 use crate::support::{Client, Home, Line, until};
@@ -12,7 +13,7 @@ async fn chatter(client: Client) {
     let path = format!("/v1/orders/{}", "x".repeat(250));
     loop {
         let request = client.request("GET", &path).header("x-request-id", "y".repeat(128));
-        let answer = line.send(request.body(Default::default()).unwrap()).await.unwrap();
+        let answer = line.send(request.body(Full::default()).unwrap()).await.unwrap();
         assert_eq!(answer.status, 404);
     }
 }

@@ -53,23 +53,27 @@ fn metrics(text: &str) -> BTreeMap<String, Metric> {
     let mut all: BTreeMap<String, Metric> = BTreeMap::new();
     let mut last = String::new();
     for line in text.lines() {
-        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {
-            all.entry(name.to_owned()).or_default().help = help.to_owned();
-        } else if let Some((name, kind)) =
-            line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' '))
-        {
-            all.entry(name.to_owned()).or_default().kind = kind.to_owned();
-            last = name.to_owned();
-        } else {
-            let metric = all.get_mut(&last).unwrap();
-            assert!(line.starts_with(&last), "{line} is not of {last}");
-            let labels = line.split_once('{').map_or("", |(_, rest)| rest);
-            // Label values hold no commas, so that every name comes after one or at the start.
-            let labels = labels.split(',').filter_map(|label| label.split_once("=\""));
-            metric.labels.extend(labels.map(|(name, _)| name.to_owned()).filter(|l| l != "le"));
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "HELP", name, help] => all.entry(name.into()).or_default().help = help.into(),
+            ["#", "TYPE", name, kind] => {
+                all.entry(name.into()).or_default().kind = kind.into();
+                last = name.into();
+            }
+            _ => {
+                assert!(line.starts_with(&last), "{line} is not of {last}");
+                all.get_mut(&last).unwrap().labels.extend(labels(line));
+            }
         }
     }
     all
+}
+
+/// The names of a sample's labels. Their values hold no commas.
+fn labels(sample: &str) -> impl Iterator<Item = String> {
+    let labels = sample.split_once('{').map_or("", |(_, labels)| labels).split(',');
+    let names = labels.filter_map(|label| Some(label.split_once("=\"")?.0));
+    names.filter(|name| *name != "le").map(str::to_owned)
 }
 
 fn unit(name: &str) -> &'static str {

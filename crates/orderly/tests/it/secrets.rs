@@ -74,12 +74,10 @@ async fn succeed(client: &Client) {
     assert_eq!(ask(client, listed).await.status, 200);
 }
 
-/// Requests that fail, with what each answered.
-async fn fail(client: &Client) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    let bare = |method: &str, path: &str| client.request(method, path);
-    let mut requests = Vec::new();
-    for path in [
+/// Requests without a body that fail.
+fn wrong_reads(client: &Client) -> Vec<Request<Full<Bytes>>> {
+    let get = |path: &str| client.request("GET", path);
+    let queries = [
         format!("/v1/orders?page_size={CANARY}"),
         format!("/v1/orders?page_token={CANARY}"),
         format!("/v1/orders?state={CANARY}"),
@@ -87,30 +85,31 @@ async fn fail(client: &Client) -> Vec<Answer> {
         format!("/v1/events?after={CANARY}"),
         format!("/v1/orders/00000000-0000-0000-0000-000000000000?token={CANARY}"),
         format!("/nowhere?token={CANARY}"),
-    ] {
-        requests.push(bare("GET", &path).body(Full::default()).unwrap());
-    }
-    for (name, value) in [
+    ];
+    let headers = [
         ("authorization", format!("Bearer {CANARY}.{CANARY}")),
         ("authorization", format!("Basic {CANARY}")),
         ("x-request-timeout-ms", CANARY.to_owned()),
         ("x-request-id", format!("{CANARY} is none")),
         ("last-event-id", CANARY.to_owned()),
-    ] {
-        let mut request = bare("GET", "/v1/events").body(Full::default()).unwrap();
+    ];
+    let mut requests: Vec<_> =
+        queries.iter().map(|query| get(query).body(Full::default()).unwrap()).collect();
+    for (name, value) in headers {
+        // Wrong in any case, so that a header that is overlooked is one too.
+        let mut request = get("/v1/events?after=none").body(Full::default()).unwrap();
+        request.headers_mut().insert("accept", "text/event-stream".parse().unwrap());
         request.headers_mut().insert(name, value.parse().unwrap());
-        if name == "last-event-id" {
-            request.headers_mut().insert("accept", "text/event-stream".parse().unwrap());
-        }
-        if name == "x-request-id" {
-            *request.uri_mut() = "/v1/events?after=none".parse().unwrap();
-        }
         requests.push(request);
     }
-    requests.push(bare(CANARY, "/v1/orders").body(Full::default()).unwrap());
-    requests.push(client.placing(CANARY, &order()));
+    requests.push(client.request(CANARY, "/v1/orders").body(Full::default()).unwrap());
+    requests
+}
+
+/// Orders that are refused.
+fn wrong_orders(client: &Client) -> Vec<Request<Full<Bytes>>> {
     let key = format!("{CANARY}-another");
-    for (at, value) in [
+    let wrong = [
         ("/customer_id", json!(format!("{CANARY}\u{7}"))),
         ("/lines", json!(CANARY)),
         ("/lines/0/quantity", json!(CANARY)),
@@ -123,17 +122,23 @@ async fn fail(client: &Client) -> Vec<Answer> {
         ("/personal/phone", json!([CANARY])),
         ("/personal/shipping_address", json!(CANARY)),
         ("/personal/shipping_address/country", json!(CANARY)),
-    ] {
-        requests.push(client.placing(&key, &with(at, value)));
-    }
+    ];
+    let mut requests: Vec<_> =
+        wrong.into_iter().map(|(at, value)| client.placing(&key, &with(at, value))).collect();
     let broken = Full::from(format!("{{\"customer_id\": \"{CANARY}\" {CANARY}"));
-    let broken = client.placing(&key, &json!({})).map(|_| broken);
-    requests.push(broken);
+    requests.push(client.placing(&key, &json!({})).map(|_| broken));
+    requests.push(client.placing(CANARY, &order()));
     // The external reference is taken, and the key was used for something else.
     requests.push(client.placing(&key, &order()));
+    let used = format!("{CANARY}-good-key");
+    requests.push(client.placing(&used, &with("/customer_id", json!("other"))));
     requests
-        .push(client.placing(&format!("{CANARY}-good-key"), &with("/customer_id", json!("other"))));
-    for request in requests {
+}
+
+/// What the wrong requests are answered.
+async fn fail(client: &Client) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for request in [wrong_reads(client), wrong_orders(client)].concat() {
         let what = format!("{request:?}");
         let answer = ask(client, request).await;
         assert!(answer.status >= 400, "{what}: {answer:?}");

@@ -198,7 +198,8 @@ impl Service {
 
     /// How many requests are under way.
     pub(crate) async fn in_flight(&self) -> usize {
-        self.metric("order_service_http_requests_in_flight").await as usize
+        let value = self.metric("order_service_http_requests_in_flight").await.to_string();
+        value.parse().unwrap()
     }
 
     /// The metrics, as Prometheus reads the older text.

@@ -50,8 +50,8 @@ async fn one_order_is_one_trace_and_everything_tells_its_id() {
     let traces: BTreeSet<_> = spans.iter().map(|span| &span.trace_id).collect();
     assert_eq!(traces.len(), 1, "{spans:?}");
     assert_eq!(request.parent, "");
-    assert_eq!(use_case.parent, request.span_id);
-    assert_eq!(commit.parent, use_case.span_id);
+    assert_eq!(use_case.parent, request.id);
+    assert_eq!(commit.parent, use_case.id);
     assert!(request.is_server && !request.failed);
     for (span, name, value) in [
         (request, "http.request.method", "POST"),
@@ -65,13 +65,12 @@ async fn one_order_is_one_trace_and_everything_tells_its_id() {
     }
     assert!(commit.attributes["queue_wait_seconds"].parse::<f64>().unwrap() >= 0.0);
 
-    let ids = (request.trace_id.clone(), request.span_id.clone(), true);
+    let ids = (request.trace_id.clone(), request.id.clone(), true);
     assert_eq!(told(&answer), ids);
     let line = access_line(&service, &answer).await;
     assert_eq!((&line["trace_id"], &line["span_id"]), (&ids.0.into(), &ids.1.into()));
     let open = get_as(service.admin, "/metrics", "application/openmetrics-text").await.text();
-    let exemplar =
-        format!("# {{trace_id=\"{}\",span_id=\"{}\"}}", request.trace_id, request.span_id);
+    let exemplar = format!("# {{trace_id=\"{}\",span_id=\"{}\"}}", request.trace_id, request.id);
     assert!(
         open.lines().any(|line| line.contains("route=\"/v1/orders\"") && line.contains(&exemplar)),
         "{open}"
@@ -91,7 +90,7 @@ async fn the_callers_trace_goes_on_here_if_it_is_recorded() {
     assert_eq!(spans.len(), 3, "one request is recorded: {spans:?}");
     let request = spans.iter().find(|span| span.is_server).unwrap();
     assert_eq!(request.parent, "b7ad6b7169203331");
-    assert_eq!(told(&recorded), (request.trace_id.clone(), request.span_id.clone(), true));
+    assert_eq!(told(&recorded), (request.trace_id.clone(), request.id.clone(), true));
     let (trace, span, sampled) = told(&unrecorded);
     assert_eq!((trace.as_str(), sampled), ("0af7651916cd43dd8448eb211c80319c", false));
     assert_ne!(span, "b7ad6b7169203331");

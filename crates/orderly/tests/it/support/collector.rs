@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -27,7 +28,7 @@ pub(crate) struct Collector {
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub(crate) trace_id: String,
-    pub(crate) span_id: String,
+    pub(crate) id: String,
     /// Empty at the root.
     pub(crate) parent: String,
     pub(crate) name: String,
@@ -79,7 +80,7 @@ impl From<&v1::Span> for Span {
             span.attributes.iter().map(|one| (one.key.clone(), text(one.value.as_ref())));
         Self {
             trace_id: hex(&span.trace_id),
-            span_id: hex(&span.span_id),
+            id: hex(&span.span_id),
             parent: hex(&span.parent_span_id),
             name: span.name.clone(),
             is_server: span.kind() == v1::span::SpanKind::Server,
@@ -90,7 +91,10 @@ impl From<&v1::Span> for Span {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
 
 fn text(value: Option<&AnyValue>) -> String {
