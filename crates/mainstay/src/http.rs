@@ -5,7 +5,7 @@
 //! answers. Outermost first: id and trace, metrics and log line, panics, deadline, the router.
 //!
 //! Per request, told by the line with the target `http.access`: `request_id`, `trace_id`, `span_id`,
-//! `method`, `route` (the pattern that matched), `path` (without query), `status`, `duration_ms`,
+//! `method`, `route` (the pattern that matched), `path` (its first 256 bytes, without the query), `status`, `duration_ms`,
 //! `bytes` of the answer, and where they exist `principal`, `code` (of an error) and `cut`
 //! (the caller left before the end). A request ends when the last byte of its answer was handed
 //! to the connection, or when its caller went away; a caller that left before there was an
@@ -144,7 +144,8 @@ pub fn inbound(router: Router, stack: &Stack) -> Router {
 }
 
 async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Next) -> Response {
-    let server = telemetry::server(&request, access::known_method(request.method()));
+    let (method, path) = (access::known_method(request.method()), access::shown_path(&request));
+    let server = telemetry::server(&request, method, path);
     let ids = Ids::of(request.headers(), &server);
     let cx = Context::new(ids.request_id.clone()).with_trace(ids.trace);
     let exchange = Exchange::begin(&stack, &cx, &request, server.clone());

@@ -23,10 +23,7 @@ pub use self::spans::SPANS;
 pub(crate) use self::spans::{begin, server};
 pub use self::traces::Traces;
 
-use self::{
-    sink::{Sink, SinkEnd},
-    traces::Exporter,
-};
+use self::{sink::Sink, traces::Exporter};
 use crate::metrics::Metrics;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -34,6 +31,8 @@ use std::{
     panic,
     time::Duration,
 };
+use tokio::time::Instant;
+use tracing::Subscriber;
 use tracing_subscriber::{
     Layer, Registry, filter::FilterExt, filter::filter_fn, layer::SubscriberExt, registry,
     util::SubscriberInitExt, util::TryInitError,
@@ -60,8 +59,8 @@ pub struct Config {
     pub format: Format,
     /// The least level, by target if wanted, such as `info,orders=debug`. Default `info`.
     pub level: String,
-    /// The most time at the end for lines and spans that still wait; it comes after the budgets of
-    /// the lifecycle. Default 1 s.
+    /// The most time at the end for what still waits, half of it for spans and the rest for log
+    /// lines; it comes after the budgets of the lifecycle. Default 1 s.
     #[serde(with = "crate::config::duration")]
     pub flush: Duration,
     /// Where traces go. Default: nowhere.
@@ -86,8 +85,7 @@ pub struct Guard {
     levels: LogLevel,
     exporter: Option<Exporter>,
     sink: Sink,
-    /// Dropped after the exporter, which may still have something to say.
-    _end: SinkEnd,
+    flush: Duration,
 }
 
 /// Why telemetry did not start, or did not change.
@@ -132,24 +130,36 @@ pub fn init(service: &str, config: &Config) -> Result<Guard, Error> {
         Format::Json => true,
         Format::Human => false,
     };
-    let (sink, end) = Sink::start(io::stderr(), config.flush).map_err(Error::Thread)?;
+    let sink = Sink::start(io::stderr()).map_err(Error::Thread)?;
     let (filter, levels) = level::reloadable(&config.level)?;
-    let exporter = Exporter::start(service, &config.traces, config.flush)?;
-    let no_spans = filter_fn(|metadata| metadata.target() != SPANS);
-    let logs = lines(json, sink.clone()).with_filter(filter.and(no_spans));
-    let started = registry().with(logs).with(exporter.as_ref().map(Exporter::layer)).try_init();
+    let exporter = Exporter::start(service, &config.traces)?;
+    let started = subscriber(lines(json, sink.clone()), filter, exporter.as_ref()).try_init();
     started.map_err(|error: TryInitError| Error::Started(Box::new(error)))?;
     tell_panics();
-    Ok(Guard { levels, exporter, sink, _end: end })
+    Ok(Guard { levels, exporter, sink, flush: config.flush })
 }
 
-fn lines(json: bool, sink: Sink) -> Box<dyn Layer<Registry> + Send + Sync> {
+type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn lines(json: bool, sink: Sink) -> AnyLayer {
     let lines = tracing_subscriber::fmt::layer().with_writer(sink);
     if json {
         lines.json().flatten_event(true).boxed()
     } else {
         lines.with_ansi(io::stderr().is_terminal()).boxed()
     }
+}
+
+fn subscriber(
+    lines: AnyLayer,
+    level: level::Reloadable,
+    exporter: Option<&Exporter>,
+) -> impl Subscriber + Send + Sync + use<> {
+    let no_spans = filter_fn(|metadata| metadata.target() != SPANS);
+    let mut layers = vec![lines.with_filter(level.and(no_spans)).boxed()];
+    // Not as an optional layer: one that is absent has no filter, and would have every span made.
+    layers.extend(exporter.map(|exporter| exporter.layer().boxed()));
+    registry().with(layers)
 }
 
 /// Panics are lines like others: the standard hook's text would not be JSON, and would wait for
@@ -175,6 +185,16 @@ impl Guard {
         let help = "Log lines that found the queue before stderr full";
         metrics.counter_fn("log_lines_dropped", help, move || sink.dropped());
         traces::measure(self.exporter.as_ref(), metrics);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let began = Instant::now();
+        if let Some(exporter) = &self.exporter {
+            exporter.end(self.flush / 2);
+        }
+        self.sink.end(self.flush.saturating_sub(began.elapsed()));
     }
 }
 
@@ -211,6 +231,7 @@ mod tests {
         for (endpoint, ratio) in [
             ("https://collector:4318/v1/traces", 1.0),
             ("collector:4318", 1.0),
+            ("http://user:secret@collector:4318/v1/traces", 1.0),
             ("not a url", 1.0),
             ("http://collector:4318/v1/traces", 1.5),
             ("http://collector:4318/v1/traces", -0.1),
@@ -218,5 +239,24 @@ mod tests {
         ] {
             assert!(matches!(with(endpoint, ratio), Err(Error::Traces(_))), "{endpoint} {ratio}");
         }
+    }
+
+    #[test]
+    fn spans_are_made_for_a_collector_only_and_whatever_the_level_of_the_log() {
+        let made = |level: &str, endpoint: Option<&str>| {
+            let sink = Sink::default();
+            let traces = Traces { endpoint: endpoint.map(str::to_owned), ..Traces::default() };
+            let exporter = Exporter::start("test", &traces).unwrap();
+            let (filter, _) = level::reloadable(level).unwrap();
+            let subscriber = subscriber(lines(true, sink), filter, exporter.as_ref());
+            let span = || tracing::info_span!(target: SPANS, "work");
+            let is_made = tracing::subscriber::with_default(subscriber, || !span().is_disabled());
+            if let Some(exporter) = exporter {
+                exporter.end(Duration::ZERO);
+            }
+            is_made
+        };
+        assert!(!made("trace", None));
+        assert!(made("off", Some("http://127.0.0.1:1/v1/traces")));
     }
 }

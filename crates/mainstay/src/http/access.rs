@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 use tracing::Span;
 
-/// The most of a path that the log line tells, in bytes.
+/// The most of a path that the log line and the span tell, in bytes.
 const PATH: usize = 256;
 
 /// What other layers and handlers tell the log line. Clones share it; it is in every request's
@@ -75,7 +75,7 @@ impl Exchange {
             started: Instant::now(),
             method: known_method(request.method()),
             route: request.extensions().get().cloned(),
-            path: shown_path(request),
+            path: shown_path(request).to_owned(),
             status: None,
             bytes: 0,
             whole: false,
@@ -151,9 +151,9 @@ impl Exchange {
 }
 
 /// The path without the query, which may hold anything: as far as it is told.
-fn shown_path(request: &Request) -> String {
+pub(super) fn shown_path(request: &Request) -> &str {
     let path = request.uri().path();
-    path[..path.floor_char_boundary(PATH)].to_owned()
+    &path[..path.floor_char_boundary(PATH)]
 }
 
 /// The method as a label: a caller can invent methods without end.

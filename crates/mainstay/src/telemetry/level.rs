@@ -29,9 +29,9 @@ impl LogLevel {
     }
 }
 
-pub(super) fn reloadable(
-    level: &str,
-) -> Result<(reload::Layer<EnvFilter, Registry>, LogLevel), Error> {
+pub(super) type Reloadable = reload::Layer<EnvFilter, Registry>;
+
+pub(super) fn reloadable(level: &str) -> Result<(Reloadable, LogLevel), Error> {
     let (filter, handle) = reload::Layer::new(parse(level)?);
     Ok((filter, LogLevel(handle)))
 }

@@ -36,20 +36,20 @@ struct Queue {
     dropped: u64,
 }
 
-/// Waits, when dropped, until every line is written, but no longer than it may.
-#[derive(Debug)]
-pub(super) struct SinkEnd(Sink, Duration);
-
 impl Sink {
-    /// A queue before `out`; its end waits `limit` at most. The thread lives as long as the process.
-    pub(super) fn start(
-        out: impl Write + Send + 'static,
-        limit: Duration,
-    ) -> io::Result<(Self, SinkEnd)> {
+    /// A queue before `out`. The thread lives as long as the process.
+    pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let sink = Self::default();
         let writing = sink.clone();
         thread::Builder::new().name("log".to_owned()).spawn(move || writing.run(out))?;
-        Ok((sink.clone(), SinkEnd(sink, limit)))
+        Ok(sink)
+    }
+
+    /// Waits until every line is written, but no longer than `limit`.
+    pub(super) fn end(&self, limit: Duration) {
+        let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
+        // Late or not, the process ends.
+        let _waited = self.0.emptied.wait_timeout_while(self.queue(), limit, busy).is_ok();
     }
 
     /// How many lines found no room.
@@ -127,15 +127,6 @@ impl<'w> MakeWriter<'w> for Sink {
     }
 }
 
-impl Drop for SinkEnd {
-    fn drop(&mut self) {
-        let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
-        let Self(sink, limit) = self;
-        // Late or not, the process ends.
-        let _waited = sink.0.emptied.wait_timeout_while(sink.queue(), *limit, busy).is_ok();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +154,7 @@ mod tests {
     #[test]
     fn every_line_is_written_in_order_before_the_end() {
         let (out, reader) = pipe();
-        let (mut sink, end) = Sink::start(out, Duration::from_mins(1)).unwrap();
+        let mut sink = Sink::start(out).unwrap();
         let read = thread::spawn(move || {
             let mut text = Vec::new();
             while !text.ends_with(b"99\n") {
@@ -175,7 +166,7 @@ mod tests {
         for line in &lines {
             sink.write_all(line.as_bytes()).unwrap();
         }
-        drop(end);
+        sink.end(Duration::from_mins(1));
         assert_eq!(String::from_utf8(read.join().unwrap()).unwrap(), lines.concat());
         assert_eq!(sink.dropped(), 0);
     }
@@ -183,12 +174,12 @@ mod tests {
     #[test]
     fn a_pipe_that_nobody_reads_costs_lines_and_no_time() {
         let (out, _reader) = pipe();
-        let (mut sink, end) = Sink::start(out, Duration::ZERO).unwrap();
+        let mut sink = Sink::start(out).unwrap();
         let line = [b'x'; 1 << 10];
         for _ in 0..(MOST >> 10) + 7 {
             sink.write_all(&line).unwrap();
         }
         assert_eq!(sink.dropped(), 7);
-        drop(end);
+        sink.end(Duration::ZERO);
     }
 }

@@ -19,7 +19,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 pub const SPANS: &str = "traces";
 
 /// The span of a request, by OpenTelemetry's conventions for HTTP servers.
-pub(crate) fn server(request: &Request, method: &'static str) -> Span {
+pub(crate) fn server(request: &Request, method: &'static str, path: &str) -> Span {
     let route = request.extensions().get().map_or("", MatchedPath::as_str);
     tracing::info_span!(
         target: SPANS,
@@ -31,7 +31,7 @@ pub(crate) fn server(request: &Request, method: &'static str) -> Span {
         http.request.method = method,
         http.route = (!route.is_empty()).then_some(route),
         http.response.status_code = Empty,
-        url.path = request.uri().path(),
+        url.path = path,
         request_id = Empty,
     )
 }

@@ -24,8 +24,7 @@ use std::{
     },
     time::Duration,
 };
-use tracing::Subscriber;
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{Layer, Registry, filter::filter_fn};
 
 /// The most finished spans that wait or are being sent; more are dropped. The default of OpenTelemetry's SDKs.
 const QUEUE: usize = 2_048;
@@ -64,21 +63,22 @@ impl Traces {
         }
         let Some(endpoint) = &self.endpoint else { return Ok(()) };
         match endpoint.parse::<http::Uri>() {
-            Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(()),
-            Ok(_) | Err(_) => refuse(format!(
-                "the endpoint {endpoint:?} must be a plain HTTP address such as \
+            // What stands before an @ is a secret, and this text is shown.
+            Ok(uri) if uri.scheme_str() == Some("http") && !endpoint.contains('@') => Ok(()),
+            Ok(_) | Err(_) => refuse(
+                "the endpoint must be a plain HTTP address without a user, such as \
                  http://127.0.0.1:4318/v1/traces"
-            )),
+                    .to_owned(),
+            ),
         }
     }
 }
 
-/// The way to the collector; its end is bounded.
+/// The way to the collector.
 #[derive(Debug)]
 pub(super) struct Exporter {
     provider: SdkTracerProvider,
     counts: Arc<Counts>,
-    limit: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -110,12 +110,8 @@ impl Counts {
 }
 
 impl Exporter {
-    /// `None` when there is no collector; its end waits `limit` at most.
-    pub(super) fn start(
-        service: &str,
-        traces: &Traces,
-        limit: Duration,
-    ) -> Result<Option<Self>, Error> {
+    /// `None` when there is no collector.
+    pub(super) fn start(service: &str, traces: &Traces) -> Result<Option<Self>, Error> {
         let Some(endpoint) = &traces.endpoint else { return Ok(None) };
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -124,6 +120,10 @@ impl Exporter {
             .with_timeout(PATIENCE)
             .build()
             .map_err(|error| Error::Traces(error.to_string()))?;
+        Ok(Some(Self::over(exporter, service, traces.sample_ratio)))
+    }
+
+    fn over(exporter: impl SpanExporter + 'static, service: &str, sample_ratio: f64) -> Self {
         let counts = Arc::new(Counts::default());
         let exporter = Counted { exporter, counts: Arc::clone(&counts) };
         let batches = BatchConfigBuilder::default()
@@ -131,20 +131,28 @@ impl Exporter {
             .with_scheduled_delay(EVERY)
             .build();
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
-        let begun_here = Sampler::TraceIdRatioBased(traces.sample_ratio);
+        let begun_here = Sampler::TraceIdRatioBased(sample_ratio);
         let provider = SdkTracerProvider::builder()
             .with_span_processor(Bounded { processor, counts: Arc::clone(&counts) })
             .with_sampler(Sampler::ParentBased(Box::new(begun_here)))
             .with_resource(Resource::builder_empty().with_service_name(service.to_owned()).build())
             .build();
-        Ok(Some(Self { provider, counts, limit }))
+        Self { provider, counts }
+    }
+
+    /// Sends what waits, but no longer than `limit`.
+    pub(super) fn end(&self, limit: Duration) {
+        let ended = self.provider.shutdown_with_timeout(limit);
+        let left = self.counts.waiting.load(Relaxed);
+        if let Err(error) = ended
+            && left > 0
+        {
+            tracing::warn!(%error, spans = left, "the last spans could not be sent in time");
+        }
     }
 
     /// Makes spans of [`SPANS`], with the fields they were written with and no others.
-    pub(super) fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
-    where
-        S: Subscriber + for<'s> LookupSpan<'s> + Send + Sync,
-    {
+    pub(super) fn layer(&self) -> impl Layer<Registry> + Send + Sync + use<> {
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("mainstay"))
             .with_location(false)
@@ -153,18 +161,6 @@ impl Exporter {
             .with_tracked_inactivity(false)
             .with_context_activation(false)
             .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
-    }
-}
-
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        let ended = self.provider.shutdown_with_timeout(self.limit);
-        let left = self.counts.waiting.load(Relaxed);
-        if let Err(error) = ended
-            && left > 0
-        {
-            tracing::warn!(%error, spans = left, "the last spans could not be sent in time");
-        }
     }
 }
 
@@ -270,5 +266,43 @@ impl HttpClient for Client {
         let (head, body) = self.0.run(request.map(Vec::from))?.into_parts();
         let body = body.into_with_config().limit(ANSWER).read_to_vec()?;
         Ok(http::Response::from_parts(head, body.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Format;
+    use opentelemetry::trace::{Span as _, Tracer as _};
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    /// A collector that takes nothing before it is told to.
+    #[derive(Debug)]
+    struct Held(Mutex<Receiver<()>>);
+
+    impl SpanExporter for Held {
+        async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
+            // Told once; from then on the sender is gone and nothing is held.
+            let _told = self.0.lock().map(|told| told.recv().is_ok()).is_ok();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn spans_beyond_the_queue_are_dropped_and_counted_and_the_others_sent() {
+        let (release, held) = sync_channel(0);
+        let exporter = Exporter::over(Held(Mutex::new(held)), "test", 1.0);
+        let tracer = exporter.provider.tracer("test");
+        for _ in 0..QUEUE + 7 {
+            tracer.start("work").end();
+        }
+        let metrics = Metrics::new("shop");
+        measure(Some(&exporter), &metrics);
+        assert!(metrics.render(Format::Text).contains("shop_trace_spans_dropped_total 7\n"));
+        drop::<std::sync::mpsc::SyncSender<()>>(release);
+        exporter.end(Duration::from_mins(1));
+        let sent = format!("shop_trace_spans_exported_total {QUEUE}\n");
+        assert!(metrics.render(Format::Text).contains(&sent));
     }
 }

@@ -176,13 +176,15 @@ async fn a_real_prometheus_answers_the_documented_queries() {
     fs::write(folder.path().join("prometheus.yml"), settings).unwrap();
     // Free a moment ago; whoever takes it meanwhile makes the test fail and not lie.
     let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let installed = Command::new("prometheus").arg("--version").output();
+    installed.expect("prometheus is needed; run: scripts/setup");
     let mut prometheus = Command::new("prometheus");
     prometheus.current_dir(folder.path()).stdin(Stdio::null()).args([
         "--config.file=prometheus.yml",
         "--storage.tsdb.path=data",
         &format!("--web.listen-address={at}"),
     ]);
-    // Killed when it is dropped. Where it is missing: scripts/setup.
+    // Killed when it is dropped.
     let mut prometheus = Process::start(prometheus);
     until("Prometheus is up", async || {
         assert!(!prometheus.has_ended(), "{}", prometheus.log());

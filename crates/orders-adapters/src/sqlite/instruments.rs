@@ -32,7 +32,7 @@ impl Instruments {
             commit_wait: time("commit_queue_wait_seconds", "Time a change waited for the writer"),
             commit: time(
                 "commit_duration_seconds",
-                "Time of a transaction of changes, its sync included",
+                "Time of a transaction of changes with its sync, and with the log's move where that is due",
             ),
             batch: metrics.histogram(
                 "commit_batch_changes",
@@ -42,7 +42,7 @@ impl Instruments {
             ),
             checkpoint: time(
                 "checkpoint_duration_seconds",
-                "Time to move the write-ahead log into the database, once",
+                "Time to move the write-ahead log into the database, beside the commits",
             ),
             read_wait: time("read_queue_wait_seconds", "Time a read waited for a reader"),
             read: time("read_duration_seconds", "Time a read took once it began"),
