@@ -8,3 +8,4 @@ mod logs;
 mod server;
 mod signals;
 mod support;
+mod telemetry;
