@@ -40,24 +40,27 @@ enum Outcome {
     Refused(Box<Problem>),
 }
 
-/// Exit status when everything was read and some lines were refused.
-const SOME_REFUSED: u8 = 2;
+/// Exit status when everything was read and some lines were refused; 2 is that of a mistyped flag.
+const SOME_REFUSED: u8 = 3;
 
 /// Places every line of the file and says what became of them.
 pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
     let tenant: TenantId = options.tenant.parse().map_err(|error| format!("--tenant {error}"))?;
     let config = config::load(&options.config)?.value;
     let lines = Lines::open(&options.file, options.skip, config.http.body_limit)?;
-    let mut report = Report::new(options.report.as_deref())?;
+    // Before the report, whose file is emptied: a store in use must not cost the report of another run.
     let orders = wired::open(&config, &Metrics::new("unread"))?;
+    let mut report = Report::new(options.report.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let principal = Principal::new(tenant.as_str(), options.principal.as_str());
     let start = Instant::now();
     let done = runtime.block_on(place_all(&orders, lines, &principal, &mut report));
     let refused = report.has_refusals();
-    // Also when it had to stop: what was done is told.
-    report.finish(start.elapsed())?;
+    // Also when it had to stop: what was done is told. Why it stopped is told before what that did
+    // to the report.
+    let finished = report.finish(start.elapsed());
     done?;
+    finished.map_err(|error| format!("the orders are placed, the report is not whole: {error}"))?;
     Ok(if refused { ExitCode::from(SOME_REFUSED) } else { ExitCode::SUCCESS })
 }
 
@@ -88,7 +91,9 @@ async fn place_all(
             )
             .into());
         }
-        report.count(&line, outcome)?;
+        report
+            .count(&line, outcome)
+            .map_err(|error| format!("cannot write the report at line {}: {error}", line.number))?;
     }
     progress.finish();
     Ok(())

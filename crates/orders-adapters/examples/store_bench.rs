@@ -1,8 +1,9 @@
 //! Group commit against one commit per order behind a mutex, in turns, on this machine's disk.
 //!
-//! `cargo run --release -p orders-adapters --example store_bench -- [--seconds 5] [--rounds 11]
-//! [--sustain 600] [--dir FOLDER]` prints a JSON record. Both sides write the same rows by the same
-//! statements with the same durability; only the grouping differs.
+//! `cargo run --release -p orders-adapters --example store_bench -- [--seconds 5] [--rounds 12]
+//! [--sustain 600] [--dir FOLDER]` prints a JSON record. All sides write the same rows by the same
+//! statements with the same durability, and have their log moved as often; the grouping differs, and
+//! by whom a change is handed over.
 
 #![expect(
     clippy::print_stdout,
@@ -19,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     time::Duration,
 };
@@ -37,10 +38,14 @@ use orders_adapters::{
     SystemClock, SystemIds,
     sqlite::{Config, Prepared, Sqlite, Writer},
 };
+use rusqlite::{Connection, wal::CheckpointMode};
 use serde_json::{Value, json};
-use tokio::{runtime::Runtime, time::Instant};
+use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
 
 const CALLERS: usize = 64;
+
+/// Until the log is as long as it gets: appending to it costs more than writing over it.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// What is measured, and how: a file that is not there, callers, how long.
 type Side = (&'static str, fn(&Path, usize, Duration) -> Value);
@@ -53,7 +58,7 @@ fn main() {
     let folder = options.get("dir").map_or_else(std::env::temp_dir, PathBuf::from);
     let span = Duration::from_secs(number("seconds", 5));
     let mut rounds = Vec::new();
-    for round in 0..number("rounds", 11) {
+    for round in 0..number("rounds", 12) {
         let file = |side: &str| folder.join(format!("store-bench-{side}-{round}.db"));
         let mut sides: [Side; 3] =
             [("group", group_commit), ("mutex", behind_a_mutex), ("threads", on_threads)];
@@ -97,47 +102,57 @@ fn fresh(path: &Path, run: impl FnOnce(&Path) -> Value) -> Value {
     remove();
     let figures = run(path);
     remove();
+    // The next side does not pay for what this one left to be written.
+    assert!(std::process::Command::new("sync").status().unwrap().success());
     figures
 }
 
 fn group_commit(path: &Path, callers: usize, span: Duration) -> Value {
     let store = Arc::new(Sqlite::open(&Config::at(path)).unwrap());
-    let cx = Context::new("bench".parse().unwrap());
-    let commit = async |change: Change| store.commit(&cx, change).await.unwrap();
-    figures(runtime().block_on(drive(commit, callers, span)), span)
-}
-
-/// One commit per order behind a mutex, from async callers as a service has them.
-fn behind_a_mutex(path: &Path, callers: usize, span: Duration) -> Value {
-    let writer = Arc::new(Mutex::new(Writer::open(&Config::at(path)).unwrap()));
-    let commit = async |change: Change| {
-        let writer = Arc::clone(&writer);
-        tokio::task::spawn_blocking(move || commit_alone(&writer, change)).await.unwrap()
+    let commit = move |change: Change| {
+        let store = Arc::clone(&store);
+        async move {
+            let cx = Context::new("bench".parse().unwrap());
+            store.commit(&cx, change).await.unwrap()
+        }
     };
     figures(runtime().block_on(drive(commit, callers, span)), span)
 }
 
-/// The same with a thread per caller, as no service has them: nothing is handed over.
+/// One commit per order behind a mutex, from async callers, who must not block their thread.
+fn behind_a_mutex(path: &Path, callers: usize, span: Duration) -> Value {
+    let writer = Arc::new(Mutex::new(Writer::open(&Config::at(path)).unwrap()));
+    let commit = move |change: Change| {
+        let writer = Arc::clone(&writer);
+        let alone = move || commit_alone(&writer, change);
+        async move { tokio::task::spawn_blocking(alone).await.unwrap() }
+    };
+    let latencies = checkpointed(path, || runtime().block_on(drive(commit, callers, span)));
+    figures(latencies, span)
+}
+
+/// The same with an operating system thread per caller: nothing is handed over.
 fn on_threads(path: &Path, callers: usize, span: Duration) -> Value {
     let writer = Mutex::new(Writer::open(&Config::at(path)).unwrap());
-    let placement = placement();
-    let until = Instant::now() + span;
-    let latencies = std::thread::scope(|scope| {
-        let work = |caller: usize| {
-            let (writer, placement) = (&writer, &placement);
-            move || {
-                let mut latencies = Vec::new();
-                while Instant::now() < until {
-                    let change = change(placement, caller, latencies.len());
-                    let start = Instant::now();
-                    assert_eq!(commit_alone(writer, change), Answer::Committed);
-                    latencies.push(start.elapsed());
-                }
-                latencies
+    let (placement, turn) = (placement(), Turn::begin(span));
+    let work = |caller: usize| {
+        let (writer, placement) = (&writer, &placement);
+        move || {
+            let mut latencies = Vec::new();
+            for count in turn.counts() {
+                let change = change(placement, caller, count);
+                let start = Instant::now();
+                let answer = commit_alone(writer, change);
+                turn.keep(&mut latencies, start, &answer);
             }
-        };
-        let threads: Vec<_> = (0..callers).map(|caller| scope.spawn(work(caller))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            latencies
+        }
+    };
+    let latencies = checkpointed(path, || {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..callers).map(|caller| scope.spawn(work(caller))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        })
     });
     figures(latencies, span)
 }
@@ -147,61 +162,103 @@ fn commit_alone(writer: &Mutex<Writer>, change: Change) -> Answer {
     writer.lock().unwrap().apply(&[prepared]).unwrap().remove(0).unwrap()
 }
 
+/// Moves the rival's log as often as the store moves its own, on a thread beside it.
+fn checkpointed<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+    let (done, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let connection = Connection::open(path).unwrap();
+            connection.pragma_update(None, "synchronous", "FULL").unwrap();
+            while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                // The writer may be at it itself: then the log is being moved.
+                let moved = connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE);
+                assert!(moved.is_ok() || is_busy(&moved), "{moved:?}");
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+fn is_busy<T>(result: &rusqlite::Result<T>) -> bool {
+    let code = result.as_ref().err().and_then(rusqlite::Error::sqlite_error_code);
+    code == Some(rusqlite::ErrorCode::DatabaseBusy)
+}
+
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }
 
-/// Callers that commit one change after another until the time is up.
-async fn drive(
-    commit: impl AsyncFn(Change) -> Answer,
-    callers: usize,
-    span: Duration,
-) -> Vec<Duration> {
-    let placement = placement();
-    let until = Instant::now() + span;
-    let call = async |caller: usize| {
-        let mut latencies = Vec::new();
-        while Instant::now() < until {
-            let change = change(&placement, caller, latencies.len());
-            let start = Instant::now();
-            let answer = commit(change).await;
-            // Among millions of orders a random number meets another; the use case draws again,
-            // and so does this.
-            if !matches!(answer, Answer::Taken(Unique::Number, _)) {
-                assert_eq!(answer, Answer::Committed);
-                latencies.push(start.elapsed());
-            }
+/// One side's time: what is done before `from` warms up and is not counted.
+#[derive(Clone, Copy)]
+struct Turn {
+    from: Instant,
+    until: Instant,
+}
+
+impl Turn {
+    fn begin(span: Duration) -> Self {
+        let from = Instant::now() + WARM_UP;
+        Self { from, until: from + span }
+    }
+
+    fn counts(self) -> impl Iterator<Item = usize> {
+        (0..).take_while(move |_| Instant::now() < self.until)
+    }
+
+    fn keep(self, latencies: &mut Vec<Duration>, start: Instant, answer: &Answer) {
+        // Among millions of orders a random number meets another; the use case draws again, and
+        // so does this.
+        if matches!(answer, Answer::Taken(Unique::Number, _)) {
+            return;
         }
-        latencies
-    };
-    let calls = (0..callers).map(&call);
-    futures_util::future::join_all(calls).await.concat()
+        assert_eq!(*answer, Answer::Committed);
+        if start >= self.from {
+            latencies.push(start.elapsed());
+        }
+    }
+}
+
+/// Callers, each a task, that commit one change after another until the time is up.
+async fn drive<C, F>(commit: C, callers: usize, span: Duration) -> Vec<Duration>
+where
+    C: Fn(Change) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let (placement, turn) = (Arc::new(placement()), Turn::begin(span));
+    let mut calls = JoinSet::new();
+    for caller in 0..callers {
+        let (commit, placement) = (commit.clone(), Arc::clone(&placement));
+        calls.spawn(async move {
+            let mut latencies = Vec::new();
+            for count in turn.counts() {
+                let change = change(&placement, caller, count);
+                let start = Instant::now();
+                let answer = commit(change).await;
+                turn.keep(&mut latencies, start, &answer);
+            }
+            latencies
+        });
+    }
+    calls.join_all().await.concat()
 }
 
 /// Full load for a long time: how large does the write-ahead log get?
 fn sustained(path: &Path, span: Duration) -> Value {
-    let (runtime, config) = (runtime(), Config::at(path));
-    let store = Arc::new(Sqlite::open(&config).unwrap());
     let wal = PathBuf::from(format!("{}-wal", path.display()));
-    let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
-    let latencies = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let patience = runtime.handle().clone();
-            while !done.load(Ordering::Relaxed) {
-                let size = std::fs::metadata(&wal).map_or(0, |file| file.len());
-                most.fetch_max(size, Ordering::Relaxed);
-                patience.block_on(async { tokio::time::sleep(Duration::from_millis(100)).await });
-            }
-        });
-        let cx = Context::new("bench".parse().unwrap());
-        let commit = async |change: Change| store.commit(&cx, change).await.unwrap();
-        let latencies = runtime.block_on(drive(commit, CALLERS, span));
-        done.store(true, Ordering::Relaxed);
-        latencies
+    let (done, ended) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let mut most = 0;
+        while ended.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+            most = most.max(std::fs::metadata(&wal).map_or(0, |file| file.len()));
+        }
+        most
     });
-    let mut figures = figures(latencies, span);
-    figures["wal_limit_bytes"] = json!(config.wal_limit);
-    figures["wal_file_most_bytes"] = json!(most.load(Ordering::Relaxed));
+    let mut figures = group_commit(path, CALLERS, span);
+    drop(done);
+    figures["wal_limit_bytes"] = json!(Config::at(path).wal_limit);
+    figures["wal_file_most_bytes"] = json!(watch.join().unwrap());
     figures["store_bytes"] = json!(std::fs::metadata(path).unwrap().len());
     figures
 }
@@ -217,6 +274,7 @@ fn figures(mut latencies: Vec<Duration>, span: Duration) -> Value {
         "orders_per_second": latencies.len() as f64 / span.as_secs_f64(),
         "p50_us": at(0.5),
         "p99_us": at(0.99),
+        "p999_us": at(0.999),
         "max_us": at(1.0),
     })
 }

@@ -44,9 +44,9 @@ pub use schema::OpenError;
 pub use writer::{Broken, Outcome, Prepared, Writer};
 
 use self::{
-    instruments::Instruments,
+    instruments::{Instruments, Queued},
     readers::Readers,
-    thread::{Job, Shared, Waiting},
+    thread::{Job, Shared},
 };
 
 /// How the embedded store is kept.
@@ -235,8 +235,8 @@ impl Store for Sqlite {
             db.operation.batch.size = Empty,
             queue_wait_seconds = Empty,
         );
-        let waiting = Waiting { since: Instant::now(), span: span.clone() };
-        let job = Job::Commit { cx: cx.clone(), prepared: Box::new(prepared), reply, waiting };
+        let queued = Queued { since: Instant::now(), span: span.clone() };
+        let job = Job::Commit { cx: cx.clone(), prepared: Box::new(prepared), reply, queued };
         self.ask(Some(&tenant), job, answer).instrument(span).await
     }
 

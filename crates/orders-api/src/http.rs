@@ -1,7 +1,7 @@
 //! The HTTP API: an axum router, and the OpenAPI document made from the same routes.
 //!
-//! Outermost first: a plain answer made acceptable, compression, the writer of problems, authentication (everything under `/v1`),
-//! the routes. The router expects to stand behind `mainstay::http::inbound`, which gives each
+//! Outermost first: a plain answer made acceptable, compression, the writer of problems,
+//! authentication (everything under `/v1`), the routes. The router expects to stand behind `mainstay::http::inbound`, which gives each
 //! request its context; the routes in [`STREAMS`] want no total deadline there.
 
 mod batch;
@@ -126,7 +126,7 @@ async fn use_case<T>(name: &'static str, work: impl Future<Output = T>) -> T {
 /// The problem of work that was left under way when its time was spent.
 fn out_of_time() -> Problem {
     let mut problem = Problem::from(Error::DeadlineExceeded);
-    "The time was spent before there was an answer; what was asked may have taken effect."
+    "The time was spent before there was an answer; a change that was asked may have taken effect."
         .clone_into(&mut problem.detail);
     problem
 }

@@ -205,6 +205,22 @@ impl Problem {
         self.code.retryable() && !matches!(self.facts, Facts::Unkeyed)
     }
 
+    /// What the client does about it.
+    pub const fn then(&self) -> &'static str {
+        match self.facts {
+            Facts::Unkeyed => {
+                "It may have taken effect. Read the order before you decide whether to send it again."
+            }
+            Facts::None
+            | Facts::Errors(_)
+            | Facts::State(_)
+            | Facts::Version(_)
+            | Facts::Order(_)
+            | Facts::Oldest(_)
+            | Facts::Totals(..) => self.code.then(),
+        }
+    }
+
     /// Everything that is wrong with the request, one by one.
     pub fn errors(&self) -> &[FieldError] {
         if let Facts::Errors(errors) = &self.facts { errors } else { &[] }
@@ -229,9 +245,11 @@ impl fmt::Display for Problem {
 }
 
 /// The table as Markdown, for the docs.
+///
+/// What a table of codes cannot say, that retrying needs a key, is said below it.
 pub fn table() -> String {
     let head = "| code | status | what it is | what to do | retryable |\n|---|---|---|---|---|\n";
-    Code::ALL.iter().fold(head.to_owned(), |text, code| {
+    let table = Code::ALL.iter().fold(head.to_owned(), |text, code| {
         let (name, status) = (code.as_str(), code.status().as_u16());
         let retryable = if code.retryable() { "yes" } else { "no" };
         format!(
@@ -239,5 +257,10 @@ pub fn table() -> String {
             code.title(),
             code.then()
         )
-    })
+    });
+    format!(
+        "{table}\nA change that was sent without an Idempotency-Key is not retryable after \
+         `outcome-unknown` or `deadline-exceeded`: it may have\ntaken effect, and a second one would \
+         be another change. Read the order first.\n"
+    )
 }

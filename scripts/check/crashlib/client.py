@@ -37,6 +37,8 @@ class Client:
     def __init__(self, port: int, token: str = "", timeout: float = 15) -> None:
         self.port, self.token, self.timeout = port, token, timeout
         self.socket, self.buffer = None, b""
+        # Whether the last connection broke inside an answer.
+        self.partial = False
 
     def ask(self, method: str, path: str, key: str | None = None, body: str | None = None) -> Answer:
         self.send(method, path, key, body)
@@ -70,6 +72,7 @@ class Client:
             while len(self.buffer) < end_of_body:
                 self._more()
         except OSError:
+            self.partial = bool(self.buffer)
             self.close()
             raise
         body, self.buffer = self.buffer[end:end_of_body], self.buffer[end_of_body:]

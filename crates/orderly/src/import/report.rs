@@ -100,7 +100,9 @@ impl Report {
     pub(crate) fn finish(mut self, elapsed: Duration) -> io::Result<()> {
         let Self { lines, accepted, replayed, refused, .. } = self;
         let seconds = elapsed.as_secs_f64();
+        let mut full_list = "--report FILE lists";
         if let Some(mut file) = self.file.take() {
+            full_list = "the report lists";
             let sums = json!({
                 "lines": lines,
                 "accepted": accepted,
@@ -117,11 +119,11 @@ impl Report {
             "{lines} lines in {seconds:.1} s: {accepted} orders placed, {replayed} were there \
              already, {refused} refused"
         ));
-        self.show();
+        self.show(full_list);
         Ok(())
     }
 
-    fn show(&self) {
+    fn show(&self, full_list: &str) {
         for refusal in &self.shown {
             let Refusal { line, code, detail, errors, .. } = refusal;
             say(&format!("  line {line}: {code}"));
@@ -133,8 +135,8 @@ impl Report {
                 say(&format!("    {pointer} {}", error.detail));
             }
         }
-        if self.by_code.values().sum::<u64>() > self.shown.len() as u64 {
-            say("  and more; --report FILE lists every one:");
+        if usize::try_from(self.refused).is_ok_and(|refused| refused > self.shown.len()) {
+            say(&format!("  and more; {full_list} every one:"));
             for (code, count) in &self.by_code {
                 say(&format!("    {count} × {code}"));
             }

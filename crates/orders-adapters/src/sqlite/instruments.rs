@@ -6,13 +6,18 @@ use mainstay::metrics::{Histogram, Metrics};
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::thread::Waiting;
-
 /// Upper bounds in seconds: from a read out of memory to a disk in trouble.
 const TIMES: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 const CHANGES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Since when a change is queued, and the span of its commit, which the writer tells how that went.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) since: Instant,
+    pub(super) span: Span,
+}
 
 /// Where the store's threads report to.
 #[derive(Clone, Debug)]
@@ -49,11 +54,11 @@ impl Instruments {
         }
     }
     /// A change was taken; hands on the span that is still to learn how large its batch is.
-    pub(super) fn waited(&self, waiting: Waiting, taken: Instant) -> Span {
-        let seconds = taken.saturating_duration_since(waiting.since).as_secs_f64();
+    pub(super) fn waited(&self, queued: Queued, taken: Instant) -> Span {
+        let seconds = taken.saturating_duration_since(queued.since).as_secs_f64();
         self.commit_wait.observe(seconds, &[]);
-        waiting.span.record("queue_wait_seconds", seconds);
-        waiting.span
+        queued.span.record("queue_wait_seconds", seconds);
+        queued.span
     }
 
     /// A transaction of this many changes took this long.

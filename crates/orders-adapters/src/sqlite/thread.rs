@@ -18,12 +18,11 @@ use tokio::{
     sync::{oneshot, watch},
     time::Instant,
 };
-use tracing::Span;
 
 use super::{
     Config, Counters, OpenError,
     checkpoint::Log,
-    instruments::Instruments,
+    instruments::{Instruments, Queued},
     queue::Queue,
     writer::{Broken, Prepared, Writer},
 };
@@ -33,15 +32,8 @@ type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 /// Work for the writer.
 #[derive(Debug)]
 pub(super) enum Job {
-    Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer>, waiting: Waiting },
+    Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer>, queued: Queued },
     Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
-}
-
-/// Since when a change waits, and the span of its caller, which the writer tells how that went.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) since: Instant,
-    pub(super) span: Span,
 }
 
 /// What the store's threads and its callers share.
@@ -169,10 +161,10 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
             continue;
         }
         match job {
-            Job::Commit { prepared, reply, waiting, .. } => {
+            Job::Commit { prepared, reply, queued, .. } => {
                 batch.push(*prepared);
                 replies.push(reply);
-                spans.push(shared.instruments.waited(waiting, taken));
+                spans.push(shared.instruments.waited(queued, taken));
             }
             Job::Forget { cutoff, limit, reply, .. } => {
                 answer(reply, writer.forget(cutoff, limit)?);

@@ -32,7 +32,8 @@ const MAX_ITEMS: usize = 100;
 ///
 /// Each order is placed by itself and answered by itself, in the order of the batch. A JSON body
 /// holds up to 100 orders. As `application/x-ndjson` there is one order per line and no limit to
-/// their number, and answers stream back while orders stream in. An order without a key of its own
+/// their number, and answers stream back while orders stream in; when none comes for 5 seconds the
+/// batch ends, with a last line that says so. An order without a key of its own
 /// takes one derived from the batch's `Idempotency-Key` and its place, so that the same batch sent
 /// again replays.
 #[utoipa::path(

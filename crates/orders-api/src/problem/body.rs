@@ -114,7 +114,7 @@ impl Problem {
             status: self.code.status().as_u16(),
             code: self.code.as_str(),
             detail: self.detail.clone(),
-            advice: self.code.then(),
+            advice: self.then(),
             errors: Vec::new(),
             request_id: cx.request_id().to_string(),
             trace_id: (!cx.trace().is_none()).then(|| cx.trace().trace_id_hex()),

@@ -122,14 +122,17 @@ async fn what_may_have_happened_is_tried_again_only_with_a_key() {
     let shop = Shop::new();
     let id = shop.created("a").await;
     let key = long("confirm");
-    for (headers, retryable, after) in
-        [(&[][..], false, ""), (&[("idempotency-key", key.as_str())][..], true, "1")]
+    let with_key = &[("idempotency-key", key.as_str())][..];
+    for (headers, retryable, after, advice) in
+        [(&[][..], false, "", "Read the order"), (with_key, true, "1", "Idempotency-Key")]
     {
         for _ in 0..4 {
             shop.world.fail_next(Fault::RequestLost);
         }
         let answer = shop.verb(&id, "confirm", headers).await;
-        assert_eq!(answer.problem(503, "outcome-unknown")["retryable"], retryable);
+        let problem = answer.problem(503, "outcome-unknown");
+        assert_eq!(problem["retryable"], retryable);
+        assert!(problem["advice"].as_str().unwrap().contains(advice), "{problem}");
         assert_eq!(answer.header("retry-after"), after);
         shop.world.fail_next(Fault::Busy);
         let answer = shop.verb(&id, "confirm", headers).await;
