@@ -26,6 +26,12 @@ impl TraceContext {
         Self { span_id, ..self }
     }
 
+    /// The same trace and span, recorded or not.
+    #[must_use]
+    pub fn with_sampled(self, sampled: bool) -> Self {
+        Self { flags: self.flags & !1 | u8::from(sampled), ..self }
+    }
+
     /// Whether there is no trace; true exactly when an id is zero.
     pub fn is_none(self) -> bool {
         self.trace_id == [0; 16] || self.span_id == [0; 8]
@@ -157,6 +163,14 @@ mod tests {
         assert_eq!(child.trace_id_hex(), trace.trace_id_hex());
         assert_eq!(child.span_id_hex(), "0909090909090909");
         assert!(child.is_sampled());
+    }
+
+    #[test]
+    fn a_trace_says_whether_it_is_recorded() {
+        let trace = TraceContext::new([1; 16], [2; 8]);
+        assert!(!trace.is_sampled());
+        assert!(trace.with_sampled(true).is_sampled());
+        assert_eq!(trace.with_sampled(true).with_sampled(false), trace);
     }
 
     #[test]

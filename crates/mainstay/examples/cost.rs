@@ -56,11 +56,11 @@ async fn serve(side: &str) {
         "axum" => axum::serve(listener, app).await.unwrap(),
         "server" => serve_mainstay(listener, app).await,
         "stack" => {
-            let _telemetry = telemetry::init(&logs("off")).unwrap();
+            let _telemetry = telemetry::init("cost", &logs("off")).unwrap();
             serve_mainstay(listener, stack).await;
         }
         "log" => {
-            let _telemetry = telemetry::init(&logs("info")).unwrap();
+            let _telemetry = telemetry::init("cost", &logs("info")).unwrap();
             serve_mainstay(listener, stack).await;
         }
         _ => panic!("{side} is not a side"),

@@ -12,12 +12,17 @@
 //! sense of time that is wrong (`http_spent_deadlines_total{outcome}` counts both).
 //!
 //! Per request, told by the line with the target `http.access`: `request_id`, `trace_id`,
-//! `method`, `route` (the pattern that matched), `path` (without query), `status`, `duration_ms`,
+//! `span_id`, `method`, `route` (the pattern that matched), `path` (its first 256 bytes, without
+//! the query), `status`, `duration_ms`,
 //! `bytes` of the answer, and where they exist `principal`, `code` (of an error), `attempt`
 //! (above the first), `queue_ms` and `store_ms` (the parts of the duration spent in the store's
 //! queue and in the store) and `cut` (the caller left before the end). A request ends when the
 //! last byte of its answer was handed to the connection, or when its caller went away; a caller
 //! that left before there was an answer is status 499, or 504 if its deadline had passed by then.
+//!
+//! The ids are those of the `traceparent` header of the answer, of the exemplars of the metrics and,
+//! where traces are sent, of the request's span, whose parent is the caller's. The flag "sampled"
+//! then says whether the trace is recorded here; where none is sent, it stays as the caller set it.
 //!
 //! Not here: authentication, rate limits, admission, limits on bodies.
 
@@ -40,7 +45,7 @@ pub use self::outbound::propagate;
 use self::{access::Exchange, ids::Ids, spent::SpentDeadlines};
 use crate::{
     metrics::{self, Counter, Gauge, Histogram, Metrics},
-    panics,
+    panics, telemetry,
 };
 use axum::{
     Router,
@@ -206,7 +211,9 @@ struct Limits {
 
 async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Next) -> Response {
     let now = Instant::now();
-    let ids = Ids::of(request.headers());
+    let (method, path) = (access::known_method(request.method()), access::shown_path(&request));
+    let server = telemetry::server(&request, method, path);
+    let ids = Ids::of(request.headers(), &server);
     let limits = stack.limits(&request, now);
     let cx = Context::new(ids.request_id.clone())
         .with_trace(ids.trace)
@@ -215,7 +222,7 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
         Some(at) => cx.with_deadline(at.into_std()),
         None => cx,
     };
-    let exchange = Exchange::begin(&stack, &cx, &request, now);
+    let exchange = Exchange::begin(&stack, &cx, &request, (server.clone(), now));
     let record = exchange.record();
     request.extensions_mut().insert(record.clone());
     request.extensions_mut().insert(cx.clone());
@@ -224,7 +231,7 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
         request_id = %ids.request_id,
         trace_id = ids.trace.trace_id_hex()
     );
-    let answer = answer(limits, &cx, request, next).instrument(span.clone());
+    let answer = answer(limits, &cx, request, next).instrument(span.clone()).instrument(server);
     let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => stack.fail(failure, &cx, &record),

@@ -39,7 +39,7 @@
 //! async fn main() -> Result<ExitCode, Box<dyn Error>> {
 //!     let layers = Loader::new().file("shop.toml").env("SHOP__", std::env::vars());
 //!     let config: Config = layers.load()?.value;
-//!     let _telemetry = telemetry::init(&config.telemetry)?;
+//!     let _telemetry = telemetry::init("shop", &config.telemetry)?;
 //!     let metrics = Metrics::new("shop");
 //!     metrics.build_info(&[("version", env!("CARGO_PKG_VERSION"))]);
 //!     let lifecycle = Lifecycle::new(config.lifecycle);

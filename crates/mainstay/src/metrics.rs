@@ -3,10 +3,15 @@
 //! Guarantee: a metric never has more than [`MAX_SERIES`] label sets and one more; what comes
 //! later is folded into the one whose values are all `other`, and counted in
 //! `{namespace}_metrics_folded_total`. Asking twice for a name gives the same metric, so a layer
-//! can be built twice.
+//! can be built twice. What [`watch`] tells of the process and its runtime is for every service
+//! alike.
 
+mod process;
+mod runtime;
 mod series;
 mod text;
+
+pub use self::runtime::watch;
 
 pub use self::series::{Counter, Gauge, Histogram, MAX_SERIES};
 pub use self::text::Format;
@@ -15,7 +20,7 @@ use self::series::{Make, Series};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, TypedMetric, gauge::ConstGauge},
+    metrics::{MetricType, TypedMetric, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 use std::{
@@ -87,10 +92,26 @@ impl Metrics {
     /// Shows what `read` tells at each scrape as the gauge `name`; it must be quick, and must not
     /// register metrics. The first one of a name stays.
     pub fn gauge_fn(&self, name: &str, help: &str, read: impl Fn() -> f64 + Send + Sync + 'static) {
-        let name = self.full_name(name);
+        self.compute(self.full_name(name), help, Read::Gauge(Box::new(read)));
+    }
+
+    /// Shows what `read` tells at each scrape as the counter `name`, which must never fall;
+    /// otherwise as [`gauge_fn`](Self::gauge_fn). The `_total` at its end may be left out.
+    pub fn counter_fn(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        self.compute(self.full_name(name), help, Read::Counter(Box::new(read)));
+    }
+
+    fn compute(&self, name: String, help: &str, read: Read) {
         let mut known = self.known();
         if known.series.insert(name.clone(), Box::new(())).is_none() {
-            let computed = Computed { name, help: help.to_owned(), read: Box::new(read) };
+            // With its full stop, as the registry gives it to the others.
+            let computed = Computed { name, help: format!("{help}."), read };
             known.registry.register_collector(Box::new(computed));
         }
     }
@@ -138,17 +159,32 @@ impl Metrics {
     }
 }
 
-/// A gauge that is read when it is scraped.
+/// A number that is read when it is scraped.
 struct Computed {
     name: String,
     help: String,
-    read: Box<dyn Fn() -> f64 + Send + Sync>,
+    read: Read,
+}
+
+enum Read {
+    Gauge(Box<dyn Fn() -> f64 + Send + Sync>),
+    Counter(Box<dyn Fn() -> u64 + Send + Sync>),
+    /// A counter of a quantity that is not whole, such as seconds.
+    Amount(Box<dyn Fn() -> f64 + Send + Sync>),
 }
 
 impl Collector for Computed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let value = ConstGauge::new((self.read)());
-        value.encode(encoder.encode_descriptor(&self.name, &self.help, None, MetricType::Gauge)?)
+        let kind = match &self.read {
+            Read::Gauge(_) => MetricType::Gauge,
+            Read::Counter(_) | Read::Amount(_) => MetricType::Counter,
+        };
+        let encoder = encoder.encode_descriptor(&self.name, &self.help, None, kind)?;
+        match &self.read {
+            Read::Gauge(read) => ConstGauge::new(read()).encode(encoder),
+            Read::Counter(read) => ConstCounter::new(read()).encode(encoder),
+            Read::Amount(read) => ConstCounter::new(read()).encode(encoder),
+        }
     }
 }
 
@@ -213,6 +249,14 @@ mod tests {
         });
         assert!(metrics.render(Format::Text).contains("shop_reads 0.0\n"));
         assert!(metrics.render(Format::Text).contains("shop_reads 1.0\n"));
+    }
+
+    #[test]
+    fn a_computed_counter_is_a_counter() {
+        let metrics = Metrics::new("shop");
+        metrics.counter_fn("lost_total", "Lost", || 7);
+        let text = metrics.render(Format::Text);
+        assert!(text.contains("# TYPE shop_lost_total counter\nshop_lost_total 7\n"), "{text}");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod tls;
 
 pub use self::arriving::BodyIdle;
 pub use self::config::Config;
+pub(crate) use self::config::open_files_limit;
 pub(crate) use self::connection::Mode;
 pub use self::network::{InvalidNetwork, Network};
 pub use self::tls::Tls;

@@ -6,7 +6,6 @@ use mainstay::{
     admin,
     http::{Stack, inbound},
     lifecycle::{Lifecycle, Phase},
-    metrics::Metrics,
     server::{Server, Tls, passed::Sockets},
     telemetry,
 };
@@ -19,25 +18,24 @@ use crate::{
     cli::Serve,
     config::{self, Config},
     console::Failure,
-    keys,
+    keys, metrics,
     wired::{self, Wired},
 };
 
-/// The namespace of every metric.
-const NAMESPACE: &str = "order_service";
+/// What traces call the service.
+const NAME: &str = "orderly";
 
 /// Runs the service until it is told to stop, or fails.
 pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
     let config = config::load(options)?.value;
-    let _telemetry = telemetry::init(&config.log)?;
+    let telemetry = telemetry::init(NAME, &config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, &telemetry))
 }
 
-async fn run(mut config: Config) -> Result<ExitCode, Failure> {
+async fn run(mut config: Config, telemetry: &telemetry::Guard) -> Result<ExitCode, Failure> {
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
-    let metrics = Metrics::new(NAMESPACE);
-    metrics.build_info(&[("version", env!("CARGO_PKG_VERSION"))]);
+    let metrics = metrics::start(&lifecycle, telemetry);
     // Before the store, so that a taken address leaves nothing behind.
     let mut passed = Sockets::from_env();
     let server = bind("http.listen", config.http.listen, (&mut passed, 0), &config).await?;
@@ -53,7 +51,7 @@ async fn run(mut config: Config) -> Result<ExitCode, Failure> {
     if let Some(tls) = tls(&config)? {
         server = server.with_tls(tls);
     }
-    let orders = Arc::new(wired::open(&config)?);
+    let orders = Arc::new(wired::open(&config, &metrics)?);
     let (keys, token) = keys::load(&config)?;
 
     let secret = orders.ports().store().page_secret();
@@ -65,9 +63,10 @@ async fn run(mut config: Config) -> Result<ExitCode, Failure> {
     for route in http::STREAMS {
         stack = stack.with_stream(route);
     }
+    let watchers = api.watchers.clone();
     let app = inbound(http::router(Arc::clone(&orders), api), &stack);
 
-    measure(&metrics, &orders);
+    metrics::measure(&metrics, &orders, &watchers);
     watch_store(&lifecycle, &orders);
     forget_on_time(&lifecycle, &orders, &config);
     lifecycle.ready();
@@ -99,39 +98,6 @@ async fn bind(
 /// The certificate to serve with, if one is set.
 pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Failure> {
     Ok(config.http.tls.as_ref().map(Tls::load).transpose()?)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "metrics are floats; 2^53 is far away")]
-fn measure(metrics: &Metrics, orders: &Arc<Orders<Wired>>) {
-    let gauge = |name: &str, help: &str, read: fn(&Orders<Wired>) -> u64| {
-        let orders = Arc::downgrade(orders);
-        metrics.gauge_fn(name, help, move || {
-            orders.upgrade().map_or(0.0, |orders| read(&orders) as f64)
-        });
-    };
-    gauge("commit_queue_depth", "Changes that wait for the writer.", |orders| {
-        u64::try_from(orders.ports().store().queue_depth()).unwrap_or(u64::MAX)
-    });
-    gauge("commit_changes", "Changes answered since the start.", |orders| {
-        orders.ports().store().counters().changes
-    });
-    gauge("commit_batches", "Transactions they took.", |orders| {
-        orders.ports().store().counters().batches
-    });
-    gauge("read_queue_depth", "Reads that wait for a reader.", |orders| {
-        u64::try_from(orders.ports().store().read_queue_depth()).unwrap_or(u64::MAX)
-    });
-    gauge(
-        "reads_interrupted",
-        "Reads stopped because nobody waited for them any more.",
-        |orders| orders.ports().store().counters().reads.interrupted,
-    );
-    gauge("reads_expired", "Reads not begun because nobody waited for them any more.", |orders| {
-        orders.ports().store().counters().reads.expired
-    });
-    gauge("store_wal_bytes", "Write-ahead log since it last started over.", |orders| {
-        orders.ports().store().counters().wal_bytes
-    });
 }
 
 /// Ends the service when the store fails: what cannot be promised must not be acknowledged.

@@ -7,6 +7,7 @@ mod report;
 use std::{process::ExitCode, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
+use mainstay::metrics::Metrics;
 use mainstay_context::{Context, Principal, RequestId};
 use orders::{Orders, domain::TenantId, usecase::Done};
 use orders_api::{
@@ -48,7 +49,7 @@ pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
     let config = config::load(&options.config)?.value;
     let lines = Lines::open(&options.file, options.skip, config.http.body_limit)?;
     // Before the report, whose file is emptied: a store in use must not cost the report of another run.
-    let orders = wired::open(&config)?;
+    let orders = wired::open(&config, &Metrics::new("unread"))?;
     let mut report = Report::new(options.report.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let principal = Principal::new(tenant.as_str(), options.principal.as_str());

@@ -8,6 +8,7 @@ mod config;
 mod console;
 mod import;
 mod keys;
+mod metrics;
 mod wired;
 
 use std::process::ExitCode;

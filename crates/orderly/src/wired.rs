@@ -1,6 +1,7 @@
 //! The core's ports, wired to the real things.
 
 use jiff::SignedDuration;
+use mainstay::metrics::Metrics;
 use orders::{Orders, ports::Ports, usecase::Policy};
 use orders_adapters::{SystemClock, SystemIds, sqlite::Sqlite};
 
@@ -34,8 +35,8 @@ impl Ports for Wired {
 }
 
 /// Opens the store and puts the use cases over it.
-pub(crate) fn open(config: &Config) -> Result<Orders<Wired>, Failure> {
-    let store = Sqlite::open(&config.store.sqlite())?;
+pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
+    let store = Sqlite::open_measured(&config.store.sqlite(), metrics)?;
     Ok(Orders::new(Wired { store }, policy(&config.retention)?))
 }
 

@@ -7,6 +7,7 @@
 mod audit;
 mod checkpoint;
 mod checks;
+mod instruments;
 mod queue;
 mod read;
 mod readers;
@@ -23,6 +24,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use mainstay::{metrics::Metrics, telemetry::SPANS};
 use mainstay_context::Context;
 use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
@@ -31,13 +33,18 @@ use orders::{
         OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store,
     },
 };
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use tracing::{Instrument as _, field::Empty};
 
 pub use audit::Snapshot;
 pub use schema::OpenError;
 pub use writer::{Broken, Outcome, Prepared, Writer};
 
 use self::{
+    instruments::{Instruments, Queued},
     readers::Readers,
     thread::{Job, Shared, Waiting},
 };
@@ -101,10 +108,21 @@ impl Sqlite {
     /// # Errors
     /// [`OpenError`] says what stands in the way; a store that another process writes is refused.
     pub fn open(config: &Config) -> Result<Self, OpenError> {
+        Self::open_measured(config, &Metrics::new("unread"))
+    }
+
+    /// As [`open`](Self::open), and reports to `metrics`: `commit_queue_wait_seconds`,
+    /// `commit_duration_seconds`, `commit_batch_changes`, `checkpoint_duration_seconds`,
+    /// `read_queue_wait_seconds` and `read_duration_seconds`.
+    ///
+    /// # Errors
+    /// As those of [`open`](Self::open).
+    pub fn open_measured(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
         let writer = Writer::open(config)?;
         let page_secret = writer.page_secret()?;
-        let (shared, head, failed) = Shared::new(config, &writer);
-        let readers = Some(Readers::start(config)?);
+        let instruments = Instruments::new(metrics);
+        let (shared, head, failed) = Shared::new(config, &writer, instruments.clone());
+        let readers = Some(Readers::start(config, instruments)?);
         let checkpoint = checkpoint::start(Arc::clone(&shared), config)?;
         // The writer last: it is joined last, so that its connection is the last to be closed and
         // takes the log into the file.
@@ -144,6 +162,11 @@ impl Sqlite {
     /// Reads that wait for a reader now.
     pub fn read_queue_depth(&self) -> usize {
         self.readers.as_ref().map_or(0, Readers::waiting)
+    }
+
+    /// The last position of the feed.
+    pub fn head(&self) -> Position {
+        *self.head.borrow()
     }
 
     /// Counters since the store was opened.
@@ -225,8 +248,16 @@ impl Store for Sqlite {
         let tenant = change.tenant.clone();
         let (reply, answer) = oneshot::channel();
         let prepared = Prepared::new(change);
-        let job = Job::Commit { cx: cx.clone(), prepared: Box::new(prepared), reply };
-        self.ask(Some(&tenant), job, answer).await
+        let span = tracing::info_span!(
+            target: SPANS,
+            "commit",
+            db.system.name = "sqlite",
+            db.operation.batch.size = Empty,
+            queue_wait_seconds = Empty,
+        );
+        let queued = Queued { since: Instant::now(), span: span.clone() };
+        let job = Job::Commit { cx: cx.clone(), prepared: Box::new(prepared), reply, queued };
+        self.ask(Some(&tenant), job, answer).instrument(span).await
     }
 
     async fn order(

@@ -23,6 +23,7 @@ mod replies;
 mod sse;
 mod strict;
 mod verbs;
+mod watchers;
 pub(crate) mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -32,16 +33,18 @@ use ::orders::{
     ports::{Clock as _, Ports},
 };
 use axum::{Router, middleware};
-use mainstay::lifecycle::Phase;
+use mainstay::{lifecycle::Phase, telemetry::SPANS};
 use mainstay_context::Context;
 use tokio::{sync::watch, time::timeout};
 use tower_http::compression::{
     CompressionLayer,
     predicate::{DefaultPredicate, NotForContentType, Predicate as _},
 };
+use tracing::Instrument as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use item::Item;
+pub use watchers::Watchers;
 
 use crate::{auth::Keys, problem::Problem};
 
@@ -60,13 +63,15 @@ pub struct Config {
     pub step: Duration,
     /// Where the process stands: live feeds end at [`Phase::Draining`], with a resume position.
     pub phase: watch::Receiver<Phase>,
+    /// The live feeds, for whoever measures them.
+    pub watchers: Watchers,
 }
 
 impl Config {
     /// The default limits.
     pub fn new(keys: Keys, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
         let (body_limit, step) = (256 * 1024, Duration::from_secs(2));
-        Self { keys, page_secret, body_limit, step, phase }
+        Self { keys, page_secret, body_limit, step, phase, watchers: Watchers::default() }
     }
 }
 
@@ -110,6 +115,12 @@ impl<P: Ports> Api<P> {
             Err(_) => Err(out_of_time()),
         }
     }
+}
+
+/// Runs a use case in a span of its own: the core itself knows nothing of traces.
+async fn use_case<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+    let span = tracing::info_span!(target: SPANS, "use case", otel.name = name);
+    work.instrument(span).await
 }
 
 /// The problem of work that was left under way when its time was spent.

@@ -20,6 +20,10 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
+use tracing::Span;
+
+/// The most of a path that the log line and the span tell, in bytes.
+const PATH: usize = 256;
 
 const TOO_LATE: Cause = Cause::DeadlineExceeded;
 
@@ -57,12 +61,13 @@ impl Record {
 /// A request from its header to the end of its answer; reports once, when dropped.
 pub(super) struct Exchange {
     cx: Context,
+    span: Span,
     record: Record,
     duration: Histogram,
     in_flight: Gauge,
     _listed: Entry,
     started: Instant,
-    method: Method,
+    method: &'static str,
     route: Option<MatchedPath>,
     path: String,
     status: Option<StatusCode>,
@@ -72,7 +77,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn begin(stack: &Stack, cx: &Context, request: &Request, now: Instant) -> Self {
+    pub(super) fn begin(
+        stack: &Stack,
+        cx: &Context,
+        request: &Request,
+        (span, now): (Span, Instant),
+    ) -> Self {
         stack.in_flight.add(1.0, &[]);
         cx.enter(Activity::Working, now.into_std());
         let (method, route) = (request.method().clone(), request.extensions().get().cloned());
@@ -86,14 +96,15 @@ impl Exchange {
         };
         Self {
             cx: cx.clone(),
+            span,
             record,
             duration: stack.duration.clone(),
             in_flight: stack.in_flight.clone(),
             _listed: stack.requests.enter(listed),
             started: now,
-            method,
+            method: known_method(&method),
             route,
-            path: request.uri().path().to_owned(),
+            path: shown_path(request).to_owned(),
             status: None,
             bytes: 0,
             whole: false,
@@ -108,7 +119,7 @@ impl Exchange {
     pub(super) fn answer(mut self, response: Response) -> Response {
         self.status = Some(response.status());
         // Nobody reads the body of an answer to HEAD.
-        self.whole = self.method == Method::HEAD;
+        self.whole = self.method == "HEAD";
         response.map(|body| Body::new(Observed::new(body, self)))
     }
 }
@@ -141,14 +152,16 @@ impl Drop for Exchange {
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
         let spent = |activity| part(self.cx.spent(activity, now.into_std()));
         self.in_flight.add(-1.0, &[]);
-        let labels = [known_method(&self.method), route, &status.to_string()];
-        self.duration.observe(elapsed.as_secs_f64(), &labels);
+        let (labels, trace) = ([self.method, route, &status.to_string()], self.cx.trace());
+        self.duration.observe_traced(elapsed.as_secs_f64(), &labels, trace);
+        self.end_span(status);
         let notes = self.record.notes();
         tracing::info!(
             target: "http.access",
             request_id = self.cx.request_id().as_str(),
-            trace_id = self.cx.trace().trace_id_hex(),
-            method = self.method.as_str(),
+            trace_id = trace.trace_id_hex(),
+            span_id = trace.span_id_hex(),
+            method = self.method,
             route,
             path = self.path,
             status,
@@ -174,8 +187,26 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
+impl Exchange {
+    /// Entered once more, so that the span ends with the answer and not with its handler.
+    fn end_span(&self, status: u16) {
+        self.span.in_scope(|| {
+            self.span.record("http.response.status_code", status);
+            if status >= 500 {
+                self.span.record("otel.status_code", "ERROR");
+            }
+        });
+    }
+}
+
+/// The path without the query, which may hold anything: as far as it is told.
+pub(super) fn shown_path(request: &Request) -> &str {
+    let path = request.uri().path();
+    &path[..path.floor_char_boundary(PATH)]
+}
+
 /// The method as a label: a caller can invent methods without end.
-fn known_method(method: &Method) -> &'static str {
+pub(super) fn known_method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

@@ -1,8 +1,10 @@
 //! The id and the trace of a request.
 
+use crate::telemetry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_context::{RequestId, TraceContext};
 use std::hash::{BuildHasher, RandomState};
+use tracing::{Span, field};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -16,15 +18,18 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// The ids of the request whose span is `server`.
+    pub(super) fn of(headers: &HeaderMap, server: &Span) -> Self {
         let request_id = single(headers, &REQUEST_ID).and_then(|id| id.parse().ok());
+        let request_id = request_id.unwrap_or_else(|| RequestId::from_bytes(random()));
+        server.record("request_id", field::display(&request_id));
         let caller: Option<TraceContext> =
             single(headers, &TRACEPARENT).and_then(|parent| parent.parse().ok());
-        let trace = match caller {
+        let trace = telemetry::begin(server, caller).unwrap_or_else(|| match caller {
             Some(trace) => trace.child_span(random()),
             None => TraceContext::new(random(), random()),
-        };
-        Self { request_id: request_id.unwrap_or_else(|| RequestId::from_bytes(random())), trace }
+        });
+        Self { request_id, trace }
     }
 
     /// Tells the caller the names.
@@ -70,9 +75,14 @@ mod tests {
         headers
     }
 
+    /// Where no traces are sent.
+    fn ids(pairs: &[(&'static str, &'static str)]) -> Ids {
+        Ids::of(&headers(pairs), &Span::none())
+    }
+
     #[test]
     fn valid_names_of_the_caller_are_kept_with_a_span_of_our_own() {
-        let ids = Ids::of(&headers(&[("x-request-id", "r-1"), ("traceparent", PARENT)]));
+        let ids = ids(&[("x-request-id", "r-1"), ("traceparent", PARENT)]);
         assert_eq!(ids.request_id.as_str(), "r-1");
         assert_eq!(ids.trace.trace_id_hex(), "0af7651916cd43dd8448eb211c80319c");
         assert_ne!(ids.trace.span_id_hex(), "b7ad6b7169203331");
@@ -83,7 +93,7 @@ mod tests {
     fn missing_malformed_and_repeated_names_are_replaced() {
         let repeated = [("traceparent", PARENT), ("traceparent", PARENT)];
         for pairs in [&[][..], &[("x-request-id", "a b"), ("traceparent", "00-1-2-3")], &repeated] {
-            let ids = Ids::of(&headers(pairs));
+            let ids = ids(pairs);
             assert_eq!(ids.request_id.as_str().len(), 32);
             assert_ne!(ids.trace.trace_id_hex(), "0af7651916cd43dd8448eb211c80319c");
             assert!(!ids.trace.is_none());
@@ -92,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_names_are_told_to_the_caller() {
-        let ids = Ids::of(&headers(&[("x-request-id", "r-1")]));
+        let ids = ids(&[("x-request-id", "r-1")]);
         let mut answer = HeaderMap::new();
         ids.echo(&mut answer);
         assert_eq!(answer["x-request-id"], "r-1");

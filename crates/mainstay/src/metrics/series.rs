@@ -1,7 +1,9 @@
+use mainstay_context::TraceContext;
 use prometheus_client::metrics::{
     counter,
+    exemplar::HistogramWithExemplars,
     family::{Family, MetricConstructor},
-    gauge, histogram,
+    gauge,
 };
 use std::{
     fmt,
@@ -50,12 +52,25 @@ impl Gauge {
 
 /// A distribution of values, counted by upper bounds. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Histogram(pub(super) Series<histogram::Histogram>);
+pub struct Histogram(pub(super) Series<Distribution>);
+
+/// Each bucket remembers the trace of its latest value that had one.
+pub(super) type Distribution = HistogramWithExemplars<Vec<(&'static str, String)>>;
+
+/// The first label of an exemplar, by which [`text`](super::text) knows one.
+pub(super) const TRACE_ID: &str = "trace_id";
 
 impl Histogram {
     /// Counts one `value`, in seconds if the metric is a time, under these label values.
     pub fn observe(&self, value: f64, labels: &[&str]) {
-        self.0.at(labels).observe(value);
+        self.0.at(labels).observe(value, None, None);
+    }
+
+    /// As [`observe`](Self::observe), with the trace as an exemplar if it is sampled: OpenMetrics
+    /// then leads from a bucket to a trace that fell into it.
+    pub fn observe_traced(&self, value: f64, labels: &[&str], trace: TraceContext) {
+        let ids = || vec![(TRACE_ID, trace.trace_id_hex()), ("span_id", trace.span_id_hex())];
+        self.0.at(labels).observe(value, trace.is_sampled().then(ids), None);
     }
 }
 
@@ -131,10 +146,10 @@ impl<M: Default + 'static> Default for Make<M> {
     }
 }
 
-impl Make<histogram::Histogram> {
+impl Make<Distribution> {
     pub(super) fn buckets(upper_bounds: &[f64]) -> Self {
         let upper_bounds = upper_bounds.to_vec();
-        Self(Arc::new(move || histogram::Histogram::new(upper_bounds.iter().copied())))
+        Self(Arc::new(move || Distribution::new(upper_bounds.iter().copied())))
     }
 }
 

@@ -1,3 +1,4 @@
+use super::series::TRACE_ID;
 use prometheus_client::{encoding::text, registry::Registry};
 use std::fmt::{self, Write};
 
@@ -41,7 +42,7 @@ impl Format {
 }
 
 /// Rewrites what differs: OpenMetrics describes a counter without the `_total` of its samples,
-/// and has lines for units and the end.
+/// and has lines for units and the end, and exemplars.
 fn to_text(open_metrics: &str) -> Result<String, fmt::Error> {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;
@@ -57,16 +58,23 @@ fn to_text(open_metrics: &str) -> Result<String, fmt::Error> {
                 writeln!(text, "# TYPE {name}{suffix} {kind}")?;
             }
             (Some("#"), ..) => {}
-            _ => writeln!(text, "{line}")?,
+            _ => writeln!(text, "{}", without_exemplar(line))?,
         }
     }
     Ok(text)
+}
+
+/// The sample alone. No label can look like an exemplar: its quotes are escaped.
+fn without_exemplar(line: &str) -> &str {
+    let begin = format!(" # {{{TRACE_ID}=\"");
+    line.find(&begin).map_or(line, |at| &line[..at])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use mainstay_context::TraceContext;
 
     fn metrics() -> Metrics {
         let metrics = Metrics::new("shop");
@@ -90,6 +98,26 @@ shop_wait_seconds_bucket{le=\"1.0\"} 1
 shop_wait_seconds_bucket{le=\"+Inf\"} 1
 ";
         assert_eq!(metrics().render(Format::Text), expected);
+    }
+
+    #[test]
+    fn a_sampled_trace_is_an_exemplar_in_open_metrics_only() {
+        let metrics = Metrics::new("shop");
+        let waits = metrics.histogram("wait_seconds", "Waits", &["what"], &[0.5, 1.0]);
+        let trace = TraceContext::new([1; 16], [2; 8]);
+        let what = " # {trace_id=\"x\"}";
+        waits.observe_traced(0.7, &[what], trace.with_sampled(true));
+        waits.observe_traced(0.2, &[what], trace);
+        let open = metrics.render(Format::OpenMetrics);
+        let exemplars: Vec<_> = open.lines().filter(|line| line.contains("\"} 0.7")).collect();
+        let [exemplar] = exemplars[..] else { panic!("one exemplar: {open}") };
+        let ids =
+            "# {trace_id=\"01010101010101010101010101010101\",span_id=\"0202020202020202\"} 0.7";
+        assert!(exemplar.contains("le=\"1.0\"") && exemplar.ends_with(ids), "{exemplar}");
+        let text = metrics.render(Format::Text);
+        assert!(!text.contains("0202"), "{text}");
+        let bucket = r#"{le="1.0",what=" # {trace_id=\"x\"}"} 2"#;
+        assert!(text.contains(bucket), "{text}");
     }
 
     #[test]

@@ -10,4 +10,5 @@ mod logs;
 mod server;
 mod signals;
 mod support;
+mod telemetry;
 mod tls;

@@ -38,7 +38,8 @@ async fn a_socket_that_was_passed_in_is_served_and_what_waited_in_it_too() {
     let home = Home::new();
     // The address that is set is not bound: the socket is there already.
     let arguments = ["serve", "--listen", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0"];
-    let service = Service::start(with_socket(&home.orderly(&arguments), socket), false).await;
+    let service =
+        Service::start(Process::start(with_socket(&home.orderly(&arguments), socket)), false).await;
     assert_eq!(service.api, address);
 
     let mut answer = String::new();
@@ -71,7 +72,7 @@ async fn the_service_manager_is_told_of_the_start_and_the_end() {
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let mut command = home.orderly(&arguments);
     command.env("NOTIFY_SOCKET", home.path("notify"));
-    let service = Service::start(command, false).await;
+    let service = Service::start(Process::start(command), false).await;
     assert_eq!(told(), "READY=1");
     service.stop().await;
     assert_eq!(told(), "STOPPING=1");

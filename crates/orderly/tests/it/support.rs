@@ -1,6 +1,7 @@
 //! The binary under test in a folder of its own, and waiting on conditions.
 
 mod client;
+mod collector;
 mod process;
 
 use std::{
@@ -15,7 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use self::{
-    client::{Answer, Client, Line, Told, Watcher, get, order, text},
+    client::{Answer, Client, Line, Told, Watcher, get, get_as, order, text, with_json},
+    collector::{Collector, Span},
     process::{Process, Ran},
 };
 
@@ -107,7 +109,14 @@ impl Home {
     /// A running service, on free ports.
     pub(crate) async fn serve(&self) -> Service {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        Service::start(self.orderly(&arguments), self.has_keys).await
+        Service::start(Process::start(self.orderly(&arguments)), self.has_keys).await
+    }
+
+    /// As [`serve`](Self::serve), with its standard error going there.
+    pub(crate) async fn serve_logging_to(&self, log: Stdio) -> Service {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let process = Process::start_logging_to(self.orderly(&arguments), log);
+        Service::start(process, self.has_keys).await
     }
 
     /// Makes a key with `orderly key new`.
@@ -138,8 +147,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) async fn start(command: Command, has_keys: bool) -> Self {
-        let mut process = Process::start(command);
+    pub(crate) async fn start(mut process: Process, has_keys: bool) -> Self {
         let last = if has_keys { "/metrics\n" } else { "Ctrl-C stops the service.\n" };
         until("the service says where it is", async || {
             assert!(!process.has_ended(), "the service ended: {}", process.log());
@@ -190,11 +198,27 @@ impl Service {
 
     /// How many requests are under way.
     pub(crate) async fn in_flight(&self) -> usize {
-        let metrics = get(self.admin, "/metrics").await.text();
-        let lines =
-            metrics.lines().filter(|l| l.starts_with("order_service_http_requests_in_flight"));
-        let value = lines.filter_map(|line| line.rsplit_once(' ')).map(|(_, value)| value).next();
-        value.map_or(0, |value| value.trim_end_matches(".0").parse().unwrap())
+        let value = self.metric("order_service_http_requests_in_flight").await.to_string();
+        value.parse().unwrap()
+    }
+
+    /// The metrics, as Prometheus reads the older text.
+    pub(crate) async fn metrics(&self) -> String {
+        get(self.admin, "/metrics").await.text()
+    }
+
+    /// The first sample whose line begins so; 0 when there is none.
+    pub(crate) async fn metric(&self, begin: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let mut lines = metrics.lines().filter(|line| line.starts_with(begin));
+        lines.next().map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+    }
+
+    /// The lines of the log that hold this request's id.
+    pub(crate) fn logged(&self, request_id: &str) -> Vec<Value> {
+        let log = self.log();
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["request_id"] == request_id).collect()
     }
 
     pub(crate) fn sigterm(&self) {

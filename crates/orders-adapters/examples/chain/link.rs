@@ -38,7 +38,7 @@ const READERS: usize = 4;
 
 pub(crate) async fn serve(options: &Options) -> ExitCode {
     let log = telemetry::Config { level: "warn".to_owned(), ..telemetry::Config::default() };
-    let _telemetry = telemetry::init(&log).unwrap();
+    let _telemetry = telemetry::init("chain", &log).unwrap();
     let metrics = Metrics::new("chain");
     let lifecycle = Lifecycle::new(lifecycle::Config {
         lame_duck: Duration::ZERO,

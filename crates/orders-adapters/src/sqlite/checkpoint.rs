@@ -74,7 +74,10 @@ pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<(
             if closed.is_ok() {
                 break;
             }
-            match passive(&connection) {
+            let began = tokio::time::Instant::now();
+            let moved = passive(&connection);
+            shared.instruments.checkpoint.observe(began.elapsed().as_secs_f64(), &[]);
+            match moved {
                 Ok(true) => shared.log.is(0),
                 Ok(false) => {}
                 Err(broken) => return shared.fail(chain(&broken)),

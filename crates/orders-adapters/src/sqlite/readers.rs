@@ -27,6 +27,7 @@ use tokio::{
 
 use super::{
     Config, OpenError, ReadCounters,
+    instruments::Instruments,
     rows::Read,
     schema,
     thread::{Waiting, now, spawn},
@@ -42,6 +43,7 @@ pub(super) struct Readers {
     jobs: Option<SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
     tally: Arc<Tally>,
+    instruments: Instruments,
 }
 
 /// What became of reads.
@@ -60,10 +62,11 @@ impl fmt::Debug for Readers {
 }
 
 impl Readers {
-    pub(super) fn start(config: &Config) -> Result<Self, OpenError> {
+    pub(super) fn start(config: &Config, instruments: Instruments) -> Result<Self, OpenError> {
         let (jobs, queue) = sync_channel(config.read_queue);
         let queue = Arc::new(Mutex::new(queue));
-        let mut readers = Self { jobs: Some(jobs), threads: Vec::new(), tally: Arc::default() };
+        let tally = Arc::default();
+        let mut readers = Self { jobs: Some(jobs), threads: Vec::new(), tally, instruments };
         for _ in 0..config.readers.max(1) {
             let mut connection = schema::reader(&config.path)?;
             let queue = Arc::clone(&queue);
@@ -86,10 +89,15 @@ impl Readers {
         let (reply, answer) = oneshot::channel();
         let caller = Caller::begin(cx);
         let (cx, tally) = (caller.read.clone(), Arc::clone(&self.tally));
-        let deadline = cx.deadline();
+        let (deadline, instruments) = (cx.deadline(), self.instruments.clone());
+        let queued = Instant::now();
         let job: Job = Box::new(move |connection| {
             tally.waiting.fetch_sub(1, Relaxed);
-            drop(reply.send(tally.run(&cx, connection, work)));
+            let began = Instant::now();
+            instruments.read_wait.observe((began - queued).as_secs_f64(), &[]);
+            let result = tally.run(&cx, connection, work);
+            instruments.read.observe(began.elapsed().as_secs_f64(), &[]);
+            drop(reply.send(result));
         });
         self.queue(job)?;
         let answer = async { answer.await.unwrap_or(Err(ReadError::Unavailable(None))) };

@@ -7,7 +7,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Instant,
 };
 
 use mainstay_context::{Activity, Context};
@@ -15,11 +14,15 @@ use orders::{
     domain::Position,
     ports::{Answer, CommitError, Cutoff, Forgotten, NotWritten},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     Config, Counters, OpenError, ReadCounters,
     checkpoint::Log,
+    instruments::{Instruments, Queued},
     queue::Queue,
     writer::{Broken, Prepared, Writer},
 };
@@ -29,7 +32,7 @@ type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 /// Work for the writer.
 #[derive(Debug)]
 pub(super) enum Job {
-    Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer> },
+    Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer>, queued: Queued },
     Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
 }
 
@@ -62,12 +65,14 @@ pub(super) struct Shared {
     batches: AtomicU64,
     pub(super) log: Log,
     log_most: u64,
+    pub(super) instruments: Instruments,
 }
 
 impl Shared {
     pub(super) fn new(
         config: &Config,
         writer: &Writer,
+        instruments: Instruments,
     ) -> (Arc<Self>, watch::Receiver<Position>, watch::Receiver<Option<String>>) {
         let (head, heads) = watch::channel(writer.head());
         let (failed, failures) = watch::channel(None);
@@ -81,6 +86,7 @@ impl Shared {
             batches: AtomicU64::new(0),
             log,
             log_most: config.wal_limit.saturating_mul(4),
+            instruments,
         };
         (Arc::new(shared), heads, failures)
     }
@@ -164,19 +170,21 @@ pub(super) fn spawn(
 }
 
 fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Broken> {
-    let now = now();
+    let taken = Instant::now();
     let mut batch = Vec::with_capacity(jobs.len());
     let mut replies = Vec::with_capacity(jobs.len());
+    let mut spans = Vec::with_capacity(jobs.len());
     for job in jobs {
-        if job.cx().ended(now).is_some() {
+        if job.cx().ended(taken.into_std()).is_some() {
             job.refuse(|| CommitError::NotWritten(NotWritten::Expired));
             continue;
         }
-        job.cx().enter(Activity::Storing, now);
+        job.cx().enter(Activity::Storing, taken.into_std());
         match job {
-            Job::Commit { prepared, reply, .. } => {
+            Job::Commit { prepared, reply, queued, .. } => {
                 batch.push(*prepared);
                 replies.push(reply);
+                spans.push(shared.instruments.waited(queued, taken));
             }
             Job::Forget { cutoff, limit, reply, .. } => {
                 answer(reply, writer.forget(cutoff, limit)?);
@@ -186,8 +194,13 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
     if batch.is_empty() {
         return Ok(());
     }
+    for span in spans {
+        span.record("db.operation.batch.size", batch.len());
+    }
+    let began = Instant::now();
     match writer.apply(&batch) {
         Ok(outcomes) => {
+            shared.instruments.committed(batch.len(), began.elapsed());
             shared.changes.fetch_add(count(outcomes.len()), Ordering::Relaxed);
             shared.batches.fetch_add(1, Ordering::Relaxed);
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
@@ -226,8 +239,8 @@ impl Job {
 }
 
 /// Monotonic time, as deadlines have it.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
+pub(super) fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// Answers a caller, who may be gone: what was committed stays committed.

@@ -17,6 +17,7 @@ use super::{
     openapi::{FeedProblems, LastEventId},
     params::{self, FeedParams, Params},
     sse::Live,
+    use_case,
     wire::event::Feed,
 };
 use crate::problem::Problem;
@@ -52,7 +53,7 @@ pub(super) async fn feed<P: Ports>(
     let resumed = last_event_id(&headers)?.filter(|_| live);
     let after = resumed.or(params.after()?);
     let (step, page) = (api.step(&cx), Page { after, limit: params.limit()? });
-    let page = api.in_time(api.orders.feed(&step, page)).await?;
+    let page = api.in_time(use_case("feed", api.orders.feed(&step, page))).await?;
     if live {
         return Ok(Live::new(api, cx, page).into_response());
     }

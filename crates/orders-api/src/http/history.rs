@@ -4,7 +4,7 @@ use ::orders::ports::Ports;
 use axum::{Json, extract::State};
 use mainstay::http::Cx;
 
-use super::{Api, openapi::GetProblems, params::Target, wire::history::History};
+use super::{Api, openapi::GetProblems, params::Target, use_case, wire::history::History};
 use crate::problem::Problem;
 
 /// Read the history of an order
@@ -26,6 +26,6 @@ pub(super) async fn history<P: Ports>(
     Cx(cx): Cx,
     Target(order): Target,
 ) -> Result<Json<History>, Problem> {
-    let entries = api.orders.history(&cx, order).await?;
+    let entries = use_case("history", api.orders.history(&cx, order)).await?;
     Ok(Json(History { entries: entries.into_iter().map(Into::into).collect() }))
 }

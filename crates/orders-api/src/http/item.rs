@@ -3,7 +3,7 @@
 use ::orders::{Orders, domain::IdempotencyKey, ports::Ports, usecase::Done};
 use mainstay_context::Context;
 
-use super::{body, headers, orders::draft, wire::batch::BatchItem};
+use super::{body, headers, orders::draft, use_case, wire::batch::BatchItem};
 use crate::problem::Problem;
 
 /// One order of a batch, as a line of `application/x-ndjson` states it.
@@ -33,6 +33,7 @@ impl Item {
         let own = idempotency_key.map(|key| key.0);
         let key = own.or(otherwise).ok_or_else(headers::key_missing)?;
         let draft = draft(order).map_err(|problem| problem.under("/order"))?;
-        orders.create(cx, draft, key).await.map_err(|error| Problem::from(error).under("/order"))
+        let placed = use_case("create", orders.create(cx, draft, key)).await;
+        placed.map_err(|error| Problem::from(error).under("/order"))
     }
 }

@@ -19,6 +19,7 @@ use super::{
     page_token::Tokens,
     params::{CreateParams, ListParams, Params, Target},
     replies::{self, Created, Current},
+    use_case,
     wire::{
         create::CreateOrder,
         order::{Order, OrderPage},
@@ -64,7 +65,7 @@ pub(super) async fn create<P: Ports>(
         return Ok(axum::Json(PricedOrder::from(placement)).into_response());
     }
     let key = key.ok_or_else(headers::key_missing)?;
-    let done = api.orders.create(&cx, draft(order)?, key).await?;
+    let done = use_case("create", api.orders.create(&cx, draft(order)?, key)).await?;
     Ok(Created(done).into_response())
 }
 
@@ -96,7 +97,7 @@ pub(super) async fn get<P: Ports>(
     Target(order): Target,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let record = api.orders.get(&cx, order).await?;
+    let record = use_case("get", api.orders.get(&cx, order)).await?;
     if headers::none_match(&headers, record.order.version) {
         return Ok((StatusCode::NOT_MODIFIED, replies::tag(&record)).into_response());
     }
@@ -128,7 +129,7 @@ pub(super) async fn list<P: Ports>(
     let after = params.page_token.map(|token| tokens.read(&token)).transpose()?;
     // One more than asked for tells whether there is a next page.
     let page = Page { after, limit: size + 1 };
-    let orders = api.orders.list(&cx, &filter, page).await?;
+    let orders = use_case("list", api.orders.list(&cx, &filter, page)).await?;
     let last = orders.get(size - 1).filter(|_| orders.len() > size);
     let next_page_token =
         last.map(|order| tokens.write(Cursor { created_at: order.created_at, id: order.id }));

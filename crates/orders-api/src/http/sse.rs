@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Api, wire::event::CloudEvent};
+use super::{Api, use_case, watchers::Watcher, wire::event::CloudEvent};
 use crate::problem::{Code, Problem};
 
 /// How long a feed is silent at most, so that proxies do not take it for dead.
@@ -41,7 +41,7 @@ pub(super) struct Live<P> {
     phase: watch::Receiver<Phase>,
     queue: VecDeque<Event>,
     /// The last position the client knows of.
-    told: Position,
+    told: Watcher,
     /// Everything up to here was looked at.
     seen: Position,
     /// When the feed was silent for too long.
@@ -69,6 +69,7 @@ impl<P: Ports> Live<P> {
         let beat = Instant::now() + KEEP_ALIVE;
         let told =
             page.events.first().map_or(page.next, |e| Position(e.position.0.saturating_sub(1)));
+        let told = api.config.watchers.add(told);
         let (queue, seen, ended) = (page.events.into(), page.next, false);
         Self { api, cx, phase, queue, told, seen, beat, busy: None, draws: 0, ended }
     }
@@ -82,7 +83,7 @@ impl<P: Ports> Live<P> {
             if let Some(event) = self.queue.pop_front() {
                 return Some((self.tell(event), self));
             }
-            self.told = self.seen;
+            self.told.tell(self.seen);
             match self.read().await {
                 Ok(()) if !self.queue.is_empty() => continue,
                 Ok(()) => {}
@@ -105,12 +106,12 @@ impl<P: Ports> Live<P> {
     async fn read(&mut self) -> Result<(), Problem> {
         let page = Page { after: Some(self.seen), limit: PAGE };
         let step = self.api.step(&self.cx);
-        let page = self.api.in_time(self.api.orders.feed(&step, page)).await?;
+        let page = self.api.in_time(use_case("feed", self.api.orders.feed(&step, page))).await?;
         self.busy = None;
         self.seen = page.next;
         self.queue = page.events.into();
         if self.queue.is_empty() {
-            self.told = self.seen;
+            self.told.tell(self.seen);
         }
         Ok(())
     }
@@ -127,7 +128,7 @@ impl<P: Ports> Live<P> {
     fn spread(&mut self, least: Duration) -> Duration {
         self.draws += 1;
         let mut hasher = DefaultHasher::new();
-        (self.cx.request_id(), self.told.0, self.draws).hash(&mut hasher);
+        (self.cx.request_id(), self.told.told().0, self.draws).hash(&mut hasher);
         let per_mille = u32::try_from(hasher.finish() % 1_000).unwrap_or_default();
         least + least * per_mille / 1_000
     }
@@ -146,7 +147,7 @@ impl<P: Ports> Live<P> {
     }
 
     fn tell(&mut self, event: Event) -> sse::Event {
-        self.told = event.position;
+        self.told.tell(event.position);
         let event = CloudEvent::from(event);
         let data = serde_json::to_string(&event).unwrap_or_default();
         self.frame().event(event.kind).data(data)
@@ -158,7 +159,7 @@ impl<P: Ports> Live<P> {
     }
 
     fn drain(&mut self) -> sse::Event {
-        let data = serde_json::json!({ "next": self.told.to_string() }).to_string();
+        let data = serde_json::json!({ "next": self.told.told().to_string() }).to_string();
         let retry = self.spread(RETRY);
         self.frame().retry(retry).event("drain").data(data)
     }
@@ -172,7 +173,7 @@ impl<P: Ports> Live<P> {
 
     fn frame(&mut self) -> sse::Event {
         self.beat = Instant::now() + KEEP_ALIVE;
-        sse::Event::default().id(self.told.to_string())
+        sse::Event::default().id(self.told.told().to_string())
     }
 }
 

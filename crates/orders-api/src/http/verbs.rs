@@ -20,6 +20,7 @@ use super::{
     out_of_time,
     params::Target,
     replies::Changed,
+    use_case,
     wire::verb::{AddNote, Because},
 };
 use crate::problem::Problem;
@@ -117,13 +118,13 @@ async fn carry_out<P: Ports>(
     if_match: IfMatch,
 ) -> Result<Done, Problem> {
     let versions = match if_match {
-        IfMatch::Any => return Ok(api.orders.act(cx, verb).await?),
+        IfMatch::Any => return Ok(use_case("act", api.orders.act(cx, verb)).await?),
         IfMatch::OneOf(versions) => versions,
     };
     // No order comes to the last version there is, so that stands for none.
     verb.if_match = versions.first().copied().or_else(|| Version::new(u64::MAX));
     loop {
-        match api.orders.act(cx, verb.clone()).await {
+        match use_case("act", api.orders.act(cx, verb.clone())).await {
             // The list may hold the version that it is at. Versions only grow, so this ends.
             Err(Error::VersionMismatch { current })
                 if verb.if_match != Some(current) && versions.contains(&current) =>

@@ -138,6 +138,14 @@ pub(crate) async fn get(at: SocketAddr, path: &str) -> Answer {
     line.send(request.body(Full::default()).unwrap()).await.unwrap()
 }
 
+/// Gets what anybody may get, in the form that is asked for.
+pub(crate) async fn get_as(at: SocketAddr, path: &str, accept: &str) -> Answer {
+    let request = Request::get(path).header(header::HOST, at.to_string());
+    let request = request.header(header::ACCEPT, accept);
+    let mut line = Line::open(at).await.unwrap();
+    line.send(request.body(Full::default()).unwrap()).await.unwrap()
+}
+
 /// An answer as a whole.
 #[derive(Debug)]
 pub(crate) struct Answer {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
 };
 
 use tempfile::NamedTempFile;
@@ -29,10 +29,20 @@ pub(crate) struct Ran {
 }
 
 impl Process {
-    pub(crate) fn start(mut command: Command) -> Self {
-        let file = || NamedTempFile::new().unwrap();
-        let (printed, log) = (file(), file());
-        command.stdout(printed.reopen().unwrap()).stderr(log.reopen().unwrap());
+    pub(crate) fn start(command: Command) -> Self {
+        let log = NamedTempFile::new().unwrap();
+        let file = log.reopen().unwrap();
+        Self::start_with(command, file.into(), log)
+    }
+
+    /// A program whose standard error goes elsewhere; its [`log`](Self::log) stays empty.
+    pub(crate) fn start_logging_to(command: Command, log: Stdio) -> Self {
+        Self::start_with(command, log, NamedTempFile::new().unwrap())
+    }
+
+    fn start_with(mut command: Command, stderr: Stdio, log: NamedTempFile) -> Self {
+        let printed = NamedTempFile::new().unwrap();
+        command.stdout(printed.reopen().unwrap()).stderr(stderr);
         let started = command.spawn();
         let child = started.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         Self { child, printed, log }

@@ -1,0 +1,69 @@
+//! What the store measures of itself.
+
+use std::time::Duration;
+
+use mainstay::metrics::{Histogram, Metrics};
+use tokio::time::Instant;
+use tracing::Span;
+
+/// Upper bounds in seconds: from a read out of memory to a disk in trouble.
+const TIMES: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+];
+const CHANGES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Since when a change is queued, and the span of its commit, which the writer tells how that went.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) since: Instant,
+    pub(super) span: Span,
+}
+
+/// Where the store's threads report to.
+#[derive(Clone, Debug)]
+pub(super) struct Instruments {
+    pub(super) commit_wait: Histogram,
+    pub(super) commit: Histogram,
+    pub(super) batch: Histogram,
+    pub(super) checkpoint: Histogram,
+    pub(super) read_wait: Histogram,
+    pub(super) read: Histogram,
+}
+
+impl Instruments {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let time = |name: &str, help: &str| metrics.histogram(name, help, &[], TIMES);
+        Self {
+            commit_wait: time("commit_queue_wait_seconds", "Time a change waited for the writer"),
+            commit: time(
+                "commit_duration_seconds",
+                "Time of a transaction of changes with its sync, and with the log's move where that is due",
+            ),
+            batch: metrics.histogram(
+                "commit_batch_changes",
+                "Changes that one transaction held",
+                &[],
+                CHANGES,
+            ),
+            checkpoint: time(
+                "checkpoint_duration_seconds",
+                "Time to move the write-ahead log into the database, beside the commits",
+            ),
+            read_wait: time("read_queue_wait_seconds", "Time a read waited for a reader"),
+            read: time("read_duration_seconds", "Time a read took once it began"),
+        }
+    }
+    /// A change was taken; hands on the span that is still to learn how large its batch is.
+    pub(super) fn waited(&self, queued: Queued, taken: Instant) -> Span {
+        let seconds = taken.saturating_duration_since(queued.since).as_secs_f64();
+        self.commit_wait.observe(seconds, &[]);
+        queued.span.record("queue_wait_seconds", seconds);
+        queued.span
+    }
+
+    /// A transaction of this many changes took this long.
+    pub(super) fn committed(&self, changes: usize, took: Duration) {
+        self.commit.observe(took.as_secs_f64(), &[]);
+        self.batch.observe(u32::try_from(changes).map_or(f64::INFINITY, f64::from), &[]);
+    }
+}
