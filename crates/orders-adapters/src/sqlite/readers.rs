@@ -226,6 +226,7 @@ mod tests {
     };
 
     use futures_util::FutureExt as _;
+    use mainstay::metrics::Metrics;
     use tempfile::TempDir;
 
     use super::*;
@@ -243,7 +244,9 @@ mod tests {
         let writer = Connection::open(&path).unwrap();
         writer.pragma_update(None, "journal_mode", "WAL").unwrap();
         writer.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1)").unwrap();
-        let readers = Readers::start(&Config { readers: 1, ..Config::at(path) }).unwrap();
+        let instruments = Instruments::new(&Metrics::new("test"));
+        let config = Config { readers: 1, ..Config::at(path) };
+        let readers = Readers::start(&config, instruments).unwrap();
         (readers, writer, folder)
     }
 
