@@ -17,6 +17,7 @@ pub(crate) use self::connection::Mode;
 use self::connection::{Protocols, Shared};
 use crate::tasks::Tasks;
 use axum::Router;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -29,17 +30,17 @@ use tokio::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The limits of a [`Server`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The time from accepting a connection to its first byte. Default 5 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub first_byte_timeout: Duration,
     /// The time from the first byte of a request's header to its last. Default 10 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub header_timeout: Duration,
     /// How long a connection may carry no request and take nothing of an answer. Default 120 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub idle_timeout: Duration,
     /// The most connections at a time; one more is closed as soon as it is accepted. Default
     /// 10,000; never more than half of the process's limit of open files.
@@ -138,6 +139,12 @@ impl Server {
             mode.send_replace(Mode::Draining(Self::DRAIN_BUDGET));
         };
         tokio::join!(self.run_by(app, modes), signal).0
+    }
+
+    /// Moves the listener to the runtime that runs now.
+    pub(crate) fn into_this_runtime(self) -> io::Result<Self> {
+        let listener = TcpListener::from_std(self.listener.into_std()?)?;
+        Ok(Self { listener, ..self })
     }
 
     /// Serves `app` in the mode that `modes` tells, until it tells to drain.

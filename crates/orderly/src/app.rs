@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use mainstay::{
-    admin,
+    admin::Admin,
+    config::Loaded,
     http::{Stack, inbound},
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
@@ -13,6 +14,7 @@ use mainstay::{
 use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
 use orders_api::{http, problem::chassis_failure};
+use serde_json::{Value, json};
 
 use crate::{
     banner,
@@ -28,24 +30,25 @@ const NAMESPACE: &str = "order_service";
 
 /// Runs the service until it is told to stop, or fails.
 pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
-    let config = config::load(options)?.value;
-    let _telemetry = telemetry::init(&config.log)?;
+    let loaded = config::load_to_serve(options)?;
+    let _telemetry = telemetry::init(&loaded.value.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(&loaded))
 }
 
-async fn run(config: Config) -> Result<ExitCode, Failure> {
+async fn run(loaded: &Loaded<Config>) -> Result<ExitCode, Failure> {
+    let config = &loaded.value;
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
     let metrics = Metrics::new(NAMESPACE);
     metrics.build_info(&[("version", env!("CARGO_PKG_VERSION"))]);
-    for warning in config::warnings(&config) {
+    for warning in config::warnings(config) {
         tracing::warn!("{warning}");
     }
     // Before the store, so that a taken address leaves nothing behind.
-    let server = bind("http.listen", config.http.listen, &config).await?;
-    let admin_server = bind("admin.listen", config.admin.listen, &config).await?;
-    let orders = Arc::new(wired::open(&config)?);
-    let (keys, token) = keys::load(&config)?;
+    let server = bind("http.listen", config.http.listen, config).await?;
+    let admin_server = bind("admin.listen", config.admin.listen, config).await?;
+    let orders = Arc::new(wired::open(config)?);
+    let (keys, token) = keys::load(config)?;
     let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
 
     let secret = orders.ports().store().page_secret();
@@ -61,11 +64,14 @@ async fn run(config: Config) -> Result<ExitCode, Failure> {
 
     measure(&metrics, &orders);
     watch_store(&lifecycle, &orders);
-    forget_on_time(&lifecycle, &orders, &config);
+    forget_on_time(&lifecycle, &orders, config);
     lifecycle.ready();
     banner::show(address, admin_address, token.as_deref());
-    let admin = (admin_server, admin::router(&lifecycle, &metrics));
-    let report = lifecycle.run(server, app, Some(admin)).await;
+    let admin = Admin::new(&lifecycle, &metrics)
+        .section("store", store_now(&orders))
+        .config(loaded.print())
+        .token(config.admin.token()?);
+    let report = lifecycle.run(server, app, Some((admin_server, admin.router()))).await;
     Ok(report.exit_code())
 }
 
@@ -97,6 +103,22 @@ fn measure(metrics: &Metrics, orders: &Arc<Orders<Wired>>) {
     gauge("store_wal_bytes", "Write-ahead log since it last started over.", |orders| {
         orders.ports().store().counters().wal_bytes
     });
+}
+
+/// What the status page tells of the store.
+fn store_now(orders: &Arc<Orders<Wired>>) -> impl Fn() -> Value + use<> {
+    let orders = Arc::downgrade(orders);
+    move || {
+        let Some(orders) = orders.upgrade() else { return json!("closed") };
+        let (store, counters) = (orders.ports().store(), orders.ports().store().counters());
+        json!({
+            "queue_depth": store.queue_depth(),
+            "changes": counters.changes,
+            "batches": counters.batches,
+            "changes_per_batch": counters.changes.checked_div(counters.batches),
+            "wal_bytes": counters.wal_bytes,
+        })
+    }
 }
 
 /// Ends the service when the store fails: what cannot be promised must not be acknowledged.

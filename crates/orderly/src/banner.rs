@@ -9,6 +9,7 @@ pub(crate) fn show(api: SocketAddr, admin: SocketAddr, token: Option<&str>) {
     let url = format!("http://{api}");
     say(&format!("orderly {} listening on {url}", env!("CARGO_PKG_VERSION")));
     say(&format!("  docs     {url}/docs"));
+    say(&format!("  status   http://{admin}/"));
     say(&format!("  health   http://{admin}/readyz   metrics http://{admin}/metrics"));
     let Some(token) = token else { return };
     let auth = format!("-H 'Authorization: Bearer {token}'");

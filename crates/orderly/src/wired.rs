@@ -35,7 +35,7 @@ impl Ports for Wired {
 
 /// Opens the store and puts the use cases over it.
 pub(crate) fn open(config: &Config) -> Result<Orders<Wired>, Failure> {
-    let store = Sqlite::open(&config.store.sqlite())?;
+    let store = Sqlite::open(&config.store)?;
     Ok(Orders::new(Wired { store }, policy(&config.retention)?))
 }
 

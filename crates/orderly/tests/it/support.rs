@@ -197,6 +197,10 @@ impl Service {
         value.map_or(0, |value| value.trim_end_matches(".0").parse().unwrap())
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+
     pub(crate) fn sigterm(&self) {
         self.process.signal("-TERM");
     }
