@@ -1,3 +1,5 @@
+//! A whole service: configuration, logs, metrics, limits, deadlines, admin listener, orderly stop.
+
 use axum::{Router, routing::get};
 use mainstay::{
     admin::{self, Admin},

@@ -38,11 +38,8 @@ use crate::{
     metrics::{Format, Metrics},
 };
 use axum::{
-    Json, Router,
-    extract::DefaultBodyLimit,
-    middleware::from_fn_with_state,
-    response::IntoResponse,
-    routing::get,
+    Json, Router, extract::DefaultBodyLimit, middleware::from_fn_with_state,
+    response::IntoResponse, routing::get,
 };
 use http::{HeaderMap, StatusCode, header};
 use schemars::JsonSchema;
@@ -173,7 +170,10 @@ impl Admin {
 
     /// Shows the requests in flight.
     #[must_use]
-    pub fn in_flight(self, list: impl Fn() -> Vec<InFlightRequest> + Send + Sync + 'static) -> Self {
+    pub fn in_flight(
+        self,
+        list: impl Fn() -> Vec<InFlightRequest> + Send + Sync + 'static,
+    ) -> Self {
         self.section("in_flight", move || list().iter().map(InFlightRequest::told).collect())
     }
 

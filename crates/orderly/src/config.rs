@@ -75,7 +75,7 @@ pub(crate) struct Auth {
     /// The file with the secret that the hashes in the key file are made with, relative to the
     /// working directory; `orderly key new` makes it. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = "pepper")]
+    #[schemars(example = &"pepper")]
     pub(crate) pepper_file: Option<PathBuf>,
 }
 

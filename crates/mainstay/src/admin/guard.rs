@@ -130,9 +130,16 @@ mod tests {
         let host = ("host", "orders.internal:9090");
         let right = ("authorization", "Bearer 0123456789abcdef0123456789abcdef");
         assert_eq!(refused(token, "GET", &[host, right]), None);
-        assert_eq!(refused(token, "PUT", &[host, right, ("sec-fetch-site", "cross-site")]), Some(403));
+        assert_eq!(
+            refused(token, "PUT", &[host, right, ("sec-fetch-site", "cross-site")]),
+            Some(403)
+        );
         for wrong in ["Bearer 0123456789abcdef0123456789abcdeF", "Bearer ", "Basic eDp5", ""] {
-            assert_eq!(refused(token, "GET", &[host, ("authorization", wrong)]), Some(401), "{wrong}");
+            assert_eq!(
+                refused(token, "GET", &[host, ("authorization", wrong)]),
+                Some(401),
+                "{wrong}"
+            );
         }
         assert_eq!(refused(token, "GET", &[host]), Some(401));
     }

@@ -17,7 +17,7 @@ const WIDTH: usize = 80;
 
 /// There is no such key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no key {key}{}", nearest(.nearest))]
+#[error("there is no key {key}{}", did_you_mean(.nearest))]
 pub struct UnknownKey {
     /// The key that was asked for.
     pub key: String,
@@ -25,7 +25,7 @@ pub struct UnknownKey {
     pub nearest: Vec<String>,
 }
 
-fn nearest(keys: &[String]) -> String {
+fn did_you_mean(keys: &[String]) -> String {
     if keys.is_empty() {
         "; `config print --defaults` shows them all".to_owned()
     } else {

@@ -191,7 +191,10 @@ fn tidy(doc: &str) -> String {
 
 /// Text as comment lines of at most [`WIDTH`], paragraphs apart.
 fn comment(text: &str) -> String {
-    wrap(text, WIDTH - 2).iter().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect()
+    wrap(text, WIDTH - 2)
+        .iter()
+        .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
+        .collect()
 }
 
 /// The lines of a text, an empty one between paragraphs.

@@ -1,6 +1,6 @@
 //! The shutdown, top to bottom.
 
-use super::{Config, End, Lifecycle, Phase, Report, Signals, signals::forward};
+use super::{Config, End, Lifecycle, Phase, Report, Signals, signals::Stops};
 use crate::{
     admin::serve_on_thread,
     server::{Mode, Server},
@@ -47,7 +47,18 @@ impl Lifecycle {
                 return self.run_until_stopped(server, app, admin).await;
             }
         };
-        let forward = forward(self, async || signals.next().await);
+        let mut stops = Stops::default();
+        let forward = async {
+            loop {
+                let signal = signals.next().await;
+                if stops.counts() {
+                    tracing::info!(signal, "asked to stop");
+                    self.stop();
+                } else {
+                    tracing::info!(signal, "asked to stop once more at once; it counts as one");
+                }
+            }
+        };
         tokio::select! {
             report = self.run_until_stopped(server, app, admin) => report,
             () = forward => Report::new(),

@@ -1,4 +1,3 @@
-use super::Lifecycle;
 use std::{fs, io, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -62,19 +61,18 @@ pub async fn stop_signal() -> io::Result<&'static str> {
     Ok(Signals::listen()?.next().await)
 }
 
-/// Stops `lifecycle` at each signal, for ever; those within [`SAME_CAUSE`] of one that counted are
-/// the same one.
-pub(super) async fn forward(lifecycle: &Lifecycle, mut next: impl AsyncFnMut() -> &'static str) {
-    let mut counted: Option<Instant> = None;
-    loop {
-        let signal = next().await;
-        if counted.is_some_and(|at| at.elapsed() < SAME_CAUSE) {
-            tracing::info!(signal, "asked to stop once more at once; that counts as one");
-            continue;
+/// Tells stops apart: signals within [`SAME_CAUSE`] of one that counted are the same stop.
+#[derive(Debug, Default)]
+pub(super) struct Stops(Option<Instant>);
+
+impl Stops {
+    /// Whether a signal that came now is a stop of its own.
+    pub(super) fn counts(&mut self) -> bool {
+        let counts = self.0.is_none_or(|counted| counted.elapsed() >= SAME_CAUSE);
+        if counts {
+            self.0 = Some(Instant::now());
         }
-        counted = Some(Instant::now());
-        tracing::info!(signal, "asked to stop");
-        lifecycle.stop();
+        counts
     }
 }
 
@@ -90,25 +88,16 @@ fn is_ignored(kind: SignalKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::{Config, Phase};
-    use std::collections::VecDeque;
-    use tokio::time::sleep;
+    use tokio::time::advance;
 
-    /// How often a stop counted after signals with these pauses before them.
-    async fn stops(pauses: &[u64]) -> u32 {
-        let lifecycle = Lifecycle::new(Config::default());
-        let mut pauses: VecDeque<_> = pauses.iter().copied().map(Duration::from_millis).collect();
-        let signals = forward(&lifecycle, async || match pauses.pop_front() {
-            Some(pause) => {
-                sleep(pause).await;
-                "SIGINT"
-            }
-            None => std::future::pending().await,
-        });
-        let enough = tokio::time::timeout(Duration::from_mins(1), signals).await;
-        assert!(enough.is_err(), "it goes on for ever");
-        assert_eq!(lifecycle.phase(), Phase::Starting, "only a stop was asked for");
-        *lifecycle.0.stops.borrow()
+    /// How many stops are signals with these pauses before them, in milliseconds.
+    async fn stops(pauses: &[u64]) -> usize {
+        let (mut stops, mut counted) = (Stops::default(), 0);
+        for pause in pauses {
+            advance(Duration::from_millis(*pause)).await;
+            counted += usize::from(stops.counts());
+        }
+        counted
     }
 
     #[tokio::test(start_paused = true)]

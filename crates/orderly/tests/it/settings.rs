@@ -129,7 +129,10 @@ async fn operators_see_what_the_service_does() {
     let status = get(service.admin, "/status").await.json();
     assert_eq!((&status["service"], &status["phase"]), (&json!("order_service"), &json!("ready")));
     assert_eq!(status["build"]["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!((&status["store"]["changes"], &status["store"]["queue_depth"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&status["store"]["changes"], &status["store"]["queue_depth"]),
+        (&json!(1), &json!(0))
+    );
     assert_eq!(status["tasks"], json!({ "retention": 1, "store watch": 1 }));
     let config = status["config"].as_str().unwrap();
     assert!(config.contains("queue = 4095  # flag store.queue"), "{config}");
