@@ -57,7 +57,7 @@ pub struct Config {
     pub batch: usize,
     /// Threads that read, each with a connection. Default: 2.
     pub readers: usize,
-    /// Reads that may wait for them; more are refused as busy. Default: 1,024.
+    /// Reads that may wait for one of those threads; more are refused as busy. Default: 1,024.
     pub read_queue: usize,
     /// The write-ahead log is emptied when it holds more bytes than this; at four times as many
     /// changes are refused as busy until it is. Default: 134,217,728 (128 MiB).

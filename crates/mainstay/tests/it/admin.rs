@@ -202,21 +202,25 @@ fn it_answers_while_every_worker_of_the_main_runtime_is_blocked() {
         .build()
         .unwrap();
     let service = runtime.block_on(full(None));
-    // The workers meet here, so that both are surely held, and are let go at the end.
-    let (met, release) = (Arc::new(Barrier::new(WORKERS + 1)), Arc::new(Barrier::new(WORKERS + 1)));
+    assert_eq!(blocking_get(service.admin, "/livez"), "HTTP/1.1 200 OK", "it has begun");
+    // Workers wait on channels whose ends here are dropped at the end of the test, however it ends.
+    let met = Arc::new(Barrier::new(WORKERS + 1));
+    let mut held = Vec::new();
     for _ in 0..WORKERS {
-        let (met, release) = (Arc::clone(&met), Arc::clone(&release));
         let _inside = runtime.enter();
+        let (release, released) = mpsc::channel::<()>();
+        held.push(release);
+        let met = Arc::clone(&met);
         service.lifecycle.tasks().spawn("blocked", async move {
             met.wait();
-            release.wait();
+            assert!(released.recv().is_err(), "nothing is sent");
         });
     }
     met.wait();
     for path in ["/livez", "/readyz", "/status", "/metrics"] {
         assert_eq!(blocking_get(service.admin, path), "HTTP/1.1 200 OK", "{path}");
     }
-    release.wait();
+    drop(held);
     service.lifecycle.stop();
     let report = runtime.block_on(async { soon(service.report()).await });
     assert_eq!(report.end, lifecycle::End::Stopped);
