@@ -29,11 +29,11 @@ pub(crate) async fn serve_on_thread(
 fn serve(server: Server, router: Router, modes: watch::Receiver<Mode>) -> io::Result<()> {
     let mut runtime = Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(asking::AT_ONCE).build()?;
-    let served = runtime.block_on(async {
+    let ended = runtime.block_on(async {
         server.into_this_runtime()?.run_by(router, modes).await;
         Ok(())
     });
     // Without waiting: something of the service's that is stuck must not hold up the end.
     runtime.shutdown_background();
-    served
+    ended
 }

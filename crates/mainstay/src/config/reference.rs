@@ -155,12 +155,9 @@ fn word(schema: &Schema) -> String {
 
 /// The type other than null.
 fn type_of(schema: &Schema) -> &str {
-    match &schema["type"] {
-        Schema::Array(types) => {
-            types.iter().filter_map(Schema::as_str).find(|one| *one != "null").unwrap_or("value")
-        }
-        single => single.as_str().unwrap_or("value"),
-    }
+    let one = &schema["type"];
+    let types = one.as_array().map_or_else(|| std::slice::from_ref(one), Vec::as_slice);
+    types.iter().filter_map(Schema::as_str).find(|one| *one != "null").unwrap_or("value")
 }
 
 fn is_secret(variants: &[&Schema]) -> bool {

@@ -27,7 +27,7 @@ async fn full(token: Option<&str>) -> Service {
         if !known {
             return Err(format!("{wanted:?} is no level"));
         }
-        *changed.lock().unwrap() = wanted.to_owned();
+        wanted.clone_into(&mut changed.lock().unwrap());
         Ok(())
     };
     let request = InFlightRequest {
