@@ -273,3 +273,24 @@ fn status_code(well: bool) -> StatusCode {
 fn accept(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle;
+    use tokio::time::{advance, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_is_alive_until_no_task_has_run_for_the_limit() {
+        let lifecycle = Lifecycle::new(lifecycle::Config::default());
+        assert_eq!(livez(&lifecycle).0, StatusCode::OK, "it does not run yet");
+        let beats = timeout(Duration::from_millis(1), lifecycle.beat());
+        assert!(beats.await.is_err(), "it goes on");
+        advance(LIVENESS_LIMIT - Duration::from_millis(1)).await;
+        assert_eq!(livez(&lifecycle).0, StatusCode::OK);
+        advance(Duration::from_secs(1)).await;
+        let (status, why) = livez(&lifecycle);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(why, "the main runtime has run no task for 11 s\n");
+    }
+}

@@ -33,7 +33,7 @@
 //! ```
 //!
 //! With `schemars::JsonSchema` derived too, the doc comments of the fields are the reference:
-//! [`reference`] makes a commented file of all keys, and [`Loaded::explain`] tells of one.
+//! [`reference()`] makes a commented file of all keys, and [`Loaded::explain`] tells of one.
 //!
 //! A relative path in any layer is relative to the working directory of the process, as is usual
 //! for daemons; the chassis does not read it as relative to the file.

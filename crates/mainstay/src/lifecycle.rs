@@ -143,7 +143,7 @@ impl Lifecycle {
     }
 
     /// Notes again and again that the runtime runs tasks, until the end.
-    async fn beat(&self) {
+    pub(crate) async fn beat(&self) {
         let mut ended = false;
         while !ended {
             *self.0.beat.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

@@ -63,7 +63,9 @@ impl Text {
     ///
     /// Fails as [`parse`] does.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        parse(&Cow::<str>::deserialize(from)?).map_err(D::Error::custom)
+        // A number without a unit is not text; what is wanted helps more than what is there.
+        let text = Cow::<str>::deserialize(from).map_err(|_| D::Error::custom(Invalid))?;
+        parse(&text).map_err(D::Error::custom)
     }
 }
 

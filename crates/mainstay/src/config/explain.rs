@@ -96,9 +96,9 @@ fn most_alike(wanted: &str, all: &[&Entry]) -> Vec<String> {
     let mut ranked: Vec<_> = all
         .iter()
         .map(|entry| entry.keys.join("."))
-        .map(|key| (alike(wanted, &key).max(alike(&last(wanted), &last(&key))), key))
-        .filter(|(score, key)| *score >= ALIKE && !key.is_empty())
+        .map(|key| (alike(wanted, &key), alike(&last(wanted), &last(&key)), key))
+        .filter(|(whole, last, key)| whole.max(*last) >= ALIKE && !key.is_empty())
         .collect();
-    ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-    ranked.into_iter().take(3).map(|(_, key)| key).collect()
+    ranked.sort_by(|one, other| (other.0 + other.1).total_cmp(&(one.0 + one.1)));
+    ranked.into_iter().take(3).map(|(_, _, key)| key).collect()
 }

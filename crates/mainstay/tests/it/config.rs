@@ -311,6 +311,7 @@ fn an_unknown_key_names_the_nearest() {
     let nearest = |key: &str| loaded.explain(key).unwrap_err().nearest;
     assert_eq!(nearest("server.patiense"), ["server.patience"]);
     assert_eq!(nearest("patience"), ["server.patience"]);
+    assert_eq!(nearest("stroe.pin")[0], "store.pin");
     assert_eq!(nearest("srever"), ["server"]);
     assert_eq!(nearest("qqq"), [""; 0]);
     let told = loaded.explain("strore.pin").unwrap_err().to_string();
