@@ -27,9 +27,10 @@ lint: ## Formatting, lints, documentation
 fmt: ## Format the code
 	cargo fmt --all
 
-generate: ## Write api/openapi.json, docs/PROBLEMS.md and docs/METRICS.md anew from the code
+generate: ## Write api/openapi.json, docs/PROBLEMS.md, docs/METRICS.md and docs/orderly.toml anew from the code
 	UPDATE_GENERATED=1 cargo test --quiet --locked -p orders-api --test it document
 	UPDATE_GENERATED=1 cargo test --quiet --locked -p orderly --test it every_metric
+	UPDATE_GENERATED=1 cargo test --quiet --locked -p orderly --test it settings::the_reference_of_all
 
 ##@ Prove
 checks: ## List the checks with the promise each holds and its last record

@@ -15,7 +15,7 @@
 //! #[serde(default, deny_unknown_fields)]
 //! struct Config {
 //!     port: u16,
-//!     #[serde(with = "duration")]
+//!     #[serde(with = "duration::Text")]
 //!     patience: Duration,
 //! }
 //!
@@ -32,21 +32,30 @@
 //! # Ok::<(), mainstay::config::Errors>(())
 //! ```
 //!
-//! Deliberately absent: reading the environment itself (the binary passes it in), rules that span
-//! several keys, and reload.
+//! With `schemars::JsonSchema` derived too, the doc comments of the fields are the reference:
+//! [`reference()`] makes a commented file of all keys, and [`Loaded::explain`] tells of one.
+//!
+//! A relative path in any layer is relative to the working directory of the process, as is usual
+//! for daemons; the chassis does not read it as relative to the file.
+//!
+//! Deliberately absent: reading the environment itself (the binary passes it in), and reload.
 
 pub mod duration;
 
 mod errors;
+mod explain;
 mod layers;
 mod print;
+mod reference;
 mod secret;
 
-pub use self::errors::{Errors, Problem};
+pub use self::errors::{Errors, Problem, Rules};
+pub use self::explain::UnknownKey;
 pub use self::layers::Layer;
 pub use self::secret::Secret;
 
-use self::layers::Layers;
+use self::{layers::Layers, reference::Entry};
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, path::PathBuf};
 
@@ -54,7 +63,6 @@ use std::{fmt, path::PathBuf};
 #[derive(Default)]
 pub struct Loader {
     layers: Layers,
-    problems: Vec<Problem>,
     file: Option<PathBuf>,
     environment: Vec<(String, Layer, String)>,
     flags: Vec<(String, Layer, String)>,
@@ -108,21 +116,47 @@ impl Loader {
     /// # Errors
     ///
     /// Tells everything that is wrong at once; within one value of an enum, only the first.
-    pub fn load<T: DeserializeOwned>(mut self) -> Result<Loaded<T>, Errors> {
-        if let Some(path) = self.file.take()
-            && let Err(problem) = self.layers.add_file(&path)
-        {
-            self.problems.push(problem);
-        }
+    pub fn load<T: DeserializeOwned>(self) -> Result<Loaded<T>, Errors> {
+        self.load_where(|_, _| {})
+    }
+
+    /// Like [`load`](Self::load), with `rules` that span several keys or ask for what a value
+    /// names, such as a file. What breaks them is told with everything else that is wrong.
+    ///
+    /// They judge the values that could be read, beside defaults for those that could not; see
+    /// [`Rules::require`]. They judge nothing when the file as a whole could not be read.
+    ///
+    /// # Errors
+    ///
+    /// Tells everything that is wrong at once; within one value of an enum, only the first.
+    pub fn load_where<T: DeserializeOwned>(
+        mut self,
+        rules: impl FnOnce(&T, &mut Rules),
+    ) -> Result<Loaded<T>, Errors> {
+        let read = self.file.take().map_or(Ok(()), |path| self.layers.add_file(&path));
         for (key, layer, text) in self.environment.drain(..).chain(self.flags.drain(..)) {
             self.layers.add_text(&key, layer, text);
         }
-        let value = self.layers.read(&mut self.problems);
+        let file_read = read.is_ok();
+        let mut problems: Vec<_> = read.err().into_iter().collect();
+        let value = self.layers.read(&mut problems);
+        if let Some(value) = value.as_ref().filter(|_| file_read) {
+            let mut broken = Rules::default();
+            rules(value, &mut broken);
+            let origin = |key: &str| self.layers.origin(&layers::path(key));
+            problems.extend(broken.problems(&problems, origin));
+        }
         match value {
-            Some(value) if self.problems.is_empty() => Ok(Loaded { value, layers: self.layers }),
-            Some(_) | None => Err(Errors(self.problems)),
+            Some(value) if problems.is_empty() => Ok(Loaded { value, layers: self.layers }),
+            Some(_) | None => Err(Errors(problems)),
         }
     }
+}
+
+/// A commented TOML file of all keys with their defaults, ready to be saved and changed: the doc
+/// comments of `T` and its sections, keys without a default as comments such as `#key = example`.
+pub fn reference<T: JsonSchema + Serialize + Default>() -> String {
+    Entry::of::<T>().file()
 }
 
 impl fmt::Debug for Loader {

@@ -55,6 +55,7 @@ use axum::{
 };
 use futures_util::FutureExt;
 use mainstay_context::{Cause, Context};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -64,14 +65,14 @@ use tracing::Instrument;
 const LEAST_TIME: Duration = Duration::from_millis(1);
 
 /// How long requests may take.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The deadline of a request that asks for none. Default 2 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub default_deadline: Duration,
     /// The largest deadline a request can ask for. Default 10 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub largest_deadline: Duration,
 }
 

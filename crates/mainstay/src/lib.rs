@@ -15,45 +15,11 @@
 //! # }
 //! ```
 //!
-//! A whole service has a configuration, an admin listener and phases:
+//! A whole service has a configuration, an admin listener and phases. This is
+//! `examples/service.rs`:
 //!
 //! ```no_run
-//! use axum::{Router, routing::get};
-//! use mainstay::{
-//!     admin, config::Loader, http, lifecycle::{self, Lifecycle}, metrics::Metrics,
-//!     server::{self, Server}, telemetry,
-//! };
-//! use serde::Deserialize;
-//! use std::{error::Error, process::ExitCode};
-//!
-//! #[derive(Default, Deserialize)]
-//! #[serde(default, deny_unknown_fields)]
-//! struct Config {
-//!     server: server::Config,
-//!     http: http::Config,
-//!     lifecycle: lifecycle::Config,
-//!     telemetry: telemetry::Config,
-//! }
-//!
-//! #[tokio::main]
-//! async fn main() -> Result<ExitCode, Box<dyn Error>> {
-//!     let layers = Loader::new().file("shop.toml").env("SHOP__", std::env::vars());
-//!     let config: Config = layers.load()?.value;
-//!     let _telemetry = telemetry::init("shop", &config.telemetry)?;
-//!     let metrics = Metrics::new("shop");
-//!     metrics.build_info(&[("version", env!("CARGO_PKG_VERSION"))]);
-//!     let lifecycle = Lifecycle::new(config.lifecycle);
-//!
-//!     let hello = async |http::Cx(cx): http::Cx| format!("you are request {}", cx.request_id());
-//!     let routes = Router::new().route("/", get(hello));
-//!     let app = http::inbound(routes, &http::Stack::new(&metrics).with_config(config.http));
-//!     let server = Server::bind("127.0.0.1:8080", config.server).await?;
-//!     let admin = Server::bind("127.0.0.1:9090", server::Config::default()).await?;
-//!
-//!     lifecycle.ready();
-//!     let admin = Some((admin, admin::router(&lifecycle, &metrics)));
-//!     Ok(lifecycle.run(server, app, admin).await.exit_code())
-//! }
+#![doc = include_str!("../examples/service.rs")]
 //! ```
 //!
 //! Deliberately absent: anything about orders, hidden globals, and metrics or OpenTelemetry types
@@ -69,6 +35,7 @@ pub mod tasks;
 pub mod telemetry;
 
 mod body;
+mod chain;
 mod panics;
 
 use std::io;

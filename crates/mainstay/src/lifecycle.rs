@@ -18,13 +18,17 @@ pub use self::report::{End, Report};
 pub use self::signals::{Signals, stop_signal};
 
 use crate::tasks::Tasks;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+
+/// How often it is noted that the runtime runs tasks.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// Where a process stands between its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,17 +62,17 @@ impl fmt::Display for Phase {
 }
 
 /// The budgets of a shutdown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How long to serve while unready, so that load balancers notice. Default 5 s; 0 is allowed.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub lame_duck: Duration,
     /// The most time for requests in flight. Default 10 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub drain: Duration,
     /// The most time for background tasks. Default 5 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub flush: Duration,
 }
 
@@ -91,7 +95,12 @@ pub struct Lifecycle(Arc<Shared>);
 
 struct Shared {
     config: Config,
+    started: Instant,
     phase: watch::Sender<Phase>,
+    /// When the phase was entered.
+    since: Mutex<Instant>,
+    /// When the runtime last ran a task; nothing before [`Lifecycle::run`].
+    beat: Mutex<Option<Instant>>,
     /// How often a stop was asked for.
     stops: watch::Sender<u32>,
     failure: watch::Sender<Option<String>>,
@@ -104,6 +113,9 @@ impl Lifecycle {
     pub fn new(config: Config) -> Self {
         Self(Arc::new(Shared {
             config,
+            started: Instant::now(),
+            since: Mutex::new(Instant::now()),
+            beat: Mutex::default(),
             phase: watch::Sender::new(Phase::Starting),
             stops: watch::Sender::new(0),
             failure: watch::Sender::new(None),
@@ -115,6 +127,31 @@ impl Lifecycle {
     /// Where the process stands.
     pub fn phase(&self) -> Phase {
         *self.0.phase.borrow()
+    }
+
+    /// How long the process has been in its phase.
+    pub fn phase_age(&self) -> Duration {
+        self.0.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// How long ago this lifecycle was made, which is the start of the process or soon after.
+    pub fn uptime(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    /// How long ago the runtime of [`run`](Self::run) last ran a task of ours, which is asked to
+    /// run each second; `None` before that.
+    pub(crate) fn last_beat(&self) -> Option<Duration> {
+        self.0.beat.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+    }
+
+    /// Notes again and again that the runtime runs tasks, until the end.
+    pub(crate) async fn beat(&self) {
+        let mut ended = false;
+        while !ended {
+            *self.0.beat.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            ended = tokio::time::timeout(BEAT, self.reached(Phase::Stopped)).await.is_ok();
+        }
     }
 
     /// Follows the phases; a reader that looks late sees the latest only.
@@ -191,6 +228,7 @@ impl Lifecycle {
             later
         });
         if moved {
+            *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             tracing::info!(%phase, "phase entered");
             notify::phase(phase);
         }

@@ -47,6 +47,8 @@ struct Known {
     registry: Registry,
     /// Each metric's `Series<M>` by its full name.
     series: HashMap<String, Box<dyn Any + Send + Sync>>,
+    /// See [`Metrics::build_info`].
+    build: Vec<(&'static str, String)>,
 }
 
 impl Metrics {
@@ -116,15 +118,27 @@ impl Metrics {
         }
     }
 
-    /// Shows facts about the build, such as its version, as labels of `{namespace}_build_info`.
+    /// Shows facts about the build, such as its version, as labels of `{namespace}_build_info` and
+    /// on the page of the [admin listener](crate::admin).
     pub fn build_info(&self, facts: &[(&'static str, &str)]) {
         let (labels, values): (Vec<_>, Vec<_>) = facts.iter().copied().unzip();
         self.gauge("build_info", "What is running; always 1", &labels).set(1.0, &values);
+        self.known().build = facts.iter().map(|&(fact, value)| (fact, value.to_owned())).collect();
+    }
+
+    /// What [`build_info`](Self::build_info) was told.
+    pub(crate) fn build(&self) -> Vec<(&'static str, String)> {
+        self.known().build.clone()
     }
 
     /// All metrics as a scraper reads them.
     pub fn render(&self, format: Format) -> String {
         format.render(&self.known().registry)
+    }
+
+    /// What the name of each begins with.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     fn series<M>(&self, name: &str, help: &str, labels: &[&'static str], make: Make<M>) -> Series<M>

@@ -140,6 +140,12 @@ impl Server {
         tokio::join!(self.run_by(app, modes), signal).0
     }
 
+    /// Moves the listener to the runtime that runs now.
+    pub(crate) fn into_this_runtime(self) -> io::Result<Self> {
+        let listener = TcpListener::from_std(self.listener.into_std()?)?;
+        Ok(Self { listener, ..self })
+    }
+
     /// Serves `app` in the mode that `modes` tells, until it tells to drain.
     pub(crate) async fn run_by(self, app: Router, mut modes: watch::Receiver<Mode>) -> DrainReport {
         let connections = Connections(Tasks::new());

@@ -8,7 +8,7 @@ use crate::panics;
 use futures_util::FutureExt;
 use std::{
     any::Any,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -84,6 +84,15 @@ impl Tasks {
     /// How many tasks run now.
     pub fn alive(&self) -> usize {
         self.0.live().len()
+    }
+
+    /// How many tasks of each name run now.
+    pub fn by_name(&self) -> BTreeMap<&'static str, usize> {
+        let mut names = BTreeMap::new();
+        for task in self.0.live().values() {
+            *names.entry(task.name).or_default() += 1;
+        }
+        names
     }
 
     /// How many tasks have panicked so far.

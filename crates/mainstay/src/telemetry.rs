@@ -25,6 +25,7 @@ pub use self::traces::Traces;
 
 use self::{sink::Sink, traces::Exporter};
 use crate::metrics::Metrics;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     io::{self, IsTerminal},
@@ -39,7 +40,7 @@ use tracing_subscriber::{
 };
 
 /// How logs look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Text on a terminal, JSON elsewhere.
@@ -52,7 +53,7 @@ pub enum Format {
 }
 
 /// What is told, how and where.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How logs look. Default: text on a terminal, JSON elsewhere.
@@ -61,7 +62,7 @@ pub struct Config {
     pub level: String,
     /// The most time at the end for what still waits, half of it for spans and the rest for log
     /// lines; it comes after the budgets of the lifecycle. Default 1 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub flush: Duration,
     /// Where traces go. Default: nowhere.
     pub traces: Traces,

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use mainstay::{
-    admin,
+    admin::Admin,
+    config::Loaded,
     http::{Stack, inbound},
     lifecycle::{Lifecycle, Phase},
     server::{Server, Tls, passed::Sockets},
@@ -12,6 +13,7 @@ use mainstay::{
 use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
 use orders_api::{http, problem::chassis_failure};
+use serde_json::{Value, json};
 
 use crate::{
     banner,
@@ -27,13 +29,14 @@ const NAME: &str = "orderly";
 
 /// Runs the service until it is told to stop, or fails.
 pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
-    let config = config::load(options)?.value;
-    let telemetry = telemetry::init(NAME, &config.log)?;
+    let loaded = config::load_to_serve(options)?;
+    let telemetry = telemetry::init(NAME, &loaded.value.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(config, &telemetry))
+    runtime.block_on(run(&loaded, &telemetry))
 }
 
-async fn run(mut config: Config, telemetry: &telemetry::Guard) -> Result<ExitCode, Failure> {
+async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<ExitCode, Failure> {
+    let mut config = loaded.value.clone();
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
     let metrics = metrics::start(&lifecycle, telemetry);
     // Before the store, so that a taken address leaves nothing behind.
@@ -43,7 +46,7 @@ async fn run(mut config: Config, telemetry: &telemetry::Guard) -> Result<ExitCod
     let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
     // A socket that was passed in may be anywhere, and the rules are about where it is.
     (config.http.listen, config.admin.listen) = (address, admin_address);
-    config.refuse()?;
+    config.refuse_reach()?;
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
     }
@@ -63,7 +66,7 @@ async fn run(mut config: Config, telemetry: &telemetry::Guard) -> Result<ExitCod
     for route in http::STREAMS {
         stack = stack.with_stream(route);
     }
-    let watchers = api.watchers.clone();
+    let (watchers, in_flight) = (api.watchers.clone(), stack.in_flight());
     let app = inbound(http::router(Arc::clone(&orders), api), &stack);
 
     metrics::measure(&metrics, &orders, &watchers);
@@ -72,8 +75,14 @@ async fn run(mut config: Config, telemetry: &telemetry::Guard) -> Result<ExitCod
     lifecycle.ready();
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };
     banner::show(&format!("{scheme}://{address}"), admin_address, token.as_deref());
-    let admin = (admin_server, admin::router(&lifecycle, &metrics));
-    let report = lifecycle.run(server, app, Some(admin)).await;
+    let (level, set_level) = (telemetry.levels(), telemetry.levels());
+    let admin = Admin::new(&lifecycle, &metrics)
+        .section("store", store_now(&orders))
+        .in_flight(move || in_flight.list())
+        .log_level(move || level.get(), move |text| set_level.set(text))
+        .config(loaded.print())
+        .token(config.admin.token()?);
+    let report = lifecycle.run(server, app, Some((admin_server, admin.router()))).await;
     Ok(report.exit_code())
 }
 
@@ -98,6 +107,22 @@ async fn bind(
 /// The certificate to serve with, if one is set.
 pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Failure> {
     Ok(config.http.tls.as_ref().map(Tls::load).transpose()?)
+}
+
+/// What the status page tells of the store.
+fn store_now(orders: &Arc<Orders<Wired>>) -> impl Fn() -> Value + use<> {
+    let orders = Arc::downgrade(orders);
+    move || {
+        let Some(orders) = orders.upgrade() else { return json!("closed") };
+        let (store, counters) = (orders.ports().store(), orders.ports().store().counters());
+        json!({
+            "queue_depth": store.queue_depth(),
+            "changes": counters.changes,
+            "batches": counters.batches,
+            "changes_per_batch": counters.changes.checked_div(counters.batches),
+            "wal_bytes": counters.wal_bytes,
+        })
+    }
 }
 
 /// Ends the service when the store fails: what cannot be promised must not be acknowledged.

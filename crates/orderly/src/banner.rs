@@ -8,6 +8,7 @@ use crate::console::say;
 pub(crate) fn show(url: &str, admin: SocketAddr, token: Option<&str>) {
     say(&format!("orderly {} listening on {url}", env!("CARGO_PKG_VERSION")));
     say(&format!("  docs     {url}/docs"));
+    say(&format!("  status   http://{admin}/"));
     say(&format!("  health   http://{admin}/readyz   metrics http://{admin}/metrics"));
     let Some(token) = token else { return };
     let auth = format!("-H 'Authorization: Bearer {token}'");

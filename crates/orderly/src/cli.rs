@@ -43,7 +43,10 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Print the effective configuration as TOML, with where each value came from.
-    Print(Serve),
+    Print(Print),
+    /// Explain a key, or all keys of a section: meaning, default, effective value and where that
+    /// came from.
+    Explain(Explain),
     /// Check the configuration and exit with 1 when the service would not start with it.
     Check(Serve),
 }
@@ -56,7 +59,8 @@ pub(crate) enum KeyCommand {
 }
 
 /// Where the configuration comes from: defaults, then the file, then the environment
-/// (`ORDERLY__HTTP__LISTEN=…`), then these flags.
+/// (`ORDERLY__HTTP__LISTEN=…`), then these flags. Relative paths are relative to the working
+/// directory, also those in the file.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Serve {
     /// Configuration file (TOML).
@@ -65,7 +69,7 @@ pub(crate) struct Serve {
     /// Address of the API; short for --set http.listen=ADDR.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
-    /// Address of health, readiness and metrics; short for --set admin.listen=ADDR.
+    /// Address of health, readiness, metrics and the status page; short for --set admin.listen=ADDR.
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin_listen: Option<String>,
     /// File of the embedded store; short for --set store.path=FILE.
@@ -74,6 +78,24 @@ pub(crate) struct Serve {
     /// Any other value, such as store.queue=8192. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Print {
+    /// Print a commented file of every key with its default instead, ready to be saved.
+    #[arg(long)]
+    pub(crate) defaults: bool,
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Explain {
+    /// A key such as http.listen, or a section such as http.
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) config: Serve,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -8,11 +8,12 @@ use std::{
     process::ExitCode,
 };
 
+use mainstay::config::Rules;
 use orders_api::auth::{self, Entry, Keys};
 
 use crate::{
     cli::NewKey,
-    config::{self, Config},
+    config::{self, Auth, Config},
     console::{Failure, remark, say},
 };
 
@@ -42,11 +43,21 @@ pub(crate) enum KeyError {
 }
 
 /// The keys of the key file, if one is set.
-pub(crate) fn from_file(config: &Config) -> Result<Option<Keys>, Failure> {
+fn from_file(config: &Config) -> Result<Option<Keys>, Failure> {
     let (Some(keys), Some(pepper)) = (&config.auth.keys_file, &config.auth.pepper_file) else {
         return Ok(None);
     };
     Ok(Some(Keys::new(&read_pepper(pepper)?, read_entries(keys)?)?))
+}
+
+/// Whether the key file and the pepper can be used, each told by its own key.
+pub(crate) fn check(auth: &Auth, rules: &mut Rules) {
+    let (Some(keys), Some(pepper)) = (&auth.keys_file, &auth.pepper_file) else { return };
+    let pepper = rules.accept(&["auth.pepper_file"], read_pepper(pepper));
+    let entries = rules.accept(&["auth.keys_file"], read_entries(keys));
+    if let (Some(pepper), Some(entries)) = (pepper, entries) {
+        rules.accept(&["auth.keys_file"], Keys::new(&pepper, entries));
+    }
 }
 
 /// The keys that open the API, and the development key when one was made.

@@ -23,7 +23,13 @@ use crate::{
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(options) => app::serve(&options),
-        Command::Config { command: ConfigCommand::Print(options) } => config::print(&options),
+        Command::Config { command: ConfigCommand::Print(options) } if options.defaults => {
+            Ok(config::print_defaults())
+        }
+        Command::Config { command: ConfigCommand::Print(options) } => {
+            config::print(&options.config)
+        }
+        Command::Config { command: ConfigCommand::Explain(options) } => config::explain(&options),
         Command::Config { command: ConfigCommand::Check(options) } => config::check(&options),
         Command::Audit(options) => audit::run(&options),
         Command::Import(options) => import::run(&options),

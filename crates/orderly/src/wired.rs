@@ -36,7 +36,7 @@ impl Ports for Wired {
 
 /// Opens the store and puts the use cases over it.
 pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
-    let store = Sqlite::open_measured(&config.store.sqlite(), metrics)?;
+    let store = Sqlite::open_measured(&config.store, metrics)?;
     Ok(Orders::new(Wired { store }, policy(&config.retention)?))
 }
 

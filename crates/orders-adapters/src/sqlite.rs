@@ -33,6 +33,8 @@ use orders::{
         OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store,
     },
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
@@ -50,9 +52,11 @@ use self::{
 };
 
 /// How the embedded store is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The file. Beside it stand `-wal`, `-shm` and `-lock`.
+    /// The file, relative to the working directory. Beside it stand `-wal`, `-shm` and `-lock`.
+    /// Default: `data/orderly.db`.
     pub path: PathBuf,
     /// Changes that may wait for the writer; more are refused as busy. Default: 4,096.
     pub queue: usize,
@@ -60,21 +64,20 @@ pub struct Config {
     pub batch: usize,
     /// Threads that read, each with a connection. Default: 2.
     pub readers: usize,
-    /// Reads that may wait for them; more are refused as busy. Default: 1,024.
+    /// Reads that may wait for one of those threads; more are refused as busy. Default: 1,024.
     pub read_queue: usize,
     /// The write-ahead log is emptied when it holds more bytes than this; at four times as many
-    /// changes are refused as busy until it is. Default: 128 MiB.
+    /// changes are refused as busy until it is. Default: 134,217,728 (128 MiB).
     pub wal_limit: u64,
     /// Whether a commit waits for the disk. `false` is for measuring what that costs, and loses
     /// acknowledged orders on power loss. Default: `true`.
     pub durable: bool,
 }
 
-impl Config {
-    /// The defaults, at this path.
-    pub fn at(path: impl Into<PathBuf>) -> Self {
+impl Default for Config {
+    fn default() -> Self {
         Self {
-            path: path.into(),
+            path: "data/orderly.db".into(),
             queue: 4_096,
             batch: 256,
             readers: 2,
@@ -82,6 +85,13 @@ impl Config {
             wal_limit: 128 << 20,
             durable: true,
         }
+    }
+}
+
+impl Config {
+    /// The defaults, at this path.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), ..Self::default() }
     }
 }
 

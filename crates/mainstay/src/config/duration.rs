@@ -1,7 +1,8 @@
 //! Durations as people write them: `500ms`, `2s`, `1h30m`, `7d`.
 //!
-//! For a field: `#[serde(with = "mainstay::config::duration")]`.
+//! For a field: `#[serde(with = "mainstay::config::duration::Text")]`, see [`Text`].
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 use std::{borrow::Cow, fmt::Write, time::Duration};
 
@@ -46,14 +47,40 @@ pub fn format(duration: Duration) -> String {
 #[error("expected a duration such as 500ms, 2s, 1h30m or 7d")]
 pub struct Invalid;
 
-/// For `#[serde(with = "..")]`: writes the duration as text.
-pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format(*duration))
+/// How a [`Duration`] is written in a configuration, for `#[serde(with = "..")]`.
+#[derive(Debug)]
+pub enum Text {}
+
+impl Text {
+    /// Writes the duration as text.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format(*duration))
+    }
+
+    /// Reads the duration from text.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`parse`] does.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        // A number without a unit is not text; what is wanted helps more than what is there.
+        let text = Cow::<str>::deserialize(from).map_err(|_| D::Error::custom(Invalid))?;
+        parse(&text).map_err(D::Error::custom)
+    }
 }
 
-/// For `#[serde(with = "..")]`: reads the duration from text.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse(&Cow::<str>::deserialize(deserializer)?).map_err(D::Error::custom)
+impl JsonSchema for Text {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "duration", "examples": ["1s"] })
+    }
 }
 
 fn read(mut text: &str) -> Option<Duration> {

@@ -33,7 +33,7 @@ fn print(text: &mut String, at: &mut Vec<String>, table: &Table, layers: &Layers
     Ok(())
 }
 
-fn quoted(key: &str) -> String {
+pub(super) fn quoted(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !key.is_empty() && key.chars().all(bare) {
         key.to_owned()

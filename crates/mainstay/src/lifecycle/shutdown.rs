@@ -1,7 +1,8 @@
 //! The shutdown, top to bottom.
 
-use super::{Config, End, Lifecycle, Phase, Report, Signals};
+use super::{Config, End, Lifecycle, Phase, Report, Signals, signals::Stops};
 use crate::{
+    admin::serve_on_thread,
     server::{Mode, Server},
     tasks::Tasks,
 };
@@ -29,8 +30,10 @@ impl Lifecycle {
     /// Serves `app`, and `admin` beside it, until a signal, a [`stop`](Self::stop) or a
     /// [`fail`](Self::fail), then shuts down in order.
     ///
-    /// The admin server answers until everything else has ended. A second signal or stop ends
-    /// the wait at once. SIGTERM and SIGINT are taken over for the rest of the process's life.
+    /// The admin server runs on a thread of its own, so that it answers even when every worker of
+    /// this runtime is busy, and until everything else has ended. A second stop ends the wait at
+    /// once; so does a second signal, unless it comes within 500 ms of the first: both may be one
+    /// Ctrl-C. SIGTERM, SIGINT and SIGHUP are taken over for the rest of the process's life.
     pub async fn run(
         &self,
         server: Server,
@@ -44,11 +47,16 @@ impl Lifecycle {
                 return self.run_until_stopped(server, app, admin).await;
             }
         };
+        let mut stops = Stops::default();
         let forward = async {
             loop {
                 let signal = signals.next().await;
-                tracing::info!(signal, "asked to stop");
-                self.stop();
+                if stops.counts() {
+                    tracing::info!(signal, "asked to stop");
+                    self.stop();
+                } else {
+                    tracing::info!(signal, "asked to stop once more at once; it counts as one");
+                }
             }
         };
         tokio::select! {
@@ -72,10 +80,15 @@ impl Lifecycle {
         });
         let (admin_mode, admin_modes) = watch::channel(Mode::Open);
         if let Some((server, router)) = admin {
+            let lifecycle = self.clone();
             servers.0.spawn("admin server", async move {
-                server.run_by(router, admin_modes).await;
+                if let Err(error) = serve_on_thread(server, router, admin_modes).await {
+                    lifecycle.fail(format!("cannot run the admin server: {error}"));
+                }
             });
         }
+        let beating = self.clone();
+        servers.0.spawn("heartbeat", async move { beating.beat().await });
 
         let mut report = Report::new();
         let in_order = async {

@@ -1,32 +1,33 @@
 //! The limits of a server.
 
 use super::Network;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The limits of a [`Server`](super::Server).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The time from accepting a connection to the end of its TLS handshake, and from there to
     /// its first byte. Default 5 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub first_byte_timeout: Duration,
     /// The time from the first byte of a request's header to its last. Default 10 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub header_timeout: Duration,
     /// How long nothing may come of a request's body while it is waited for. Default 5 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub body_idle_timeout: Duration,
     /// How long a peer may take nothing of an answer that waits for it. Default 20 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub write_timeout: Duration,
     /// How long a connection may carry no request and take nothing of an answer. Default 120 s.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub idle_timeout: Duration,
     /// How old a connection becomes before it takes no more requests, within 10 % either way, so
     /// that connections made together do not end together. Default 30 min.
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::config::duration::Text")]
     pub max_age: Duration,
     /// The most requests of one connection. Default 10,000.
     pub max_requests: u64,

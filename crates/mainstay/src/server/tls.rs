@@ -5,6 +5,7 @@
 //! log. Not here: certificates of clients, several names.
 
 use crate::config::duration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     convert::Infallible,
@@ -23,7 +24,7 @@ use tokio_rustls::{
 };
 
 /// Where the certificate and its key are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The certificate and those that lead to its authority, in PEM, the server's own first.
@@ -31,7 +32,7 @@ pub struct Config {
     /// The key of the certificate, in PEM.
     pub key_file: PathBuf,
     /// How often to look whether the files changed. Default 10 s.
-    #[serde(default = "reload_every", with = "duration")]
+    #[serde(default = "reload_every", with = "duration::Text")]
     pub reload_every: Duration,
 }
 

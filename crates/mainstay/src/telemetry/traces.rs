@@ -16,6 +16,7 @@ use opentelemetry_sdk::{
         SpanExporter, SpanProcessor,
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     sync::{
@@ -36,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER: u64 = 64 << 10;
 
 /// Where traces go, and which.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Traces {
     /// The whole URL that takes OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`; plain

@@ -1,31 +1,68 @@
-use mainstay::config::{Layer, Loader, Secret, duration};
+use mainstay::config::{Layer, Loader, Secret, duration, reference};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A shop.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
+    /// What it is called.
     name: String,
     server: Server,
+    /// Where the goods are.
     store: Store,
+    /// Words
+    /// to find it by.
     tags: Vec<String>,
+    /// Anything.
+    #[schemars(example = "closed on Mondays")]
     note: Option<String>,
+    /// The most of each thing.
     limits: BTreeMap<String, u32>,
+    /// Whether people may enter.
+    door: Door,
+    /// The window, if there is one.
+    window: Option<Window>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Door {
+    /// They may.
+    #[default]
+    Open,
+    /// They may not.
+    Closed,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Window {
+    /// In centimetres.
+    width: u32,
+}
+
+/// Who serves, see [`Config`].
+///
+/// And how.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Server {
+    /// Its port.
     port: u16,
-    #[serde(with = "duration")]
+    /// How long it waits.
+    #[serde(with = "duration::Text")]
     patience: Duration,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Store {
+    /// Opens it.
     password: Secret<String>,
+    /// Opens it faster.
     pin: Option<Secret<u32>>,
 }
 
@@ -38,6 +75,8 @@ impl Default for Config {
             tags: Vec::new(),
             note: None,
             limits: BTreeMap::new(),
+            door: Door::Open,
+            window: None,
         }
     }
 }
@@ -161,6 +200,7 @@ fn the_effective_configuration_is_printed_with_its_origins() {
         .load::<Config>();
     let text = loaded.unwrap().print();
     let expected = "\
+door = \"open\"  # default
 name = \"shop\"  # default
 tags = []  # default
 
@@ -184,4 +224,126 @@ fn a_default_configuration_reads_back_as_itself() {
     let (_folder, path) = file(&printed);
     let read = Loader::new().file(path).load::<mainstay::server::Config>().unwrap();
     assert_eq!(read.value, mainstay::server::Config::default());
+}
+
+#[test]
+fn the_reference_is_a_commented_file_of_every_key() {
+    let expected = "\
+# A shop.
+
+# Whether people may enter. One of \"open\", \"closed\".
+door = \"open\"
+
+# The most of each thing.
+limits = {}
+
+# What it is called.
+name = \"shop\"
+
+# Anything.
+#note = \"closed on Mondays\"
+
+# Words to find it by.
+tags = []
+
+# Who serves, see `Config`.
+#
+# And how.
+[server]
+
+# How long it waits.
+patience = \"2s\"
+
+# Its port.
+port = 8080
+
+# Where the goods are.
+[store]
+
+# Opens it.
+#password = \"\"
+
+# Opens it faster.
+#pin = \"\"
+
+# The window, if there is one.
+#[window]
+
+# In centimetres.
+#width = 0
+";
+    assert_eq!(reference::<Config>(), expected);
+    let (_folder, path) = file(expected);
+    let read = Loader::new().file(path).load::<Config>().unwrap().value;
+    assert_eq!(format!("{read:?}"), format!("{:?}", Config::default()));
+}
+
+#[test]
+fn a_key_is_explained_with_its_value_and_where_that_is_from() {
+    let loaded = Loader::new()
+        .env("S_", pairs(&[("S_SERVER__PATIENCE", "9s")]))
+        .flags(pairs(&[("store.password", "hunter2"), ("store.pin", "7")]))
+        .load::<Config>()
+        .unwrap();
+    let expected = "\
+server.patience
+
+How long it waits.
+
+accepts  a duration such as 500ms, 2s, 1h30m or 7d
+default  \"2s\"
+value    \"9s\"
+from     environment S_SERVER__PATIENCE
+";
+    assert_eq!(loaded.explain("server.patience").unwrap(), expected);
+    let note = loaded.explain("note").unwrap();
+    assert!(note.contains("default  none\nvalue    not set\nfrom     default"), "{note}");
+
+    let section = loaded.explain("store").unwrap();
+    assert!(section.starts_with("[store]\nWhere the goods are.\n"), "{section}");
+    assert!(section.contains("store.password = \"[hidden]\"  # flag store.password"), "{section}");
+    assert!(!section.contains("hunter2"), "{section}");
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    let loaded = Loader::new().load::<Config>().unwrap();
+    let nearest = |key: &str| loaded.explain(key).unwrap_err().nearest;
+    assert_eq!(nearest("server.patiense"), ["server.patience"]);
+    assert_eq!(nearest("patience"), ["server.patience"]);
+    assert_eq!(nearest("stroe.pin")[0], "store.pin");
+    assert_eq!(nearest("srever"), ["server"]);
+    assert_eq!(nearest("qqq"), [""; 0]);
+    let told = loaded.explain("strore.pin").unwrap_err().to_string();
+    assert_eq!(told, "there is no key strore.pin; did you mean store.pin?");
+}
+
+#[test]
+fn rules_are_told_with_everything_else_that_is_wrong() {
+    let flags = [("server.port", "many"), ("name", ""), ("note", "x")];
+    let errors = Loader::new()
+        .flags(pairs(&flags))
+        .load_where(|config: &Config, rules| {
+            rules.require(!config.name.is_empty(), &["name"], "a shop needs a name");
+            rules.require(config.server.port == 1, &["server.port"], "the port is faulty itself");
+            rules.require(config.note.is_none(), &["limits", "note"], "notes have a limit");
+            assert_eq!(rules.accept(&["name"], Ok::<_, String>(7)), Some(7));
+            let read = fs::read("/nowhere/secret");
+            assert!(rules.accept(&["store.pin"], read).is_none());
+        })
+        .unwrap_err()
+        .to_string();
+    let told: Vec<_> = errors.lines().skip(1).map(str::trim).collect();
+    assert_eq!(told.len(), 4, "{errors}");
+    assert!(told[0].starts_with("server.port (flag server.port): invalid type"), "{errors}");
+    assert_eq!(told[1], "name (flag name): a shop needs a name");
+    assert_eq!(told[2], "limits (default): notes have a limit");
+    assert!(told[3].starts_with("store.pin (default): No such file"), "{errors}");
+}
+
+#[test]
+fn rules_do_not_judge_when_the_file_could_not_be_read() {
+    let loader = Loader::new().file("/nowhere/shop.toml");
+    let errors = loader.load_where(|_: &Config, rules| rules.require(false, &["name"], "no"));
+    assert_eq!(errors.unwrap_err().0.len(), 1);
 }

@@ -1,6 +1,7 @@
 //! The chassis over real sockets on the loopback interface.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod admin;
 mod config;
 mod deadlines;
 mod hostile;

@@ -26,9 +26,19 @@ impl Drop for Process {
 impl Process {
     /// Starts the child and waits until it serves, and so listens for signals.
     async fn start() -> (Self, SocketAddr) {
+        Self::start_under(Command::new(std::env::current_exe().unwrap())).await
+    }
+
+    /// Starts it by another program, which must become it.
+    async fn start_by(program: &[&str]) -> (Self, SocketAddr) {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(std::env::current_exe().unwrap());
+        Self::start_under(command).await
+    }
+
+    async fn start_under(mut command: Command) -> (Self, SocketAddr) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("address");
-        let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "signals::child", "--ignored"]).env(ADDRESS_FILE, &file);
         let process = Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         until(|| file.exists()).await;
@@ -74,8 +84,31 @@ async fn a_signal_drains_and_a_second_one_ends_at_once() {
     process.signal("TERM");
     // The lame duck of the defaults is 5 s: long enough to be seen, and to be cut short.
     soon(async { while get(addr, "/", "").await.header("connection") != Some("close") {} }).await;
-    process.signal("INT");
-    assert!(!process.end().await.success(), "a forced end is an error");
+    // Those within half a second count as one with the first.
+    let mut status = None;
+    until(|| {
+        process.signal("INT");
+        status = process.0.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert!(!status.unwrap().success(), "a forced end is an error");
+}
+
+#[tokio::test]
+async fn a_hangup_is_a_stop_like_any_other() {
+    let (mut process, _) = Process::start_by(&["env", "--default-signal=HUP"]).await;
+    process.signal("HUP");
+    assert!(process.end().await.success());
+}
+
+#[tokio::test]
+async fn a_hangup_that_is_to_be_ignored_is() {
+    let (mut process, addr) = Process::start_by(&["env", "--ignore-signal=HUP"]).await;
+    process.signal("HUP");
+    assert_eq!(get(addr, "/", "").await.header("connection"), None, "it serves on");
+    process.signal("TERM");
+    assert!(process.end().await.success());
 }
 
 #[tokio::test]

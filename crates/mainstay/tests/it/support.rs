@@ -2,6 +2,7 @@
 
 use axum::Router;
 use mainstay::{
+    admin::Admin,
     lifecycle::{self, Lifecycle, Report},
     metrics::Metrics,
     server::{Config, Server},
@@ -57,11 +58,34 @@ impl Service {
             drain: Duration::from_millis(drain_ms),
             flush: Duration::from_millis(200),
         });
+        Self::run(app, config, lifecycle, Admin::new).await
+    }
+
+    /// A service whose admin listener is made by `admin`.
+    pub(crate) async fn start_admin(
+        app: Router,
+        admin: impl FnOnce(&Lifecycle, &Metrics) -> Admin,
+    ) -> Self {
+        let budgets = lifecycle::Config {
+            lame_duck: Duration::ZERO,
+            drain: Duration::from_secs(1),
+            flush: Duration::from_millis(200),
+        };
+        Self::run(app, Config::default(), Lifecycle::new(budgets), admin).await
+    }
+
+    async fn run(
+        app: Router,
+        config: Config,
+        lifecycle: Lifecycle,
+        admin: impl FnOnce(&Lifecycle, &Metrics) -> Admin,
+    ) -> Self {
         let metrics = Metrics::new("test");
+        let routes = admin(&lifecycle, &metrics).router();
         let server = Server::bind("127.0.0.1:0", config).await.unwrap();
         let admin = Server::bind("127.0.0.1:0", Config::default()).await.unwrap();
         let (addr, admin_addr) = (server.local_addr().unwrap(), admin.local_addr().unwrap());
-        let admin = Some((admin, mainstay::admin::router(&lifecycle, &metrics)));
+        let admin = Some((admin, routes));
         let (sender, report) = oneshot::channel();
         let (tasks, running) = (Tasks::new(), lifecycle.clone());
         tasks.spawn("service under test", async move {
@@ -96,7 +120,7 @@ impl Client {
 
     /// Sends a `GET` with more header lines, each ended by `\r\n`.
     pub(crate) async fn get(&mut self, path: &str, headers: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n{headers}\r\n")).await;
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")).await;
         self.answer().await
     }
 

@@ -1,8 +1,10 @@
 //! The configuration: checked as a whole before anything starts, and shown with where it is from.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use crate::support::{Home, Process, Ran};
+use serde_json::json;
+
+use crate::support::{Home, Process, Ran, get};
 
 /// A run that was refused before anything started, for these reasons.
 #[track_caller]
@@ -64,14 +66,145 @@ async fn every_rule_that_is_broken_is_told_at_once() {
         "auth.keys_file is not set",
         "store.durable is false",
         "admin.listen",
-        "belong together",
-        "http.default_deadline is longer",
-        "store.batch",
-        "retention.every",
+        "auth.pepper_file (flag auth.pepper_file): it belongs together with",
+        "http.default_deadline (flag http.default_deadline): it is longer",
+        "store.batch (flag store.batch): ",
+        "retention.every (flag retention.every): ",
     ];
     for command in [&["serve"][..], &["config", "check"]] {
         refused(&home.run(&[command, &everywhere].concat()).await, &reasons);
     }
+}
+
+#[tokio::test]
+async fn values_rules_and_files_are_told_in_one_go() {
+    let home = Home::new()
+        .set("auth.keys_file=no-keys")
+        .set("auth.pepper_file=no-pepper")
+        .set("admin.token_file=no-token")
+        .set("log.level=orders=loud")
+        .set("store.batch=0")
+        .set("server.idle_timeout=soon");
+    let reasons = [
+        "server.idle_timeout (flag server.idle_timeout): expected a duration",
+        "store.batch (flag store.batch): it must not be 0",
+        "log.level (flag log.level): the log level \"orders=loud\" is malformed",
+        "auth.keys_file (flag auth.keys_file): there is no file no-keys; `orderly key new",
+        "auth.pepper_file (flag auth.pepper_file): there is no file no-pepper; `orderly key new",
+        "admin.token_file (flag admin.token_file): cannot read no-token; `(umask 077; openssl",
+    ];
+    for command in [&["serve"][..], &["config", "check"]] {
+        let ran = home.run(command).await;
+        refused(&ran, &reasons);
+        assert_eq!(ran.err.lines().count(), 1 + reasons.len(), "nothing twice: {}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn an_admin_listener_that_others_reach_asks_for_its_token() {
+    let home = Home::new();
+    let everywhere = ["config", "check", "--admin-listen", "0.0.0.0:0"];
+    let ran = home.run(&everywhere).await;
+    refused(&ran, &["admin.listen (flag admin.listen): it is reachable", "openssl rand -hex 32"]);
+
+    let home = home.set("admin.token_file=token");
+    fs::write(home.path("token"), "guess-me\n").unwrap();
+    refused(&home.run(&everywhere).await, &["admin.token_file", "32 visible ASCII characters"]);
+    fs::write(home.path("token"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let ran = home.run(&everywhere).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("warning: admin.listen"), "{}", ran.out);
+
+    let service = home.serve().await;
+    assert_eq!(get(service.admin, "/status").await.status, 401);
+    assert!(service.reasons().await.is_empty(), "probes are for everybody");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn operators_see_what_the_service_does() {
+    let home = Home::new().set("store.queue=4095");
+    let service = home.serve().await;
+    service.client().create("status-000000000001").await.placed();
+    let status = get(service.admin, "/status").await.json();
+    assert_eq!((&status["service"], &status["phase"]), (&json!("order_service"), &json!("ready")));
+    assert_eq!(status["build"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        (&status["store"]["changes"], &status["store"]["queue_depth"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(status["tasks"], json!({ "retention": 1, "store watch": 1 }));
+    let config = status["config"].as_str().unwrap();
+    assert!(config.contains("queue = 4095  # flag store.queue"), "{config}");
+    let page = get(service.admin, "/").await.text();
+    assert!(page.contains("queue = 4095  # flag store.queue") && page.contains("wal_bytes"));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_reference_of_all_keys_is_true_and_committed() {
+    let made = Home::new().run(&["config", "print", "--defaults"]).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    is_committed("docs/orderly.toml", &made.out);
+
+    let lines: Vec<_> = made.out.lines().collect();
+    let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let keys: Vec<_> = (0..lines.len()).filter(|&at| is_key(lines[at])).collect();
+    assert!(keys.len() > 20, "{}", made.out);
+    for at in keys {
+        assert!(lines[at - 1].starts_with("# "), "{} has no description", lines[at]);
+    }
+}
+
+#[tokio::test]
+async fn the_reference_is_a_file_with_the_defaults() {
+    let home = Home::new();
+    let reference = home.run(&["config", "print", "--defaults"]).await.out;
+    fs::write(home.path("as-is.toml"), &reference).unwrap();
+    let as_is = home.run(&["config", "print", "--config", "as-is.toml"]).await.out;
+    assert_eq!(values(&as_is), values(&home.run(&["config", "print"]).await.out));
+
+    // Keys without a default have an example instead, `#key = value`.
+    let bare = |line: &str| match line.strip_prefix('#') {
+        Some(key) if !key.is_empty() && !key.starts_with(' ') => key.to_owned(),
+        Some(_) | None => line.to_owned(),
+    };
+    let all = reference.lines().map(bare).collect::<Vec<_>>().join("\n");
+    assert_ne!(all, reference.trim_end());
+    fs::write(home.path("all.toml"), &all).unwrap();
+    let shown = home.run(&["config", "print", "--config", "all.toml"]).await;
+    assert!(shown.out.contains("keys_file = \"keys.toml\"  # file all.toml"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_key_is_explained() {
+    let home = Home::new().set("http.body_limit=1000");
+    let explained = home.run(&["config", "explain", "http.body_limit"]).await.out;
+    for told in ["The largest body, in bytes", "262144", "1000", "flag http.body_limit"] {
+        assert!(explained.contains(told), "{told}: {explained}");
+    }
+    let section = home.run(&["config", "explain", "http"]).await.out;
+    assert!(section.contains("http.listen = \"127.0.0.1:8080\"  # default"), "{section}");
+    let unknown = home.run(&["config", "explain", "http.lisen"]).await;
+    refused(&unknown, &["there is no key http.lisen; did you mean http.listen"]);
+}
+
+/// Holds a committed file against what the code makes; `make generate` writes it instead.
+fn is_committed(name: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
+    if update() {
+        fs::write(&path, made).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == made, "{name} is stale; run: make generate");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch for whoever runs the test, not configuration"
+)]
+fn update() -> bool {
+    std::env::var("UPDATE_GENERATED").is_ok()
 }
 
 #[tokio::test]

@@ -221,6 +221,10 @@ impl Service {
         lines.filter(|line| line["request_id"] == request_id).collect()
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+
     pub(crate) fn sigterm(&self) {
         self.process.signal("-TERM");
     }
