@@ -61,7 +61,7 @@ pub(crate) async fn serve(options: &Options) -> ExitCode {
         })
     );
     lifecycle.ready();
-    let admin = Some((admin, admin::router(&lifecycle, &metrics)));
+    let admin = Some((admin, admin::Admin::new(&lifecycle, &metrics).router()));
     lifecycle.run(server, inbound(routes, &stack), admin).await.exit_code()
 }
 
