@@ -23,17 +23,20 @@ class Limits:
     lame_duck: float = 0.3
     deadline: float = 3.0
     flush: float = 1.0
+    # Of the last log lines and spans, once everything else has ended.
+    log_flush: float = 1.0
     # For the process to be started, told and gone on a machine that the clients share with it.
     margin: float = 0.5
 
     def bound(self) -> float:
-        return self.lame_duck + self.deadline + self.flush + self.margin
+        return self.lame_duck + self.deadline + self.flush + self.log_flush + self.margin
 
     def settings(self) -> list[str]:
         return [
             f"lifecycle.lame_duck={self.lame_duck * 1000:.0f}ms",
             f"lifecycle.drain={self.deadline * 1000:.0f}ms",
             f"lifecycle.flush={self.flush * 1000:.0f}ms",
+            f"log.flush={self.log_flush * 1000:.0f}ms",
             f"http.largest_deadline={self.deadline * 1000:.0f}ms",
         ]
 
