@@ -133,7 +133,7 @@ async fn operators_see_what_the_service_does() {
         (&status["store"]["changes"], &status["store"]["queue_depth"]),
         (&json!(1), &json!(0))
     );
-    assert_eq!(status["tasks"], json!({ "retention": 1, "store watch": 1 }));
+    assert_eq!(status["tasks"], json!({ "retention": 1, "scheduling probe": 1, "store watch": 1 }));
     let config = status["config"].as_str().unwrap();
     assert!(config.contains("queue = 4095  # flag store.queue"), "{config}");
     let page = get(service.admin, "/").await.text();
