@@ -6,9 +6,10 @@
 //! the answers that wait for it; and when it sends more HTTP/2 frames that do no work than
 //! answering others excuses. A body of which nothing comes fails with [`BodyIdle`]. A connection
 //! that is old or has carried many requests is told to end (`Connection: close`, `GOAWAY`) and
-//! finishes what it carries. After a flood a connection's seat stays taken for a second, so that an
-//! address cannot flood on by opening the next. No accept error ends the loop, no address can take every seat, and
-//! a drain ends within its budget whatever the peers do.
+//! finishes what it carries. After abuse a connection's seat stays taken for a second, and an address
+//! that has several such seats is barred for as long, by the kernel where that is possible: it cannot
+//! flood on by opening the next. No accept error ends the loop, no address can take every seat, and a
+//! drain ends within its budget whatever the peers do.
 //!
 //! Not here: deadlines of requests (see [`crate::http`]) and limits on the size of bodies. What
 //! bounds a request whose answer streams on, such as a feed, is its own end, a peer that stops
@@ -21,6 +22,7 @@ mod connection;
 mod felt;
 mod first;
 mod frames;
+mod handshakes;
 mod last_call;
 mod network;
 pub mod passed;
@@ -40,14 +42,21 @@ pub use self::tls::Tls;
 
 use self::{
     connection::{Protocols, Shared},
+    handshakes::Barred,
     last_call::last_call,
     seats::Seats,
-    tally::{Open, Tally},
+    tally::{Ended, Open, Tally},
 };
 use crate::{metrics::Metrics, tasks::Tasks};
 use axum::Router;
-use futures_util::FutureExt;
-use std::{convert::Infallible, future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future, io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
     sync::watch,
@@ -154,6 +163,7 @@ impl Server {
         let (config, tls) = (self.config, self.tls);
         let shared = Arc::new(Shared { app, config, tls: tls.clone(), protocols });
         let mut fresh_tls = pin!(keep_fresh(tls));
+        let mut barred = Barred::default();
         let mut door = Door {
             connections,
             seats,
@@ -165,7 +175,12 @@ impl Server {
         let budget = loop {
             tokio::select! {
                 budget = Mode::draining(&mut modes) => break budget,
-                accepted = accept(&self.listener) => door.admit(accepted),
+                accepted = accept(&self.listener) => {
+                    if let Some(address) = door.admit(accepted) {
+                        barred.add(&self.listener, address);
+                    }
+                }
+                () = barred.over() => barred.relent(&self.listener),
                 never = &mut fresh_tls => match never {},
             }
             // Sockets are looked at between two accepts: a storm of connections would otherwise keep
@@ -173,7 +188,10 @@ impl Server {
             tokio::task::yield_now().await;
         };
         let start = Instant::now();
-        last_call(&self.listener, budget, |accepted| door.admit(accepted)).await;
+        let admit = |accepted| {
+            let _barred_already = door.admit(accepted);
+        };
+        last_call(&self.listener, budget, admit).await;
         drop(self.listener);
         let open = door.seats.taken();
         let left = budget.saturating_sub(start.elapsed());
@@ -194,20 +212,22 @@ struct Door {
 }
 
 impl Door {
-    fn admit(&mut self, (stream, peer): (TcpStream, SocketAddr)) {
+    /// Seats a connection, or closes it; returns an address that should not come again soon.
+    fn admit(&mut self, (stream, peer): (TcpStream, SocketAddr)) -> Option<IpAddr> {
         let seat = match self.seats.take(peer.ip()) {
             Ok(seat) => seat,
             Err(reason) => {
                 self.refused += 1;
                 self.tally.iter().for_each(|tally| tally.refused(reason));
                 tracing::debug!(%peer, reason = reason.as_str(), "connection refused");
-                return;
+                let abused = reason == Ended::Abuse;
+                return abused.then(|| self.seats.counted(peer.ip())).flatten();
             }
         };
-        let (counted, open) = (seat.is_counted(), Open::new(seat, self.tally.clone()));
+        let open = Open::new(seat, self.tally.clone());
         let (shared, modes) = (Arc::clone(&self.shared), self.modes.clone());
-        let serving = connection::serve(stream, peer, counted, shared, modes);
-        self.connections.0.spawn(CONNECTION, serving.map(|why| open.close(why)));
+        self.connections.0.spawn(CONNECTION, connection::serve(stream, peer, open, shared, modes));
+        None
     }
 }
 

@@ -6,8 +6,8 @@ use mainstay::{
     admin::Admin,
     config::Loaded,
     http::{Stack, inbound},
-    lifecycle::{Lifecycle, Phase},
-    server::{Server, Tls, passed::Sockets},
+    lifecycle::{End, Lifecycle, Phase},
+    server::{Server, passed::Sockets},
     telemetry,
 };
 use mainstay_context::Context;
@@ -51,7 +51,7 @@ async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<Ex
         tracing::warn!("{warning}");
     }
     let mut server = server.with_metrics(&metrics);
-    if let Some(tls) = tls(&config)? {
+    if let Some(tls) = config.tls()? {
         server = server.with_tls(tls);
     }
     let orders = Arc::new(wired::open(&config, &metrics)?);
@@ -83,6 +83,10 @@ async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<Ex
         .config(loaded.print())
         .token(config.admin.token()?);
     let report = lifecycle.run(server, app, Some((admin_server, admin.router()))).await;
+    if report.end != End::Stopped {
+        // Closing takes as long as the disk does, and this end has to come at once.
+        orders.ports().store().abandon();
+    }
     Ok(report.exit_code())
 }
 
@@ -102,11 +106,6 @@ async fn bind(
         format!("cannot listen on {address}: {error}; choose another address with --set {key}=ADDR")
             .into()
     })
-}
-
-/// The certificate to serve with, if one is set.
-pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Failure> {
-    Ok(config.http.tls.as_ref().map(Tls::load).transpose()?)
 }
 
 /// What the status page tells of the store.

@@ -20,7 +20,10 @@ mod writer;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use jiff::Timestamp;
@@ -95,9 +98,11 @@ impl Config {
     }
 }
 
-/// The embedded store. Dropping it commits what waits, then closes the file.
+/// The embedded store. Dropping it commits what waits, then closes the file; unless it was
+/// [abandoned](Self::abandon).
 pub struct Sqlite {
     shared: Arc<Shared>,
+    abandoned: AtomicBool,
     readers: Option<Readers>,
     threads: Vec<std::thread::JoinHandle<()>>,
     head: watch::Receiver<Position>,
@@ -138,7 +143,8 @@ impl Sqlite {
         // takes the log into the file.
         let writer = thread::start(Arc::clone(&shared), writer, config.batch)?;
         let threads = vec![checkpoint, writer];
-        Ok(Self { shared, readers, threads, head, failed, page_secret })
+        let abandoned = AtomicBool::new(false);
+        Ok(Self { shared, abandoned, readers, threads, head, failed, page_secret })
     }
 
     /// Reads a store as it stands at this instant, for an audit; also while a service writes it.
@@ -162,6 +168,12 @@ impl Sqlite {
             Ok(reason) => reason.clone().unwrap_or_default(),
             Err(_) => "the writer ended".to_owned(),
         }
+    }
+
+    /// Makes dropping the store wait for nothing: for a process that must end now. What was
+    /// acknowledged is on the disk, and the next start takes the log up, as after a kill.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
     /// Changes that wait for the writer now.
@@ -244,6 +256,12 @@ pub struct ReadCounters {
 impl Drop for Sqlite {
     fn drop(&mut self) {
         self.shared.close();
+        if self.abandoned.load(Ordering::Relaxed) {
+            if let Some(readers) = self.readers.take() {
+                readers.detach();
+            }
+            return;
+        }
         self.readers = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

@@ -14,6 +14,7 @@
 
 pub mod builders;
 pub mod contract;
+pub mod generated;
 pub mod idempotency;
 mod rng;
 pub mod sim;

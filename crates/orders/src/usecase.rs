@@ -10,7 +10,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use mainstay_context::Context;
 
-pub use verb::{Action, Verb};
+pub use self::{
+    retention::LONGEST_REQUEST,
+    verb::{Action, Verb},
+};
 
 use crate::{
     Error, Refusal,

@@ -5,7 +5,7 @@ use super::{
     arriving::Arriving,
     felt::Felt,
     pulse::{InFlight, Pulse},
-    tally::Ended,
+    tally::{Ended, Open},
 };
 use crate::{body::Observed, tasks::Tasks};
 use axum::{Router, body::Body, http::HeaderValue};
@@ -94,22 +94,22 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Stream
 /// How long after a connection was made its first request is waited for, if a drain begins.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
-/// Serves `stream` until it ends, breaks a limit, or is drained; returns why.
+/// Serves `stream` until it ends, breaks a limit, or is drained.
 ///
-/// After abuse it keeps its seat for [`PENALTY`] where seats are `counted` by address.
+/// After abuse it keeps its seat for [`PENALTY`] where seats count by address.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    counted: bool,
+    mut open: Open,
     shared: Arc<Shared>,
     mut modes: watch::Receiver<Mode>,
-) -> Ended {
+) {
     let ended = serve_socket(stream, peer, shared, modes.clone()).await;
     tracing::debug!(%peer, reason = ended.as_str(), "connection ended");
-    if counted && ended.is_abuse() {
+    if ended.is_abuse() && open.abused() {
         let _drained = timeout(PENALTY, Mode::draining(&mut modes)).await.is_ok();
     }
-    ended
+    open.close(ended);
 }
 
 async fn serve_socket(

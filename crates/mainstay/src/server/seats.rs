@@ -23,8 +23,20 @@ struct Shared {
 struct Taken {
     all: usize,
     /// Only addresses with an open connection, so it is never larger than `most`.
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, Theirs>,
 }
+
+/// The seats of one address.
+#[derive(Debug, Default)]
+struct Theirs {
+    taken: usize,
+    /// Those among them whose connection ended by abuse.
+    abused: usize,
+}
+
+/// So many seats of one address that are taken for abuse bar it from more. Several, because many
+/// clients may share an address; few, because each has made some work for nothing.
+const ABUSED: usize = 16;
 
 impl Seats {
     pub(super) fn new(config: &Config) -> Self {
@@ -42,21 +54,29 @@ impl Seats {
     ///
     /// Says which limit is reached.
     pub(super) fn take(&self, address: IpAddr) -> Result<Seat, Ended> {
-        let trusted = self.0.trusted.iter().any(|network| network.contains(address));
-        let counted = (!trusted).then(|| household(address));
+        let counted = self.counted(address);
         let mut taken = self.0.taken();
         if taken.all >= self.0.most {
             return Err(Ended::Full);
         }
         if let Some(address) = counted {
             let theirs = taken.by_address.entry(address).or_default();
-            if *theirs >= self.0.most_per_address {
+            if theirs.abused >= ABUSED {
+                return Err(Ended::Abuse);
+            }
+            if theirs.taken >= self.0.most_per_address {
                 return Err(Ended::Address);
             }
-            *theirs += 1;
+            theirs.taken += 1;
         }
         taken.all += 1;
-        Ok(Seat { seats: self.clone(), counted })
+        Ok(Seat { seats: self.clone(), counted, abused: false })
+    }
+
+    /// What `address` counts as; nothing if it is trusted.
+    pub(super) fn counted(&self, address: IpAddr) -> Option<IpAddr> {
+        let trusted = self.0.trusted.iter().any(|network| network.contains(address));
+        (!trusted).then(|| household(address))
     }
 
     /// How many are taken.
@@ -84,11 +104,18 @@ fn household(address: IpAddr) -> IpAddr {
 pub(super) struct Seat {
     seats: Seats,
     counted: Option<IpAddr>,
+    abused: bool,
 }
 
 impl Seat {
-    /// Whether it counts by address.
-    pub(super) const fn is_counted(&self) -> bool {
+    /// Counts it as abused until it is dropped; returns whether it counts by address at all.
+    pub(super) fn abused(&mut self) -> bool {
+        let mut taken = self.seats.0.taken();
+        let theirs = self.counted.and_then(|address| taken.by_address.get_mut(&address));
+        if let Some(theirs) = theirs.filter(|_| !self.abused) {
+            theirs.abused += 1;
+            self.abused = true;
+        }
         self.counted.is_some()
     }
 }
@@ -99,8 +126,10 @@ impl Drop for Seat {
         taken.all -= 1;
         let Some(address) = self.counted else { return };
         if let Entry::Occupied(mut theirs) = taken.by_address.entry(address) {
-            *theirs.get_mut() -= 1;
-            if *theirs.get() == 0 {
+            let left = theirs.get_mut();
+            left.taken -= 1;
+            left.abused -= usize::from(self.abused);
+            if left.taken == 0 {
                 theirs.remove();
             }
         }
@@ -140,6 +169,21 @@ mod tests {
         let _first = take(&seats, "2001:db8:0:1::1").unwrap();
         assert_eq!(take(&seats, "2001:db8:0:1:ffff::2").unwrap_err(), Ended::Address);
         let _neighbour = take(&seats, "2001:db8:0:2::1").unwrap();
+    }
+
+    #[test]
+    fn an_address_that_abuses_many_seats_gets_no_more() {
+        let seats = seats(100, 50);
+        let mut abused: Vec<_> = (0..ABUSED).map(|_| take(&seats, "192.0.2.1").unwrap()).collect();
+        for seat in &mut abused {
+            drop(take(&seats, "192.0.2.1").unwrap());
+            seat.abused();
+            seat.abused();
+        }
+        assert_eq!(take(&seats, "192.0.2.1").unwrap_err(), Ended::Abuse);
+        let _other = take(&seats, "192.0.2.2").unwrap();
+        abused.pop();
+        let _again = take(&seats, "192.0.2.1").unwrap();
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub(super) enum Ended {
     Full,
     /// Refused: its address has no more seats.
     Address,
+    /// Refused: its address has just abused several others.
+    Abuse,
     /// Nothing came for the first byte's time.
     FirstByte,
     /// The TLS handshake failed or took too long.
@@ -49,6 +51,7 @@ impl Ended {
         match self {
             Self::Full => "full",
             Self::Address => "address",
+            Self::Abuse => "abuse",
             Self::FirstByte => "first-byte",
             Self::Handshake => "handshake",
             Self::Header => "header",
@@ -79,7 +82,7 @@ impl Tally {
             open: metrics.gauge("http_connections", "Connections that are open", &[]),
             ended: metrics.counter(
                 "http_connections_ended_total",
-                "Connections that ended, or were refused (full, address), by reason",
+                "Connections that ended, or were refused (full, address, abuse), by reason",
                 &["reason"],
             ),
         }
@@ -93,7 +96,7 @@ impl Tally {
 /// An open connection: counted, and in its seat, until it is dropped in whatever way.
 pub(super) struct Open {
     tally: Option<Tally>,
-    _seat: Seat,
+    seat: Seat,
     ended: Ended,
 }
 
@@ -102,7 +105,13 @@ impl Open {
         if let Some(tally) = &tally {
             tally.open.add(1.0, &[]);
         }
-        Self { tally, _seat: seat, ended: Ended::Cut }
+        Self { tally, seat, ended: Ended::Cut }
+    }
+
+    /// Counts it against its address for as long as it is open, unless its seat counts by no
+    /// address; returns whether it does.
+    pub(super) fn abused(&mut self) -> bool {
+        self.seat.abused()
     }
 
     /// It ended by itself.

@@ -288,13 +288,56 @@ async fn one_address_cannot_take_every_seat_unless_it_is_trusted() {
     assert_eq!(Client::connect(server.addr).await.rest().await, "");
     let mut trusted = Vec::new();
     for _ in 0..3 {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        let mut stream = soon(socket.connect(server.addr)).await.unwrap();
+        let mut stream = soon(connect_from(2, server.addr)).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
         assert_eq!(soon(stream.read_u8()).await.unwrap(), b'H');
         trusted.push(stream);
     }
     drop((first, trusted));
     server.ended("address", 1).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_address_that_abuses_much_is_barred_for_a_while_and_others_are_not() {
+    let trusted_proxies = vec!["127.0.0.9".parse().unwrap()];
+    let server = Hostile::start(Config { trusted_proxies, ..Config::default() }).await;
+    // DATA belongs to a stream; here it breaks the connection, which is abuse with little work.
+    let broken = [PREFACE, SETTINGS, &frame(0, 0, 0, &[])].concat();
+    let until_barred = async {
+        loop {
+            let abuse = (0..20).map(|_| async {
+                let mut stream = connect_from(2, server.addr).await.unwrap();
+                stream.write_all(&broken).await.unwrap();
+                rest(&mut stream).await;
+            });
+            // One more may be accepted and closed; what comes after it is not even answered.
+            futures_util::future::join_all(abuse).await;
+            for _ in 0..3 {
+                let connecting = connect_from(2, server.addr);
+                if tokio::time::timeout(2 * SHORT, connecting).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    soon(until_barred).await;
+    for last in [3, 2] {
+        let answered = async {
+            loop {
+                let mut stream = connect_from(last, server.addr).await.unwrap();
+                stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+                if stream.read_u8().await.is_ok_and(|byte| byte == b'H') {
+                    return;
+                }
+            }
+        };
+        soon(answered).await;
+    }
+}
+
+async fn connect_from(last: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0)))?;
+    socket.connect(to).await
 }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use mainstay::{config::Rules, server::Tls, telemetry};
+use mainstay::{
+    config::Rules,
+    server::{Tls, tls},
+    telemetry,
+};
+use orders::usecase::LONGEST_REQUEST;
 
 use super::Config;
 use crate::{keys, wired};
@@ -65,6 +70,12 @@ impl Config {
             &["http.default_deadline", "http.largest_deadline"],
             "it is longer than http.largest_deadline",
         );
+        rules.require(
+            self.http.largest_deadline.as_secs() < LONGEST_REQUEST.as_secs().unsigned_abs(),
+            &["http.largest_deadline"],
+            "it must be below 10min: receipts are kept that much longer than their life, so that no \
+             request outlives the one it asks for",
+        );
         let not_zero = "it must not be 0";
         let mut counts = |key: &str, holds: bool| rules.require(holds, &[key], not_zero);
         counts("http.default_deadline", !self.http.default_deadline.is_zero());
@@ -81,11 +92,16 @@ impl Config {
         }
     }
 
+    /// The certificate to serve with, if one is set.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, tls::Error> {
+        self.http.tls.as_ref().map(Tls::load).transpose()
+    }
+
     /// Whether the files it names can be used.
     pub(super) fn check_files(&self, rules: &mut Rules) {
         keys::check(&self.auth, rules);
         rules.accept(&["admin.token_file"], self.admin.token());
-        rules.accept(&["http.tls"], self.http.tls.as_ref().map(Tls::load).transpose());
+        rules.accept(&["http.tls"], self.tls());
     }
 }
 

@@ -6,12 +6,12 @@ use std::{
     fs,
     io::Write as _,
     net::TcpListener,
-    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use http_body_util::Full;
 use hyper::Request;
+use orders_testkit::generated;
 use serde_json::Value;
 
 use crate::support::{Client, Home, Line, Process, Service, get, until};
@@ -94,18 +94,8 @@ fn table(metrics: &BTreeMap<String, Metric>) -> String {
     table
 }
 
-fn document() -> (PathBuf, String) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(DOCUMENT);
-    let text = fs::read_to_string(&path).unwrap();
-    (path, text)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a switch for whoever runs the test, not configuration"
-)]
-fn update() -> bool {
-    std::env::var("UPDATE_GENERATED").is_ok()
+fn document() -> String {
+    fs::read_to_string(generated::path(DOCUMENT)).unwrap()
 }
 
 #[tokio::test]
@@ -115,14 +105,9 @@ async fn every_metric_is_in_the_document() {
     for (name, metric) in &metrics {
         assert!(!metric.help.is_empty() && !metric.kind.is_empty(), "{name}: {metric:?}");
     }
-    let (path, committed) = document();
+    let committed = document();
     let (written, _) = committed.split_once(MADE).expect("the part that people write");
-    let made = format!("{written}{MADE}{}", table(&metrics));
-    if update() {
-        fs::write(&path, &made).unwrap();
-        return;
-    }
-    assert!(committed == made, "{DOCUMENT} is stale; run: make generate");
+    generated::is_committed(DOCUMENT, &format!("{written}{MADE}{}", table(&metrics)));
 }
 
 #[tokio::test]
@@ -140,7 +125,7 @@ async fn promtool_has_nothing_to_say() {
 
 /// The queries of the document.
 fn queries() -> Vec<String> {
-    let (_, document) = document();
+    let document = document();
     let blocks = document.split("```promql\n").skip(1);
     let queries: Vec<String> =
         blocks.map(|block| block.split_once("\n```").unwrap().0.to_owned()).collect();

@@ -1,7 +1,8 @@
 //! The configuration: checked as a whole before anything starts, and shown with where it is from.
 
-use std::{fs, path::Path};
+use std::fs;
 
+use orders_testkit::generated::is_committed;
 use serde_json::json;
 
 use crate::support::{Home, Process, Ran, get};
@@ -58,7 +59,8 @@ async fn every_rule_that_is_broken_is_told_at_once() {
     let home = Home::new()
         .set("store.durable=false")
         .set("auth.pepper_file=pepper")
-        .set("http.default_deadline=1m")
+        .set("http.default_deadline=1h")
+        .set("http.largest_deadline=10m")
         .set("store.batch=0")
         .set("retention.every=0s");
     let everywhere = ["--listen", "0.0.0.0:0", "--admin-listen", "0.0.0.0:0"];
@@ -68,6 +70,7 @@ async fn every_rule_that_is_broken_is_told_at_once() {
         "admin.listen",
         "auth.pepper_file (flag auth.pepper_file): it belongs together with",
         "http.default_deadline (flag http.default_deadline): it is longer",
+        "http.largest_deadline (flag http.largest_deadline): it must be below 10min",
         "store.batch (flag store.batch): ",
         "retention.every (flag retention.every): ",
     ];
@@ -187,24 +190,6 @@ async fn a_key_is_explained() {
     assert!(section.contains("http.listen = \"127.0.0.1:8080\"  # default"), "{section}");
     let unknown = home.run(&["config", "explain", "http.lisen"]).await;
     refused(&unknown, &["there is no key http.lisen; did you mean http.listen"]);
-}
-
-/// Holds a committed file against what the code makes; `make generate` writes it instead.
-fn is_committed(name: &str, made: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
-    if update() {
-        fs::write(&path, made).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == made, "{name} is stale; run: make generate");
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a switch for whoever runs the test, not configuration"
-)]
-fn update() -> bool {
-    std::env::var("UPDATE_GENERATED").is_ok()
 }
 
 #[tokio::test]

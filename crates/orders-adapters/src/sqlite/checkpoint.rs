@@ -18,7 +18,7 @@ use rusqlite::{Connection, wal::CheckpointMode};
 
 use super::{
     Config, OpenError, schema,
-    thread::{Shared, chain, spawn},
+    thread::{Shared, Vital, chain, spawn},
     writer::{Broken, Severity, severity},
 };
 
@@ -67,6 +67,7 @@ pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(OpenError::Thread)?;
     spawn("orders-checkpoint", move || {
+        let _vital = Vital(Arc::clone(&shared));
         let mut closing = shared.closing();
         loop {
             let closed = closing.wait_for(|closing| *closing);

@@ -124,6 +124,11 @@ impl Readers {
         })
     }
 
+    /// Lets the threads end by themselves, with the reads they are at.
+    pub(super) fn detach(mut self) {
+        self.threads.clear();
+    }
+
     /// Reads that no thread has taken yet.
     pub(super) fn waiting(&self) -> usize {
         self.tally.waiting.load(Relaxed)

@@ -125,14 +125,22 @@ impl Shared {
     }
 }
 
-/// Held by a thread that the store cannot do without: however it ends, nobody waits for it in vain.
-pub(super) struct Guard(pub(super) Arc<Shared>);
+/// Held by a thread that the store cannot do without: its panic is the store's failure.
+pub(super) struct Vital(pub(super) Arc<Shared>);
 
-impl Drop for Guard {
+impl Drop for Vital {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.fail("a thread of the store panicked".to_owned());
         }
+    }
+}
+
+/// Held by the writer's thread: however it ends, nobody waits for it in vain.
+struct Answers(Arc<Shared>);
+
+impl Drop for Answers {
+    fn drop(&mut self) {
         self.0.close();
         while let Some(jobs) = self.0.queue.take(usize::MAX) {
             for job in jobs {
@@ -149,7 +157,9 @@ pub(super) fn start(
     batch: usize,
 ) -> Result<JoinHandle<()>, OpenError> {
     let run = move || {
-        let _guard = Guard(Arc::clone(&shared));
+        // Dropped last first: a panic is told before those that wait are answered.
+        let _answers = Answers(Arc::clone(&shared));
+        let _vital = Vital(Arc::clone(&shared));
         while !shared.has_failed()
             && let Some(jobs) = shared.queue.take(batch)
         {
@@ -260,4 +270,56 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> (Arc<Shared>, watch::Receiver<Option<String>>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::at(folder.path().join("orders.db"));
+        let writer = Writer::open(&config).unwrap();
+        let instruments = Instruments::new(&mainstay::metrics::Metrics::new("test"));
+        let (shared, _head, failed) = Shared::new(&config, &writer, instruments);
+        (shared, failed, folder)
+    }
+
+    fn waits(shared: &Shared) -> oneshot::Receiver<Result<Forgotten, CommitError>> {
+        let (reply, answer) = oneshot::channel();
+        let cx = Context::new("waits".parse().unwrap());
+        let long_ago = jiff::Timestamp::UNIX_EPOCH;
+        let cutoff = Cutoff { events_before: long_ago, receipts_before: long_ago };
+        shared.queue.push(&None, Job::Forget { cx, cutoff, limit: 1, reply }).unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_panic_of_a_vital_thread_is_the_stores_failure() {
+        let (shared, failed, _folder) = shared();
+        let vital = Vital(Arc::clone(&shared));
+        let thread = spawn("doomed", move || {
+            let _vital = vital;
+            panic!("on purpose");
+        });
+        assert!(thread.unwrap().join().is_err());
+        assert_eq!(failed.borrow().as_deref(), Some("a thread of the store panicked"));
+        assert!(shared.has_failed());
+    }
+
+    #[test]
+    fn a_vital_thread_that_ends_well_fails_nothing() {
+        let (shared, failed, _folder) = shared();
+        drop(Vital(Arc::clone(&shared)));
+        assert_eq!(*failed.borrow(), None);
+    }
+
+    #[test]
+    fn what_waits_for_a_writer_that_ended_is_answered() {
+        let (shared, _failed, _folder) = shared();
+        let mut answer = waits(&shared);
+        drop(Answers(Arc::clone(&shared)));
+        let answer = answer.try_recv().unwrap();
+        assert!(matches!(answer, Err(CommitError::Unavailable(None))), "{answer:?}");
+    }
 }

@@ -242,3 +242,26 @@ async fn a_change_tells_its_request_where_the_time_went() {
     let whole: Duration = Activity::ALL.iter().map(|&activity| cx.spent(activity, now)).sum();
     assert_eq!(whole, now - start);
 }
+
+#[tokio::test]
+async fn an_abandoned_store_is_dropped_while_its_writer_is_held() {
+    let orders = orders(Fixture::new());
+    let order = create(&orders, "a-key-for-the-abandoned", builders::draft()).await.record.order;
+    let held = hold_the_writer(&orders);
+    let cx = builders::context("shop");
+    let mut stuck =
+        Box::pin(orders.ports().store().commit(&cx, change(&order, &[Command::Confirm])));
+    tokio::select! {
+        outcome = &mut stuck => panic!("{outcome:?}"),
+        () = until(|| cx.activity() == Activity::Storing) => {}
+    }
+    drop(stuck);
+    orders.ports().store().abandon();
+    let (dropped, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(orders);
+        dropped.send(()).unwrap();
+    });
+    wait.recv_timeout(Duration::from_secs(20)).expect("the drop waited for the writer");
+    drop(held);
+}

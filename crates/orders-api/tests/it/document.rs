@@ -1,8 +1,6 @@
 //! The committed document is the one the routes make.
 
-use std::{fs, path::PathBuf};
-
-use orders_testkit::World;
+use orders_testkit::{World, generated::is_committed};
 
 #[test]
 fn the_committed_document_is_up_to_date() {
@@ -16,24 +14,6 @@ fn every_problem_has_its_row_in_the_docs() {
     let intro = "Every error is an RFC 9457 problem whose `code` is stable. Made from the code; \
                  `make generate` writes it anew.";
     is_committed("docs/PROBLEMS.md", &format!("# Problems\n\n{intro}\n\n{table}"));
-}
-
-/// Holds a committed file against what the code makes; `make generate` writes it instead.
-fn is_committed(name: &str, made: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
-    if update() {
-        fs::write(&path, made).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == made, "{name} is stale; run: make generate");
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a switch for whoever runs the test, not configuration"
-)]
-fn update() -> bool {
-    std::env::var("UPDATE_GENERATED").is_ok()
 }
 
 #[test]
