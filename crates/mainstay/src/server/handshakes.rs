@@ -155,8 +155,10 @@ mod tests {
     use tokio::{net::TcpStream, time::timeout};
 
     async fn connects(listener: &TcpListener) -> bool {
-        let connecting = TcpStream::connect(listener.local_addr().unwrap());
-        timeout(Duration::from_millis(300), connecting).await.is_ok()
+        let connecting = async { TcpStream::connect(listener.local_addr()?).await };
+        timeout(Duration::from_millis(300), connecting)
+            .await
+            .is_ok_and(|connected| connected.is_ok())
     }
 
     #[tokio::test]
