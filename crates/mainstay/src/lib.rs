@@ -22,6 +22,8 @@
 #![doc = include_str!("../examples/service.rs")]
 //! ```
 //!
+//! The way there in steps is [`guide::from_axum`].
+//!
 //! Deliberately absent: anything about orders, hidden globals, and metrics or OpenTelemetry types
 //! in signatures.
 
@@ -33,6 +35,16 @@ pub mod metrics;
 pub mod server;
 pub mod tasks;
 pub mod telemetry;
+
+/// For people: how to get here, when not to come, and what to rely on.
+pub mod guide {
+    #[doc = include_str!("../docs/from-axum.md")]
+    pub mod from_axum {}
+    #[doc = include_str!("../docs/when-not.md")]
+    pub mod when_not {}
+    #[doc = include_str!("../docs/stability.md")]
+    pub mod stability {}
+}
 
 mod body;
 mod chain;

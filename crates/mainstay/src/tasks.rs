@@ -6,6 +6,7 @@
 
 use crate::panics;
 use futures_util::FutureExt;
+use mainstay_context::{Cause, Context};
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
@@ -79,6 +80,51 @@ impl Tasks {
         if let Some(listed) = self.0.live().get_mut(&id) {
             listed.abort = Some(task.abort_handle());
         }
+    }
+
+    /// Runs `work` for the request of `cx` and no longer: it is dropped at its next await when the
+    /// request is cancelled or its deadline passes. It gets a context of its own below `cx`.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a Tokio runtime.
+    pub fn spawn_in<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        cx: &Context,
+        name: &'static str,
+        work: impl FnOnce(Context) -> F,
+    ) {
+        let cx = cx.child();
+        let work = work(cx.clone());
+        self.spawn(name, async move {
+            let deadline = cx.deadline().map(Instant::from_std);
+            let spent = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = work => {}
+                _cause = cx.cancelled() => {}
+                () = spent => cx.cancel(Cause::DeadlineExceeded),
+            }
+        });
+    }
+
+    /// Runs `work` that outlives the request of `cx`: under the same request id, trace and
+    /// principal, without its deadline and cancellation. See [`Context::detached`].
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a Tokio runtime.
+    pub fn spawn_detached<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        cx: &Context,
+        name: &'static str,
+        work: impl FnOnce(Context) -> F,
+    ) {
+        self.spawn(name, work(cx.detached()));
     }
 
     /// How many tasks run now.
@@ -163,6 +209,39 @@ mod tests {
         assert_eq!(report.cut, ["stuck"]);
         assert_eq!(report.waited, Duration::from_secs(5));
         assert_eq!(tasks.alive(), 0);
+    }
+
+    fn context() -> Context {
+        Context::new("test".parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_in_a_request_ends_with_its_deadline_or_its_cancellation() {
+        let start = Instant::now();
+        let deadline = Duration::from_secs(3);
+        let late = context().with_deadline((start + deadline).into_std());
+        let tasks = Tasks::new();
+        tasks.spawn_in(&late, "late", |_| pending());
+        tasks.close_and_wait(Duration::from_secs(60)).await;
+        assert_eq!(start.elapsed(), deadline);
+        assert_eq!(late.ended(start.into_std()), None, "the request goes on when a task of it ends");
+
+        let (gone, tasks) = (context(), Tasks::new());
+        tasks.spawn_in(&gone, "gone", |_| pending());
+        gone.cancel(Cause::CallerGone);
+        assert_eq!(tasks.close_and_wait(Duration::from_secs(60)).await.cut, [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn detached_work_outlives_its_request() {
+        let (cx, tasks) = (context().with_deadline(Instant::now().into_std()), Tasks::new());
+        let (done, finished) = tokio::sync::oneshot::channel();
+        tasks.spawn_detached(&cx, "receipt", |cx| async move {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            done.send(cx.ended(Instant::now().into_std())).unwrap();
+        });
+        cx.cancel(Cause::CallerGone);
+        assert_eq!(finished.await.unwrap(), None);
     }
 
     #[tokio::test]
