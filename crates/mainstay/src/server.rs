@@ -92,6 +92,7 @@ pub struct DrainReport {
 pub struct Server {
     listener: TcpListener,
     config: Config,
+    seats: Seats,
     tls: Option<Tls>,
     tally: Option<Tally>,
 }
@@ -111,7 +112,8 @@ impl Server {
 
     /// Serves on a socket that is bound already.
     pub fn from_listener(listener: TcpListener, config: Config) -> Self {
-        Self { listener, config, tls: None, tally: None }
+        let seats = Seats::new(&config);
+        Self { listener, config, seats, tls: None, tally: None }
     }
 
     /// Serves over TLS only.
@@ -137,6 +139,18 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// How many connections are open, asked for as long as the process runs.
+    pub fn open_connections(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let seats = self.seats.clone();
+        move || seats.taken()
+    }
+
+    /// The most connections there may be: [`Config::max_connections`], as far as the process's limit
+    /// of open files affords them.
+    pub fn most_connections(&self) -> usize {
+        self.config.seats()
+    }
+
     /// Serves `app` until `drain` is ready, then waits at most [`Self::DRAIN_BUDGET`].
     ///
     /// Dropping the future aborts all connections.
@@ -159,8 +173,7 @@ impl Server {
     pub(crate) async fn run_by(self, app: Router, mut modes: watch::Receiver<Mode>) -> DrainReport {
         let connections = Connections(Tasks::new());
         let protocols = Protocols::new(&self.config, &connections.0);
-        let seats = Seats::new(&self.config);
-        let (config, tls) = (self.config, self.tls);
+        let (config, seats, tls) = (self.config, self.seats, self.tls);
         let shared = Arc::new(Shared { app, config, tls: tls.clone(), protocols });
         let mut fresh_tls = pin!(keep_fresh(tls));
         let mut barred = Barred::default();

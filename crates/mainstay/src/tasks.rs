@@ -222,14 +222,14 @@ mod tests {
         let late = context().with_deadline((start + deadline).into_std());
         let tasks = Tasks::new();
         tasks.spawn_in(&late, "late", |_| pending());
-        tasks.close_and_wait(Duration::from_secs(60)).await;
+        tasks.close_and_wait(Duration::from_mins(1)).await;
         assert_eq!(start.elapsed(), deadline);
         assert_eq!(late.ended(start.into_std()), None, "the request goes on when a task of it ends");
 
         let (gone, tasks) = (context(), Tasks::new());
         tasks.spawn_in(&gone, "gone", |_| pending());
         gone.cancel(Cause::CallerGone);
-        assert_eq!(tasks.close_and_wait(Duration::from_secs(60)).await.cut, [""; 0]);
+        assert_eq!(tasks.close_and_wait(Duration::from_mins(1)).await.cut, [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]

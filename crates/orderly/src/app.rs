@@ -67,6 +67,7 @@ async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<Ex
         stack = stack.with_stream(route);
     }
     let (watchers, in_flight) = (api.watchers.clone(), stack.in_flight());
+    let (connections, most) = (server.open_connections(), server.most_connections());
     let app = inbound(http::router(Arc::clone(&orders), api), &stack);
 
     metrics::measure(&metrics, &orders, &watchers);
@@ -77,6 +78,7 @@ async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<Ex
     banner::show(&format!("{scheme}://{address}"), admin_address, token.as_deref());
     let (level, set_level) = (telemetry.levels(), telemetry.levels());
     let admin = Admin::new(&lifecycle, &metrics)
+        .section("connections", move || json!({ "open": connections(), "most": most }))
         .section("store", store_now(&orders))
         .in_flight(move || in_flight.list())
         .log_level(move || level.get(), move |text| set_level.set(text))

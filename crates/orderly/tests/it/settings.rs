@@ -136,6 +136,9 @@ async fn operators_see_what_the_service_does() {
         (&status["store"]["changes"], &status["store"]["queue_depth"]),
         (&json!(1), &json!(0))
     );
+    let connections = &status["connections"];
+    assert!(connections["open"].as_u64() <= connections["most"].as_u64(), "{connections}");
+    assert!(connections["open"].is_u64() && connections["most"] != 0, "{connections}");
     assert_eq!(status["tasks"], json!({ "retention": 1, "scheduling probe": 1, "store watch": 1 }));
     let config = status["config"].as_str().unwrap();
     assert!(config.contains("queue = 4095  # flag store.queue"), "{config}");
