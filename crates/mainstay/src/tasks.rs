@@ -224,7 +224,11 @@ mod tests {
         tasks.spawn_in(&late, "late", |_| pending());
         tasks.close_and_wait(Duration::from_mins(1)).await;
         assert_eq!(start.elapsed(), deadline);
-        assert_eq!(late.ended(start.into_std()), None, "the request goes on when a task of it ends");
+        assert_eq!(
+            late.ended(start.into_std()),
+            None,
+            "the request goes on when a task of it ends"
+        );
 
         let (gone, tasks) = (context(), Tasks::new());
         tasks.spawn_in(&gone, "gone", |_| pending());
