@@ -91,6 +91,9 @@ pub struct DrainReport {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    /// Whether somebody else has the socket too, and serves on it after this process. What is set on
+    /// it would stay, and what waits in it is the successor's.
+    shared: bool,
     config: Config,
     seats: Seats,
     tls: Option<Tls>,
@@ -113,7 +116,7 @@ impl Server {
     /// Serves on a socket that is bound already.
     pub fn from_listener(listener: TcpListener, config: Config) -> Self {
         let seats = Seats::new(&config);
-        Self { listener, config, seats, tls: None, tally: None }
+        Self { listener, shared: false, config, seats, tls: None, tally: None }
     }
 
     /// Serves over TLS only.
@@ -176,7 +179,7 @@ impl Server {
         let (config, seats, tls) = (self.config, self.seats, self.tls);
         let shared = Arc::new(Shared { app, config, tls: tls.clone(), protocols });
         let mut fresh_tls = pin!(keep_fresh(tls));
-        let mut barred = Barred::default();
+        let mut barred = if self.shared { Barred::nobody() } else { Barred::default() };
         let mut door = Door {
             connections,
             seats,
@@ -204,7 +207,9 @@ impl Server {
         let admit = |accepted| {
             let _barred_already = door.admit(accepted);
         };
-        last_call(&self.listener, budget, admit).await;
+        if !self.shared {
+            last_call(&self.listener, budget, admit).await;
+        }
         drop(self.listener);
         let open = door.seats.taken();
         let left = budget.saturating_sub(start.elapsed());

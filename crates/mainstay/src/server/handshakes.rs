@@ -22,23 +22,37 @@ const FOR: Duration = Duration::from_secs(1);
 const MOST: usize = 64;
 
 /// Addresses as [seats](super::seats) count them, that may not connect for now.
-#[derive(Debug, Default)]
-pub(super) struct Barred(Vec<(IpAddr, Instant)>);
+#[derive(Debug)]
+pub(super) struct Barred {
+    addresses: Vec<(IpAddr, Instant)>,
+    most: usize,
+}
+
+impl Default for Barred {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), most: MOST }
+    }
+}
 
 impl Barred {
+    /// Bars no address, ever.
+    pub(super) fn nobody() -> Self {
+        Self { addresses: Vec::new(), most: 0 }
+    }
+
     /// Keeps `address` from connecting for a second.
     pub(super) fn add(&mut self, listener: &TcpListener, address: IpAddr) {
-        let known = self.0.iter().any(|(barred, _)| *barred == address);
-        if known || self.0.len() >= MOST {
+        let known = self.addresses.iter().any(|(barred, _)| *barred == address);
+        if known || self.addresses.len() >= self.most {
             return;
         }
-        self.0.push((address, Instant::now() + FOR));
+        self.addresses.push((address, Instant::now() + FOR));
         self.apply(listener);
     }
 
     /// Waits until the first of them may connect again; for ever if there is none.
     pub(super) async fn over(&self) {
-        match self.0.first() {
+        match self.addresses.first() {
             Some((_, until)) => sleep_until(*until).await,
             None => std::future::pending().await,
         }
@@ -47,12 +61,12 @@ impl Barred {
     /// Lets those connect again whose time is over.
     pub(super) fn relent(&mut self, listener: &TcpListener) {
         let now = Instant::now();
-        self.0.retain(|(_, until)| *until > now);
+        self.addresses.retain(|(_, until)| *until > now);
         self.apply(listener);
     }
 
     fn apply(&self, listener: &TcpListener) {
-        let addresses: Vec<IpAddr> = self.0.iter().map(|(address, _)| *address).collect();
+        let addresses: Vec<IpAddr> = self.addresses.iter().map(|(address, _)| *address).collect();
         if let Err(error) = drop_from(listener, &addresses) {
             tracing::debug!(%error, "cannot bar addresses that flood before they connect");
         }
@@ -172,7 +186,7 @@ mod tests {
             assert!(connects(&listener).await, "{local}: barred instead of {stranger}");
             barred.add(&listener, own.parse().unwrap());
             assert!(!connects(&listener).await, "{local}");
-            while !barred.0.is_empty() {
+            while !barred.addresses.is_empty() {
                 barred.over().await;
                 barred.relent(&listener);
             }
@@ -187,8 +201,11 @@ mod tests {
         for last in 0..200_u8 {
             barred.add(&listener, IpAddr::from([192, 0, 2, last]));
         }
-        assert_eq!(barred.0.len(), MOST);
-        drop_from(&listener, &barred.0.iter().map(|(address, _)| *address).collect::<Vec<_>>())
-            .unwrap();
+        assert_eq!(barred.addresses.len(), MOST);
+        drop_from(
+            &listener,
+            &barred.addresses.iter().map(|(address, _)| *address).collect::<Vec<_>>(),
+        )
+        .unwrap();
     }
 }

@@ -1,7 +1,8 @@
 //! Sockets that were open before the process was, as systemd passes them.
 //!
 //! With such a socket no connection is refused while the service restarts: those that come
-//! meanwhile wait in it. Not here: sockets that are not TCP.
+//! meanwhile wait in it for the successor. Nothing is set on it that would outlive this process, so
+//! the kernel turns nobody away on our behalf. Not here: sockets that are not TCP.
 
 use super::{Config, Server};
 use listenfd::ListenFd;
@@ -30,7 +31,7 @@ impl Sockets {
         let Some(socket) = self.0.take_tcp_listener(index)? else { return Ok(None) };
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from_std(socket)?;
-        Ok(Some(Server::from_listener(listener, config)))
+        Ok(Some(Server { shared: true, ..Server::from_listener(listener, config) }))
     }
 }
 

@@ -49,6 +49,30 @@ async fn a_socket_that_was_passed_in_is_served_and_what_waited_in_it_too() {
 }
 
 #[tokio::test]
+async fn what_comes_between_a_stop_and_the_next_start_is_served_by_the_successor() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let home = Home::new();
+    let arguments = ["serve", "--admin-listen", "127.0.0.1:0"];
+    let start = || {
+        let socket = socket.try_clone().unwrap();
+        Service::start(Process::start(with_socket(&home.orderly(&arguments), socket)), false)
+    };
+    start().await.stop().await;
+
+    let mut between = soon(TcpStream::connect(address)).await.unwrap();
+    between
+        .write_all(b"GET /v1/orders HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let successor = start().await;
+    let mut answer = String::new();
+    soon(between.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    successor.stop().await;
+}
+
+#[tokio::test]
 async fn a_socket_that_others_reach_needs_keys_like_any_other() {
     let home = Home::new();
     let socket = TcpListener::bind("0.0.0.0:0").unwrap();
