@@ -48,7 +48,6 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let admin = Admin::new(&lifecycle, &metrics).config(shown).token(config.admin.token()?);
     let admin_server = Server::bind(config.admin.listen, server::Config::default()).await?;
 
-    lifecycle.ready();
-    let report = lifecycle.run(server, app, Some((admin_server, admin.router()))).await;
-    Ok(report.exit_code())
+    lifecycle.serve_admin(admin_server, admin.router());
+    Ok(lifecycle.run(server, app).await.exit_code())
 }

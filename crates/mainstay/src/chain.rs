@@ -2,7 +2,7 @@ use std::error::Error;
 
 /// An error and what it comes from, on one line; what an error already says of its source is not
 /// said twice.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -61,8 +61,7 @@ use std::io;
 pub async fn serve(listener: tokio::net::TcpListener, app: axum::Router) -> io::Result<()> {
     let lifecycle = lifecycle::Lifecycle::new(lifecycle::Config::default());
     let server = server::Server::from_listener(listener, server::Config::default());
-    lifecycle.ready();
-    match lifecycle.run(server, app, None).await.end {
+    match lifecycle.run(server, app).await.end {
         lifecycle::End::Stopped => Ok(()),
         lifecycle::End::Failed(reason) => Err(io::Error::other(reason)),
         lifecycle::End::Forced => Err(io::ErrorKind::Interrupted.into()),

@@ -4,6 +4,13 @@
 //! each phase of the shutdown has a budget; a fatal error ends the process within about a
 //! second; a second stop ends it at once; a report says what was cut.
 //!
+//! The admin listener can be served from the first moment ([`Lifecycle::serve_admin`]); what the start
+//! takes, it shows as unready. [`Lifecycle::run`] declares the process ready.
+//!
+//! A task that blocks its thread is named and left behind. Dropping a Tokio runtime, which is the end
+//! of `#[tokio::main]`, waits for such a thread all the same: a process in which one may exist ends
+//! its runtime by `Runtime::shutdown_background`.
+//!
 //! A service manager that sets `NOTIFY_SOCKET` is told `READY=1` and `STOPPING=1`.
 //!
 //! Readiness checks are for local conditions only: a check of a shared dependency would take the
@@ -17,7 +24,7 @@ mod signals;
 pub use self::report::{End, Report};
 pub use self::signals::{Signals, stop_signal};
 
-use crate::tasks::Tasks;
+use crate::{server::Mode, tasks::Tasks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -106,6 +113,9 @@ struct Shared {
     failure: watch::Sender<Option<String>>,
     checks: Mutex<Vec<(String, ReadinessCheck)>>,
     tasks: Tasks,
+    /// What serves, the admin listener included; not among the tasks, which end before it.
+    servers: Tasks,
+    admin_mode: watch::Sender<Mode>,
 }
 
 impl Lifecycle {
@@ -121,6 +131,8 @@ impl Lifecycle {
             failure: watch::Sender::new(None),
             checks: Mutex::default(),
             tasks: Tasks::new(),
+            servers: Tasks::new(),
+            admin_mode: watch::Sender::new(Mode::Open),
         }))
     }
 
@@ -173,11 +185,6 @@ impl Lifecycle {
         &self.0.tasks
     }
 
-    /// Declares that the start succeeded; without effect once a stop was asked for.
-    pub fn ready(&self) {
-        self.advance(Phase::Ready);
-    }
-
     /// Makes readiness depend on `check`, which must be quick and ask for local conditions only.
     pub fn add_readiness_check(&self, name: impl Into<String>, check: ReadinessCheck) {
         let mut checks = self.0.checks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +228,7 @@ impl Lifecycle {
     }
 
     /// Moves on to `phase`, never back.
-    fn advance(&self, phase: Phase) {
+    pub(crate) fn advance(&self, phase: Phase) {
         let moved = self.0.phase.send_if_modified(|now| {
             let later = phase > *now;
             *now = phase.max(*now);
@@ -238,5 +245,22 @@ impl Lifecycle {
 impl fmt::Debug for Lifecycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lifecycle").field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_never_go_back() {
+        let lifecycle = Lifecycle::new(Config::default());
+        assert_eq!(lifecycle.phase(), Phase::Starting);
+        assert_eq!(lifecycle.unready_reasons(), ["phase: starting"]);
+        lifecycle.advance(Phase::Ready);
+        assert!(lifecycle.unready_reasons().is_empty());
+        lifecycle.advance(Phase::Draining);
+        lifecycle.advance(Phase::Ready);
+        assert_eq!(lifecycle.phase(), Phase::Draining);
     }
 }

@@ -22,6 +22,7 @@ pub use self::level::LogLevel;
 pub use self::spans::SPANS;
 pub(crate) use self::spans::{begin, server};
 pub use self::traces::Traces;
+pub use crate::chain::chain as error_chain;
 
 use self::{sink::Sink, traces::Exporter};
 use crate::metrics::Metrics;
@@ -115,8 +116,18 @@ pub enum Error {
 ///
 /// Fails when the level is malformed, and when [`Traces`] cannot be used.
 pub fn check(config: &Config) -> Result<(), Error> {
-    level::parse(&config.level)?;
-    config.traces.check()
+    check_level(&config.level)?;
+    config.traces.check_endpoint()?;
+    config.traces.check_ratio()
+}
+
+/// Whether this is a level as [`Config::level`] has it.
+///
+/// # Errors
+///
+/// Fails when it is malformed.
+pub fn check_level(level: &str) -> Result<(), Error> {
+    level::parse(level).map(drop)
 }
 
 /// Starts telemetry for the whole process; `service` is the name that traces go by.

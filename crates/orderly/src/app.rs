@@ -1,12 +1,17 @@
 //! `orderly serve`: everything built before anything is served, then run until told to stop.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{Arc, OnceLock, Weak},
+};
 
 use mainstay::{
     admin::Admin,
     config::Loaded,
     http::{Stack, inbound},
-    lifecycle::{End, Lifecycle, Phase},
+    lifecycle::{Lifecycle, Phase},
+    metrics::Metrics,
     server::{Server, passed::Sockets},
     telemetry,
 };
@@ -32,7 +37,10 @@ pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
     let loaded = config::load_to_serve(options)?;
     let telemetry = telemetry::init(NAME, &loaded.value.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(&loaded, &telemetry))
+    let ended = runtime.block_on(run(&loaded, &telemetry));
+    // What still runs was told in the report, and must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<ExitCode, Failure> {
@@ -54,42 +62,49 @@ async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<Ex
     if let Some(tls) = config.tls()? {
         server = server.with_tls(tls);
     }
-    let orders = Arc::new(wired::open(&config, &metrics)?);
-    let (keys, token) = keys::load(&config)?;
+    let stack = stack(&config, &metrics);
+    let (opened, connections) = (Opened::default(), connections(&server));
+    let admin = Admin::new(&lifecycle, &metrics)
+        .section("connections", connections)
+        .section("store", store_now(Arc::clone(&opened)))
+        .config(loaded.print())
+        .token(config.admin.token()?);
+    lifecycle.serve_admin(admin_server, with_controls(admin, &stack, telemetry).router());
 
+    let orders = Arc::new(wired::open(&config, &metrics)?);
+    let _set_once = opened.set(Arc::downgrade(&orders)).is_ok();
+    let (keys, key) = keys::load(&config)?;
     let secret = orders.ports().store().page_secret();
     let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
     api.body_limit = config.http.body_limit;
     api.step = config.http.default_deadline;
-    let mut stack =
-        Stack::new(&metrics).with_config(config.http.deadlines()).with_failures(chassis_failure);
-    for route in http::STREAMS {
-        stack = stack.with_stream(route);
-    }
-    let (watchers, in_flight) = (api.watchers.clone(), stack.in_flight());
-    let (connections, most) = (server.open_connections(), server.most_connections());
+    metrics::measure(&metrics, &orders, &api.watchers);
     let app = inbound(http::router(Arc::clone(&orders), api), &stack);
 
-    metrics::measure(&metrics, &orders, &watchers);
-    watch_store(&lifecycle, &orders);
+    keep_store(&lifecycle, &orders);
     forget_on_time(&lifecycle, &orders, &config);
-    lifecycle.ready();
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };
-    banner::show(&format!("{scheme}://{address}"), admin_address, token.as_deref());
+    banner::show(&format!("{scheme}://{address}"), admin_address, key.as_deref());
+    let report = lifecycle.run(server, app).await;
+    // It was closed in its phase; if it was not, this end has to come at once.
+    orders.ports().store().abandon();
+    Ok(report.exit_code())
+}
+
+/// What every request passes.
+fn stack(config: &Config, metrics: &Metrics) -> Stack {
+    let stack =
+        Stack::new(metrics).with_config(config.http.deadlines()).with_failures(chassis_failure);
+    http::STREAMS.iter().fold(stack, |stack, route| stack.with_stream(*route))
+}
+
+/// Adds what can be looked at and set while the service runs.
+fn with_controls(admin: Admin, stack: &Stack, telemetry: &telemetry::Guard) -> Admin {
     let (level, set_level) = (telemetry.levels(), telemetry.levels());
-    let admin = Admin::new(&lifecycle, &metrics)
-        .section("connections", move || json!({ "open": connections(), "most": most }))
-        .section("store", store_now(&orders))
+    let in_flight = stack.in_flight();
+    admin
         .in_flight(move || in_flight.list())
         .log_level(move || level.get(), move |text| set_level.set(text))
-        .config(loaded.print())
-        .token(config.admin.token()?);
-    let report = lifecycle.run(server, app, Some((admin_server, admin.router()))).await;
-    if report.end != End::Stopped {
-        // Closing takes as long as the disk does, and this end has to come at once.
-        orders.ports().store().abandon();
-    }
-    Ok(report.exit_code())
 }
 
 /// The server on the socket that was passed in, or else on the `address` under `key`.
@@ -110,10 +125,19 @@ async fn bind(
     })
 }
 
+/// What the status page tells of connections.
+fn connections(server: &Server) -> impl Fn() -> Value + use<> {
+    let (open, most) = (server.open_connections(), server.most_connections());
+    move || json!({ "open": open(), "most": most })
+}
+
+/// The use cases, once their store is open.
+type Opened = Arc<OnceLock<Weak<Orders<Wired>>>>;
+
 /// What the status page tells of the store.
-fn store_now(orders: &Arc<Orders<Wired>>) -> impl Fn() -> Value + use<> {
-    let orders = Arc::downgrade(orders);
+fn store_now(opened: Opened) -> impl Fn() -> Value {
     move || {
+        let Some(orders) = opened.get() else { return json!("opening") };
         let Some(orders) = orders.upgrade() else { return json!("closed") };
         let (store, counters) = (orders.ports().store(), orders.ports().store().counters());
         json!({
@@ -126,13 +150,15 @@ fn store_now(orders: &Arc<Orders<Wired>>) -> impl Fn() -> Value + use<> {
     }
 }
 
-/// Ends the service when the store fails: what cannot be promised must not be acknowledged.
-fn watch_store(lifecycle: &Lifecycle, orders: &Arc<Orders<Wired>>) {
+/// Closes the store when nobody uses it any more. Ends the service when the store fails: what cannot
+/// be promised must not be acknowledged.
+fn keep_store(lifecycle: &Lifecycle, orders: &Arc<Orders<Wired>>) {
     let (watched, orders) = (lifecycle.clone(), Arc::clone(orders));
-    lifecycle.tasks().spawn("store watch", async move {
+    lifecycle.tasks().spawn("store", async move {
+        let store = orders.ports().store();
         tokio::select! {
-            reason = orders.ports().store().failed() => watched.fail(reason),
-            () = watched.reached(Phase::Flushing) => {}
+            reason = store.failed() => watched.fail(reason),
+            () = watched.reached(Phase::Flushing) => store.close().await,
         }
     });
 }

@@ -26,7 +26,7 @@ Try, in another terminal:
   curl -sS {url}/v1/orders {auth}
 
   # watch every change as it happens
-  curl -sSN '{url}/v1/events?after=0' {auth} -H 'Accept: text/event-stream'
+  curl -sSN '{url}/v1/events' {auth} -H 'Accept: text/event-stream'
 
 This key is for development on this machine only. Ctrl-C stops the service."
     ));

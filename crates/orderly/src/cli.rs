@@ -31,7 +31,7 @@ pub(crate) enum Command {
     ///
     /// Each line is {"idempotency_key": "...", "order": {...}}, as in the API's batch. Run it again
     /// after an interruption: lines that were taken before are recognised by their key. The service
-    /// must not be running on the same store. Exits with 2 when some lines were refused.
+    /// must not be running on the same store. Exits with 3 when some lines were refused.
     Import(Import),
     /// Make API keys.
     Key {

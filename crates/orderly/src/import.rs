@@ -46,6 +46,9 @@ const SOME_REFUSED: u8 = 3;
 /// Places every line of the file and says what became of them.
 pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
     let tenant: TenantId = options.tenant.parse().map_err(|error| format!("--tenant {error}"))?;
+    if options.principal.is_empty() {
+        return Err("--principal must not be empty: the history says who placed an order".into());
+    }
     let config = config::load(&options.config)?.value;
     let lines = Lines::open(&options.file, options.skip, config.http.body_limit)?;
     // Before the report, whose file is emptied: a store in use must not cost the report of another run.
@@ -72,7 +75,8 @@ async fn place_all(
 ) -> Result<(), Failure> {
     let limit = lines.limit();
     let mut progress = Progress::new(lines.bytes());
-    let work = stream::iter(lines)
+    let mut lines = lines.read_ahead(IN_FLIGHT)?;
+    let work = stream::poll_fn(move |task| lines.poll_recv(task))
         .map(|line| async { Ok::<_, Unreadable>(place(orders, line?, principal, limit).await) })
         .buffered(IN_FLIGHT);
     let mut work = std::pin::pin!(work);

@@ -18,12 +18,13 @@ mod thread;
 mod writer;
 
 use std::{
-    fmt,
+    fmt, mem,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
 };
 
 use jiff::Timestamp;
@@ -98,13 +99,14 @@ impl Config {
     }
 }
 
-/// The embedded store. Dropping it commits what waits, then closes the file; unless it was
-/// [abandoned](Self::abandon).
+/// The embedded store. [Closing](Self::close) or dropping it commits what waits, then closes the file;
+/// dropping does not when it was [abandoned](Self::abandon).
 pub struct Sqlite {
     shared: Arc<Shared>,
     abandoned: AtomicBool,
-    readers: Option<Readers>,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    readers: Readers,
+    /// Those of the connections that write; empty once somebody waits for them.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     head: watch::Receiver<Position>,
     failed: watch::Receiver<Option<String>>,
     page_secret: [u8; 32],
@@ -137,12 +139,10 @@ impl Sqlite {
         let page_secret = writer.page_secret()?;
         let instruments = Instruments::new(metrics);
         let (shared, head, failed) = Shared::new(config, &writer, instruments.clone());
-        let readers = Some(Readers::start(config, instruments)?);
+        let readers = Readers::start(config, instruments)?;
         let checkpoint = checkpoint::start(Arc::clone(&shared), config)?;
-        // The writer last: it is joined last, so that its connection is the last to be closed and
-        // takes the log into the file.
         let writer = thread::start(Arc::clone(&shared), writer, config.batch)?;
-        let threads = vec![checkpoint, writer];
+        let threads = Mutex::new(vec![checkpoint, writer]);
         let abandoned = AtomicBool::new(false);
         Ok(Self { shared, abandoned, readers, threads, head, failed, page_secret })
     }
@@ -170,6 +170,36 @@ impl Sqlite {
         }
     }
 
+    /// Commits what waits and closes the file, all of the log in it. Nothing is taken any more.
+    ///
+    /// Whoever stops waiting leaves that to a thread; the process may end meanwhile as by a kill.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        let end = self.end();
+        let ends = move || {
+            end();
+            let _left = done.send(()).is_err();
+        };
+        if thread::spawn("orders-closer", ends).is_ok() {
+            drop(closed.await);
+        }
+    }
+
+    /// What is left to do when the store is to end: waits for its threads.
+    ///
+    /// The connections that only read are closed first: the last one takes the log into the file,
+    /// and must be one that can.
+    fn end(&self) -> impl FnOnce() + Send + use<> {
+        let readers = self.readers.close();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let (threads, shared) = (mem::take(&mut *threads), Arc::clone(&self.shared));
+        move || {
+            readers.into_iter().for_each(join);
+            shared.close();
+            threads.into_iter().for_each(join);
+        }
+    }
+
     /// Makes dropping the store wait for nothing: for a process that must end now. What was
     /// acknowledged is on the disk, and the next start takes the log up, as after a kill.
     pub fn abandon(&self) {
@@ -183,7 +213,7 @@ impl Sqlite {
 
     /// Reads that wait for a reader now.
     pub fn read_queue_depth(&self) -> usize {
-        self.readers.as_ref().map_or(0, Readers::waiting)
+        self.readers.waiting()
     }
 
     /// The last position of the feed.
@@ -193,8 +223,7 @@ impl Sqlite {
 
     /// Counters since the store was opened.
     pub fn counters(&self) -> Counters {
-        let reads = self.readers.as_ref().map(Readers::counters).unwrap_or_default();
-        Counters { reads, ..self.shared.counters() }
+        Counters { reads: self.readers.counters(), ..self.shared.counters() }
     }
 
     fn unavailable(&self) -> CommitError {
@@ -206,9 +235,7 @@ impl Sqlite {
         cx: &Context,
         work: impl FnOnce(&rusqlite::Connection) -> rows::Read<T> + Send + 'static,
     ) -> Result<T, ReadError> {
-        // Gone only while the store is being dropped.
-        let readers = self.readers.as_ref().ok_or(ReadError::Unavailable(None))?;
-        readers.read(cx, work).await
+        self.readers.read(cx, work).await
     }
 
     async fn ask<T>(
@@ -255,19 +282,18 @@ pub struct ReadCounters {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        self.shared.close();
+        let end = self.end();
         if self.abandoned.load(Ordering::Relaxed) {
-            if let Some(readers) = self.readers.take() {
-                readers.detach();
-            }
-            return;
+            self.shared.close();
+        } else {
+            end();
         }
-        self.readers = None;
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store ended by a panic");
-            }
-        }
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the store ended by a panic");
     }
 }
 

@@ -88,7 +88,7 @@ codes! {
         "The body is not of a type that can be read",
         "Send the `Content-Type` that the operation takes.";
     Invalid "invalid" UNPROCESSABLE_ENTITY "The request breaks rules",
-        "Mend what `errors` lists; the list is complete.";
+        "Mend what `errors` lists. The list holds every field; sums are checked once those are right.";
     TotalMismatch "total-mismatch" UNPROCESSABLE_ENTITY "The total is not the expected one",
         "Compare `expected_total` with `computed_totals`, and find out who is wrong.";
     KeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY

@@ -17,6 +17,7 @@ pub mod audit;
 pub mod codec;
 pub mod domain;
 mod error;
+mod names;
 pub mod ports;
 pub mod usecase;
 

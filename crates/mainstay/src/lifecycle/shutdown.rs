@@ -3,7 +3,7 @@
 use super::{Config, End, Lifecycle, Phase, Report, Signals, signals::Stops};
 use crate::{
     admin::serve_on_thread,
-    server::{Mode, Server},
+    server::{DrainReport, Mode, Server},
     tasks::Tasks,
 };
 use axum::Router;
@@ -27,24 +27,34 @@ const FAILED_LIMIT: Duration = Duration::from_secs(1);
 const ADMIN_DRAIN: Duration = Duration::from_millis(100);
 
 impl Lifecycle {
-    /// Serves `app`, and `admin` beside it, until a signal, a [`stop`](Self::stop) or a
+    /// Serves the admin listener from now on and until everything else has ended: on a thread of its
+    /// own, so that it answers even when every worker of this runtime is busy. When it cannot be
+    /// served the process [fails](Self::fail).
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a Tokio runtime.
+    pub fn serve_admin(&self, server: Server, router: Router) {
+        let (modes, lifecycle) = (self.0.admin_mode.subscribe(), self.clone());
+        self.0.servers.spawn("admin server", async move {
+            if let Err(error) = serve_on_thread(server, router, modes).await {
+                lifecycle.fail(format!("cannot run the admin server: {error}"));
+            }
+        });
+    }
+
+    /// Declares the process ready and serves `app` until a signal, a [`stop`](Self::stop) or a
     /// [`fail`](Self::fail), then shuts down in order.
     ///
-    /// The admin server runs on a thread of its own, so that it answers even when every worker of
-    /// this runtime is busy, and until everything else has ended. A second stop ends the wait at
-    /// once; so does a second signal, unless it comes within 500 ms of the first: both may be one
-    /// Ctrl-C. SIGTERM, SIGINT and SIGHUP are taken over for the rest of the process's life.
-    pub async fn run(
-        &self,
-        server: Server,
-        app: Router,
-        admin: Option<(Server, Router)>,
-    ) -> Report {
+    /// A second stop ends the wait at once; so does a second signal, unless it comes within 500 ms
+    /// of the first: both may be one Ctrl-C. SIGTERM, SIGINT and SIGHUP are taken over for the rest
+    /// of the process's life.
+    pub async fn run(&self, server: Server, app: Router) -> Report {
         let mut signals = match Signals::listen() {
             Ok(signals) => signals,
             Err(error) => {
                 self.fail(format!("cannot listen for signals: {error}"));
-                return self.run_until_stopped(server, app, admin).await;
+                return self.run_until_stopped(server, app).await;
             }
         };
         let mut stops = Stops::default();
@@ -60,70 +70,26 @@ impl Lifecycle {
             }
         };
         tokio::select! {
-            report = self.run_until_stopped(server, app, admin) => report,
+            report = self.run_until_stopped(server, app) => report,
             () = forward => Report::new(),
         }
     }
 
-    async fn run_until_stopped(
-        &self,
-        server: Server,
-        app: Router,
-        admin: Option<(Server, Router)>,
-    ) -> Report {
-        let servers = Servers(Tasks::new());
+    async fn run_until_stopped(&self, server: Server, app: Router) -> Report {
+        let servers = Servers(self.0.servers.clone());
         let (mode, modes) = watch::channel(Mode::Open);
-        let (drained_to, mut drained) = oneshot::channel();
+        let (drained_to, drained) = oneshot::channel();
         servers.0.spawn("server", async move {
             // Nobody waits for the report of a forced end.
             let _unread = drained_to.send(server.run_by(app, modes).await);
         });
-        let (admin_mode, admin_modes) = watch::channel(Mode::Open);
-        if let Some((server, router)) = admin {
-            let lifecycle = self.clone();
-            servers.0.spawn("admin server", async move {
-                if let Err(error) = serve_on_thread(server, router, admin_modes).await {
-                    lifecycle.fail(format!("cannot run the admin server: {error}"));
-                }
-            });
-        }
         let beating = self.clone();
         servers.0.spawn("heartbeat", async move { beating.beat().await });
+        self.advance(Phase::Ready);
 
         let mut report = Report::new();
-        let in_order = async {
-            let ended_early = tokio::select! {
-                () = self.asked_to_stop() => None,
-                ended = &mut drained => Some(ended),
-            };
-            if ended_early.is_some() {
-                self.fail("the server ended by itself");
-            }
-
-            let lame_duck = Timed::enter(self, Phase::LameDuck);
-            mode.send_replace(Mode::Closing);
-            let _failed = timeout(self.budgets().lame_duck, self.failed()).await;
-            lame_duck.leave(&mut report);
-
-            let draining = Timed::enter(self, Phase::Draining);
-            mode.send_replace(Mode::Draining(self.budgets().drain));
-            let ended = match ended_early {
-                Some(ended) => ended,
-                None => drained.await,
-            };
-            report.drained(ended.unwrap_or_default());
-            draining.leave(&mut report);
-
-            let flushing = Timed::enter(self, Phase::Flushing);
-            report.flushed(self.tasks().close_and_wait(self.budgets().flush).await);
-            flushing.leave(&mut report);
-
-            self.advance(Phase::Stopped);
-            admin_mode.send_replace(Mode::Draining(ADMIN_DRAIN));
-            servers.0.close_and_wait(2 * ADMIN_DRAIN).await;
-        };
         let forced = tokio::select! {
-            () = in_order => false,
+            () = self.shut_down(&mode, drained, &mut report) => false,
             () = self.asked_to_stop_twice() => true,
             () = self.failed_a_while_ago() => false,
         };
@@ -135,6 +101,44 @@ impl Lifecycle {
         self.advance(Phase::Stopped);
         report.log();
         report
+    }
+
+    /// Waits for the stop, then goes through the phases.
+    async fn shut_down(
+        &self,
+        mode: &watch::Sender<Mode>,
+        mut drained: oneshot::Receiver<DrainReport>,
+        report: &mut Report,
+    ) {
+        let ended_early = tokio::select! {
+            () = self.asked_to_stop() => None,
+            ended = &mut drained => Some(ended),
+        };
+        if ended_early.is_some() {
+            self.fail("the server ended by itself");
+        }
+
+        let lame_duck = Timed::enter(self, Phase::LameDuck);
+        mode.send_replace(Mode::Closing);
+        let _failed = timeout(self.budgets().lame_duck, self.failed()).await;
+        lame_duck.leave(report);
+
+        let draining = Timed::enter(self, Phase::Draining);
+        mode.send_replace(Mode::Draining(self.budgets().drain));
+        let ended = match ended_early {
+            Some(ended) => ended,
+            None => drained.await,
+        };
+        report.drained(ended.unwrap_or_default());
+        draining.leave(report);
+
+        let flushing = Timed::enter(self, Phase::Flushing);
+        report.flushed(self.tasks().close_and_wait(self.budgets().flush).await);
+        flushing.leave(report);
+
+        self.advance(Phase::Stopped);
+        self.0.admin_mode.send_replace(Mode::Draining(ADMIN_DRAIN));
+        self.0.servers.close_and_wait(2 * ADMIN_DRAIN).await;
     }
 
     fn budgets(&self) -> &Config {

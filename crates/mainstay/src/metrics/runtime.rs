@@ -72,7 +72,7 @@ mod tests {
     async fn the_runtime_is_watched_until_the_end() {
         let (metrics, lifecycle) = (Metrics::new("shop"), Lifecycle::new(Config::default()));
         watch(&metrics, &lifecycle);
-        lifecycle.ready();
+        lifecycle.advance(Phase::Ready);
         tokio::time::sleep(10 * PROBE + PROBE / 2).await;
         let text = metrics.render(Format::Text);
         for line in [

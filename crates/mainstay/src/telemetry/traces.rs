@@ -57,11 +57,25 @@ impl Default for Traces {
 }
 
 impl Traces {
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let refuse = |reason: String| Err(Error::Traces(reason));
-        if !(0.0..=1.0).contains(&self.sample_ratio) {
-            return refuse(format!("sample_ratio {} is not from 0 to 1", self.sample_ratio));
+    /// Whether the share is one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is not from 0 to 1.
+    pub fn check_ratio(&self) -> Result<(), Error> {
+        if (0.0..=1.0).contains(&self.sample_ratio) {
+            return Ok(());
         }
+        Err(Error::Traces(format!("sample_ratio {} is not from 0 to 1", self.sample_ratio)))
+    }
+
+    /// Whether the collector's address can be used.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is not plain HTTP, or holds a user.
+    pub fn check_endpoint(&self) -> Result<(), Error> {
+        let refuse = |reason: String| Err(Error::Traces(reason));
         let Some(endpoint) = &self.endpoint else { return Ok(()) };
         match endpoint.parse::<http::Uri>() {
             // What stands before an @ is a secret, and this text is shown.

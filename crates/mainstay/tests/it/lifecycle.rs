@@ -1,6 +1,12 @@
 use crate::support::{Client, Service, get, soon, until};
 use axum::{Router, routing::get as on_get};
-use mainstay::lifecycle::{Config, End, Lifecycle, Phase};
+use mainstay::{
+    admin::Admin,
+    lifecycle::{Config, End, Lifecycle, Phase},
+    metrics::Metrics,
+    server::{self, Server},
+};
+use serde_json::json;
 use std::{
     future::pending,
     sync::{
@@ -114,15 +120,16 @@ async fn readiness_depends_on_its_checks_and_startup_does_not() {
     assert_eq!(get(service.admin, "/readyz", "").await.json()["ready"], true);
 }
 
-#[test]
-fn phases_never_go_back() {
+#[tokio::test]
+async fn the_admin_listener_answers_while_the_process_starts() {
     let lifecycle = Lifecycle::new(Config::default());
-    assert_eq!(lifecycle.phase(), Phase::Starting);
-    assert_eq!(lifecycle.unready_reasons(), ["phase: starting"]);
-    lifecycle.ready();
-    lifecycle.ready();
-    assert_eq!(lifecycle.phase(), Phase::Ready);
-    assert!(lifecycle.unready_reasons().is_empty());
+    let server = Server::bind("127.0.0.1:0", server::Config::default()).await.unwrap();
+    let addr = server.local_addr().unwrap();
+    lifecycle.serve_admin(server, Admin::new(&lifecycle, &Metrics::new("test")).router());
+    assert_eq!(get(addr, "/startupz", "").await.status(), 503);
+    assert_eq!(get(addr, "/livez", "").await.status(), 200);
+    let ready = get(addr, "/readyz", "").await;
+    assert_eq!((ready.status(), &ready.json()["reasons"][0]), (503, &json!("phase: starting")));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use axum::Router;
 use mainstay::{
     admin::Admin,
-    lifecycle::{self, Lifecycle, Report},
+    lifecycle::{self, Lifecycle, Phase, Report},
     metrics::Metrics,
     server::{Config, Server},
     tasks::Tasks,
@@ -85,13 +85,13 @@ impl Service {
         let server = Server::bind("127.0.0.1:0", config).await.unwrap();
         let admin = Server::bind("127.0.0.1:0", Config::default()).await.unwrap();
         let (addr, admin_addr) = (server.local_addr().unwrap(), admin.local_addr().unwrap());
-        let admin = Some((admin, routes));
+        lifecycle.serve_admin(admin, routes);
         let (sender, report) = oneshot::channel();
         let (tasks, running) = (Tasks::new(), lifecycle.clone());
         tasks.spawn("service under test", async move {
-            sender.send(running.run(server, app, admin).await).unwrap();
+            sender.send(running.run(server, app).await).unwrap();
         });
-        lifecycle.ready();
+        lifecycle.reached(Phase::Ready).await;
         Self { lifecycle, addr, admin: admin_addr, report, _tasks: tasks }
     }
 

@@ -12,12 +12,17 @@ use orders::usecase::LONGEST_REQUEST;
 use super::Config;
 use crate::{keys, wired};
 
+/// The least limit of the store's log: some hundred changes.
+const LEAST_LOG: u64 = 1 << 20;
+
 impl Config {
     /// Rules over one key or several.
     pub(super) fn check(&self, rules: &mut Rules) {
         self.check_reach(rules);
         self.check_limits(rules);
-        rules.accept(&["log.level"], telemetry::check(&self.log));
+        rules.accept(&["log.level"], telemetry::check_level(&self.log.level));
+        rules.accept(&["log.traces.endpoint"], self.log.traces.check_endpoint());
+        rules.accept(&["log.traces.sample_ratio"], self.log.traces.check_ratio());
         rules.accept(&["retention.keys", "retention.events"], wired::policy(&self.retention));
         rules.require(
             self.auth.keys_file.is_some() || self.auth.pepper_file.is_none(),
@@ -76,6 +81,16 @@ impl Config {
             "it must be below 10min: receipts are kept that much longer than their life, so that no \
              request outlives the one it asks for",
         );
+        rules.require(
+            self.retention.keys >= self.http.largest_deadline,
+            &["retention.keys", "http.largest_deadline"],
+            "it is shorter than http.largest_deadline: a retry would no longer find its key",
+        );
+        rules.require(
+            self.store.wal_limit >= LEAST_LOG,
+            &["store.wal_limit"],
+            "it must be at least 1048576 (1 MiB): with less, changes would be refused as busy",
+        );
         let not_zero = "it must not be 0";
         let mut counts = |key: &str, holds: bool| rules.require(holds, &[key], not_zero);
         counts("http.default_deadline", !self.http.default_deadline.is_zero());
@@ -85,6 +100,7 @@ impl Config {
         counts("store.readers", self.store.readers > 0);
         counts("store.read_queue", self.store.read_queue > 0);
         counts("retention.every", !self.retention.every.is_zero());
+        counts("retention.events", !self.retention.events.is_zero());
         let reload_every = self.http.tls.as_ref().map(|tls| tls.reload_every);
         counts("http.tls.reload_every", reload_every != Some(Duration::ZERO));
         for limit in self.server.zeros() {

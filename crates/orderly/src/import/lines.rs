@@ -4,7 +4,10 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
+    thread,
 };
+
+use tokio::sync::mpsc;
 
 /// One line that is not blank.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(crate) struct Unreadable {
 /// A file of lines.
 pub(crate) struct Lines {
     name: String,
-    input: Box<dyn BufRead>,
+    input: Box<dyn BufRead + Send>,
     bytes: Option<u64>,
     number: u64,
     skip: u64,
@@ -44,7 +47,7 @@ impl Lines {
     pub(crate) fn open(path: &Path, skip: u64, limit: usize) -> Result<Self, Unreadable> {
         let name = path.display().to_string();
         let failed = |source| Unreadable { name: name.clone(), source };
-        let (input, bytes): (Box<dyn BufRead>, _) = if path == Path::new("-") {
+        let (input, bytes): (Box<dyn BufRead + Send>, _) = if path == Path::new("-") {
             (Box::new(BufReader::new(io::stdin())), None)
         } else {
             let file = File::open(path).map_err(failed)?;
@@ -62,6 +65,20 @@ impl Lines {
     /// How long the file is; not known of standard input.
     pub(crate) const fn bytes(&self) -> Option<u64> {
         self.bytes
+    }
+
+    /// Reads on a thread of its own, a few lines ahead: a pipe may be silent for long, and the lines
+    /// that came must not wait for it. The thread ends with the lines, or when nobody takes them.
+    pub(crate) fn read_ahead(
+        self,
+        count: usize,
+    ) -> io::Result<mpsc::Receiver<<Self as Iterator>::Item>> {
+        let (lines, taken) = mpsc::channel(count);
+        let mut all = self;
+        let read =
+            move || while all.next().is_some_and(|line| lines.blocking_send(line).is_ok()) {};
+        thread::Builder::new().name("import-reader".to_owned()).spawn(read)?;
+        Ok(taken)
     }
 
     /// Reads to the end of the line and returns how many bytes that took; past the limit they are
@@ -113,7 +130,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &str, skip: u64) -> Vec<(u64, String, usize, u64)> {
-        let input: Box<dyn BufRead> = Box::new(Cursor::new(text.to_owned()));
+        let input: Box<dyn BufRead + Send> = Box::new(Cursor::new(text.to_owned()));
         let name = "test".to_owned();
         let lines = Lines { name, input, bytes: None, number: 0, skip, end: 0, limit: 8 };
         lines

@@ -57,7 +57,8 @@ impl Driver {
         let mut home = home.clone().with_store(&format!("row-{at}.db"));
         if time == Time::RunsOut {
             // What has expired is forgotten, too, while the row goes on.
-            home = home.set("retention.keys=300ms").set("retention.every=50ms");
+            home = home.set("retention.keys=1s").set("retention.every=50ms");
+            home = home.set("http.largest_deadline=1s").set("http.default_deadline=1s");
         }
         let service = RefCell::new(Some(home.serve().await));
         Self { home, time, service, keys: keys.clone(), probes: Cell::new(0) }

@@ -1,10 +1,13 @@
 //! `orderly import`: every line is told of, and a line is taken once however often it is imported.
 
-use std::fs::{self, File};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+};
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, Process, Ran, order};
+use crate::support::{Home, Process, Ran, order, until};
 
 /// Two orders, a blank line, a line without goods, one that breaks off, one without a key, one
 /// without a price, and a twin of the first.
@@ -108,6 +111,24 @@ async fn lines_are_read_from_standard_input() {
     assert_eq!(counts(&report(&home, &ran)), [7, 2, 1, 4]);
     assert!(ran.out.contains("2 orders placed, 1 were there already, 4 refused"), "{}", ran.out);
     assert_eq!(home.sound().await["orders"], 2);
+}
+
+#[tokio::test]
+async fn a_pipe_that_is_slow_holds_up_no_line_that_came() {
+    let home = Home::new();
+    let mut command = home.orderly(&["import", "-", "--tenant", "acme"]);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    command.stdin(reader);
+    let process = Process::start(command);
+    let first = json!({ "idempotency_key": "line-0000000000000001", "order": order() });
+    writeln!(writer, "{first}").unwrap();
+    until("the first line is placed", async || {
+        let ran = home.run(&["audit"]).await;
+        ran.out.contains("1 orders").then_some(())
+    })
+    .await;
+    drop(writer);
+    assert_eq!(process.end().await.code, Some(0));
 }
 
 #[tokio::test]

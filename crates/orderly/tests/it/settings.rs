@@ -62,6 +62,11 @@ async fn every_rule_that_is_broken_is_told_at_once() {
         .set("http.default_deadline=1h")
         .set("http.largest_deadline=10m")
         .set("store.batch=0")
+        .set("store.wal_limit=1000")
+        .set("log.level=loud")
+        .set("log.traces.sample_ratio=2")
+        .set("retention.keys=1s")
+        .set("retention.events=0s")
         .set("retention.every=0s");
     let everywhere = ["--listen", "0.0.0.0:0", "--admin-listen", "0.0.0.0:0"];
     let reasons = [
@@ -72,6 +77,11 @@ async fn every_rule_that_is_broken_is_told_at_once() {
         "http.default_deadline (flag http.default_deadline): it is longer",
         "http.largest_deadline (flag http.largest_deadline): it must be below 10min",
         "store.batch (flag store.batch): ",
+        "store.wal_limit (flag store.wal_limit): it must be at least 1048576",
+        "log.level (flag log.level): the log level \"loud\" is malformed",
+        "log.traces.sample_ratio (flag log.traces.sample_ratio): ",
+        "retention.keys (flag retention.keys): it is shorter than http.largest_deadline",
+        "retention.events (flag retention.events): it must not be 0",
         "retention.every (flag retention.every): ",
     ];
     for command in [&["serve"][..], &["config", "check"]] {
@@ -139,7 +149,7 @@ async fn operators_see_what_the_service_does() {
     let connections = &status["connections"];
     assert!(connections["open"].as_u64() <= connections["most"].as_u64(), "{connections}");
     assert!(connections["open"].is_u64() && connections["most"] != 0, "{connections}");
-    assert_eq!(status["tasks"], json!({ "retention": 1, "scheduling probe": 1, "store watch": 1 }));
+    assert_eq!(status["tasks"], json!({ "retention": 1, "scheduling probe": 1, "store": 1 }));
     let config = status["config"].as_str().unwrap();
     assert!(config.contains("queue = 4095  # flag store.queue"), "{config}");
     let page = get(service.admin, "/").await.text();

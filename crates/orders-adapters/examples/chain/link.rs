@@ -60,9 +60,8 @@ pub(crate) async fn serve(options: &Options) -> ExitCode {
             "whole_read_ms": whole_read.map(|time| time.as_secs_f64() * 1_000.0),
         })
     );
-    lifecycle.ready();
-    let admin = Some((admin, admin::Admin::new(&lifecycle, &metrics).router()));
-    lifecycle.run(server, inbound(routes, &stack), admin).await.exit_code()
+    lifecycle.serve_admin(admin, admin::Admin::new(&lifecycle, &metrics).router());
+    lifecycle.run(server, inbound(routes, &stack)).await.exit_code()
 }
 
 /// What must be as before once the load is over.

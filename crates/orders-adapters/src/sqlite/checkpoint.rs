@@ -14,11 +14,12 @@ use std::{
     time::Duration,
 };
 
+use mainstay::telemetry::error_chain;
 use rusqlite::{Connection, wal::CheckpointMode};
 
 use super::{
     Config, OpenError, schema,
-    thread::{Shared, Vital, chain, spawn},
+    thread::{Shared, Vital, spawn},
     writer::{Broken, Severity, severity},
 };
 
@@ -53,7 +54,7 @@ pub(super) fn passive(connection: &Connection) -> Result<bool, Broken> {
         Err(error) => match severity(&error) {
             Severity::Broken => Err(Broken(error)),
             // No room in the database, or another checkpoint is at it: the log keeps what it holds.
-            Severity::Full | Severity::Busy | Severity::Change => {
+            Severity::Full | Severity::Busy | Severity::Unknown | Severity::Change => {
                 tracing::debug!(%error, "the write-ahead log could not be moved");
                 Ok(false)
             }
@@ -81,7 +82,7 @@ pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<(
             match moved {
                 Ok(true) => shared.log.is(0),
                 Ok(false) => {}
-                Err(broken) => return shared.fail(chain(&broken)),
+                Err(broken) => return shared.fail(error_chain(&broken)),
             }
         }
     })

@@ -53,12 +53,12 @@ impl Instruments {
             read: time("read_duration_seconds", "Time a read took once it began"),
         }
     }
-    /// A change was taken; hands on the span that is still to learn how large its batch is.
-    pub(super) fn waited(&self, queued: Queued, taken: Instant) -> Span {
+
+    /// A change was taken, in time or not.
+    pub(super) fn waited(&self, queued: &Queued, taken: Instant) {
         let seconds = taken.saturating_duration_since(queued.since).as_secs_f64();
         self.commit_wait.observe(seconds, &[]);
         queued.span.record("queue_wait_seconds", seconds);
-        queued.span
     }
 
     /// A transaction of this many changes took this long.

@@ -7,7 +7,7 @@
 //! Not guaranteed: a stop inside one instruction, such as the sync of a slow disk.
 
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -38,10 +38,10 @@ const LOOK_EVERY: i32 = 1_000;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// The readers. They end when this is dropped.
+/// The readers. They end when this is closed or dropped.
 pub(super) struct Readers {
-    jobs: Option<SyncSender<Job>>,
-    threads: Vec<JoinHandle<()>>,
+    jobs: Mutex<Option<SyncSender<Job>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     tally: Arc<Tally>,
     instruments: Instruments,
 }
@@ -65,18 +65,18 @@ impl Readers {
     pub(super) fn start(config: &Config, instruments: Instruments) -> Result<Self, OpenError> {
         let (jobs, queue) = sync_channel(config.read_queue);
         let queue = Arc::new(Mutex::new(queue));
-        let tally = Arc::default();
-        let mut readers = Self { jobs: Some(jobs), threads: Vec::new(), tally, instruments };
+        let mut threads = Vec::new();
         for _ in 0..config.readers.max(1) {
             let mut connection = schema::reader(&config.path)?;
             let queue = Arc::clone(&queue);
-            readers.threads.push(spawn("orders-reader", move || {
+            threads.push(spawn("orders-reader", move || {
                 while let Some(job) = next(&queue) {
                     job(&mut connection);
                 }
             })?);
         }
-        Ok(readers)
+        let (jobs, threads) = (Mutex::new(Some(jobs)), Mutex::new(threads));
+        Ok(Self { jobs, threads, tally: Arc::default(), instruments })
     }
 
     /// Runs a read on the next free thread. One that nobody waits for by then is not run, and one
@@ -93,11 +93,8 @@ impl Readers {
         let queued = Instant::now();
         let job: Job = Box::new(move |connection| {
             tally.waiting.fetch_sub(1, Relaxed);
-            let began = Instant::now();
-            instruments.read_wait.observe((began - queued).as_secs_f64(), &[]);
-            let result = tally.run(&cx, connection, work);
-            instruments.read.observe(began.elapsed().as_secs_f64(), &[]);
-            drop(reply.send(result));
+            instruments.read_wait.observe(queued.elapsed().as_secs_f64(), &[]);
+            drop(reply.send(tally.run(&cx, connection, work, &instruments)));
         });
         self.queue(job)?;
         let answer = async { answer.await.unwrap_or(Err(ReadError::Unavailable(None))) };
@@ -112,7 +109,8 @@ impl Readers {
     }
 
     fn queue(&self, job: Job) -> Result<(), ReadError> {
-        let jobs = self.jobs.as_ref().ok_or(ReadError::Unavailable(None))?;
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let jobs = jobs.ok_or(ReadError::Unavailable(None))?;
         // Counted first: a thread may take it before this returns.
         self.tally.waiting.fetch_add(1, Relaxed);
         jobs.try_send(job).map_err(|error| {
@@ -124,9 +122,10 @@ impl Readers {
         })
     }
 
-    /// Lets the threads end by themselves, with the reads they are at.
-    pub(super) fn detach(mut self) {
-        self.threads.clear();
+    /// Takes no more reads, and hands out the threads, which end with those they have.
+    pub(super) fn close(&self) -> Vec<JoinHandle<()>> {
+        *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads that no thread has taken yet.
@@ -139,16 +138,6 @@ impl Readers {
             finished: self.tally.finished.load(Relaxed),
             interrupted: self.tally.interrupted.load(Relaxed),
             expired: self.tally.expired.load(Relaxed),
-        }
-    }
-}
-
-impl Drop for Readers {
-    /// Ends the threads, so that their connections are closed before the writer's.
-    fn drop(&mut self) {
-        self.jobs = None;
-        for thread in self.threads.drain(..) {
-            drop(thread.join());
         }
     }
 }
@@ -178,6 +167,7 @@ impl Tally {
         cx: &Context,
         connection: &mut Connection,
         work: impl FnOnce(&Connection) -> Read<T>,
+        instruments: &Instruments,
     ) -> Result<T, ReadError> {
         let begun = now();
         if cx.ended(begun).is_some() {
@@ -186,6 +176,7 @@ impl Tally {
         }
         cx.enter(Activity::Storing, begun);
         let read = watched(cx, connection, work);
+        instruments.read.observe((now() - begun).as_secs_f64(), &[]);
         match read {
             Err(cause) if is_interrupt(cause.as_ref()) => {
                 self.interrupted.fetch_add(1, Relaxed);

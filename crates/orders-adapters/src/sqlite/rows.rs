@@ -156,9 +156,7 @@ pub(super) fn event(row: &Row<'_>) -> Read<Event> {
 
 pub(super) fn receipt(row: &Row<'_>) -> Read<Receipt> {
     let operation: String = row.get(1)?;
-    let known = [Operation::Create, Operation::Confirm, Operation::Cancel, Operation::AddNote]
-        .into_iter()
-        .find(|known| known.as_str() == operation);
+    let known = Operation::from_name(&operation);
     Ok(Receipt {
         key: ReceiptKey {
             tenant: row.get_ref(0)?.as_str()?.parse()?,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +20,9 @@ pub enum OpenError {
     /// Another process has it open for writing.
     #[error("{0} is in use by another process; stop that one, or name another file")]
     InUse(PathBuf),
+    /// It has a second name, under which another process could have it open without our knowing.
+    #[error("{0} is a hard link: the file has another name too; remove that one, or copy the file")]
+    Linked(PathBuf),
     /// The file or its folder cannot be used.
     #[error("cannot use {0}")]
     File(PathBuf, #[source] std::io::Error),
@@ -42,12 +45,20 @@ pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 /// meet (fixed in 3.51.3).
 const OLDEST: i32 = 3_051_003;
 
+/// Makes the file if it is not there, and takes the lock beside it: by the file's own name, whatever
+/// links lead to it.
 pub(super) fn lock(path: &Path) -> Result<Lock, OpenError> {
     let failed = |error| OpenError::File(path.to_owned(), error);
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let beside = beside(path, "-lock");
+    // Names and addresses are in it: nobody but its owner may read a new store. SQLite gives the log
+    // the same rights.
+    let store = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    if store.and_then(|file| file.metadata()).map_err(failed)?.nlink() > 1 {
+        return Err(OpenError::Linked(path.to_owned()));
+    }
+    let beside = beside(&path.canonicalize().map_err(failed)?, "-lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(beside);
     let file = file.map_err(failed)?;
     match file.try_lock() {
@@ -70,10 +81,6 @@ pub(super) fn writer(path: &Path, durable: bool) -> Result<Connection, OpenError
         let text = format!("SQLite {} is older than 3.51.3", rusqlite::version());
         return Err(rusqlite::Error::InvalidPath(text.into()).into());
     }
-    // Names and addresses are in it: nobody but its owner may read a new store. SQLite gives the log
-    // the same rights.
-    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    made.map_err(|error| OpenError::File(path.to_owned(), error))?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

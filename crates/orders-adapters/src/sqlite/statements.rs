@@ -5,7 +5,7 @@ use orders::{
     domain::{ChangeId, ExternalReference, Position, Reason, State},
     ports::{Change, Cutoff, Forgotten, Receipt, Write},
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     rows::{count, micros, trace_column},
@@ -148,13 +148,7 @@ pub(super) fn remember(
 pub(super) fn forget(db: &Connection, cutoff: Cutoff, limit: usize) -> rusqlite::Result<Forgotten> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let before = micros(cutoff.events_before);
-    // Times may jump back, positions never do: only an unbroken run of old events goes.
-    let sql = "SELECT max(position) FROM (SELECT position,
-            max(at) OVER (ORDER BY position) AS newest
-            FROM (SELECT position, at FROM events ORDER BY position LIMIT ?1))
-        WHERE newest < ?2";
-    let last: Option<i64> =
-        db.prepare_cached(sql)?.query_row(params![limit, before], |r| r.get(0))?;
+    let last = last_old(db, limit, before, micros(cutoff.now))?;
     let events = match last {
         None => 0,
         Some(last) => {
@@ -166,4 +160,26 @@ pub(super) fn forget(db: &Connection, cutoff: Cutoff, limit: usize) -> rusqlite:
         (SELECT tenant, operation, key FROM receipts WHERE expires_at <= ?1 LIMIT ?2)";
     let receipts = db.execute(sql, params![micros(cutoff.receipts_before), limit])?;
     Ok(Forgotten { events, receipts })
+}
+
+/// Where the events end that were made before this time; of the oldest `limit` only.
+///
+/// Times may jump either way, positions never do: only an unbroken run of old events counts. A time
+/// that is still to come says nothing of when an event was made; its successor's does.
+fn last_old(db: &Connection, limit: i64, before: i64, now: i64) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT max(position) FROM (SELECT position, at,
+            max(iif(at <= ?3, at, 0)) OVER (ORDER BY position) AS newest
+            FROM (SELECT position, at FROM events ORDER BY position LIMIT ?1))
+        WHERE newest < ?2 AND at <= ?3";
+    let last: Option<i64> =
+        db.prepare_cached(sql)?.query_row(params![limit, before, now], |row| row.get(0))?;
+    if last.is_some() {
+        return Ok(last);
+    }
+    // The oldest may all have times to come, more of them than are looked at above.
+    let sql = "SELECT min(next.position, oldest.position + ?1) - 1
+        FROM (SELECT position, at FROM events WHERE at <= ?3 ORDER BY position LIMIT 1) AS next,
+            (SELECT min(position) AS position FROM events) AS oldest
+        WHERE next.at < ?2 AND next.position > oldest.position";
+    db.prepare_cached(sql)?.query_row(params![limit, before, now], |row| row.get(0)).optional()
 }

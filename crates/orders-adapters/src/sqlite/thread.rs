@@ -9,6 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use mainstay::telemetry::error_chain;
 use mainstay_context::{Activity, Context};
 use orders::{
     domain::Position,
@@ -164,7 +165,7 @@ pub(super) fn start(
             && let Some(jobs) = shared.queue.take(batch)
         {
             if let Err(broken) = work(&shared, &mut writer, jobs) {
-                shared.fail(chain(&broken));
+                shared.fail(error_chain(&broken));
             }
         }
     };
@@ -185,6 +186,9 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
     let mut replies = Vec::with_capacity(jobs.len());
     let mut spans = Vec::with_capacity(jobs.len());
     for job in jobs {
+        if let Job::Commit { queued, .. } = &job {
+            shared.instruments.waited(queued, taken);
+        }
         if job.cx().ended(taken.into_std()).is_some() {
             job.refuse(|| CommitError::NotWritten(NotWritten::Expired));
             continue;
@@ -194,7 +198,7 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
             Job::Commit { prepared, reply, queued, .. } => {
                 batch.push(*prepared);
                 replies.push(reply);
-                spans.push(shared.instruments.waited(queued, taken));
+                spans.push(queued.span);
             }
             Job::Forget { cutoff, limit, reply, .. } => {
                 answer(reply, writer.forget(cutoff, limit)?);
@@ -262,16 +266,6 @@ fn count(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,7 +283,7 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let cx = Context::new("waits".parse().unwrap());
         let long_ago = jiff::Timestamp::UNIX_EPOCH;
-        let cutoff = Cutoff { events_before: long_ago, receipts_before: long_ago };
+        let cutoff = Cutoff { events_before: long_ago, now: long_ago, receipts_before: long_ago };
         shared.queue.push(&None, Job::Forget { cx, cutoff, limit: 1, reply }).unwrap();
         answer
     }

@@ -123,9 +123,12 @@ impl Writer {
                 let answers: Vec<Answer> = answers;
                 Ok(answers.into_iter().map(Ok).collect())
             }
-            Err(error) => match severity(&error) {
+            Err(Failed { error, severity }) => match severity {
                 Severity::Full => Ok(batch.iter().map(|_| not_written(NotWritten::Full)).collect()),
                 Severity::Busy => Ok(batch.iter().map(|_| not_written(NotWritten::Busy)).collect()),
+                Severity::Unknown => {
+                    Ok(batch.iter().map(|_| Err(CommitError::OutcomeUnknown)).collect())
+                }
                 Severity::Broken => Err(Broken(error)),
                 Severity::Change if batch.len() == 1 => {
                     Ok(vec![Err(CommitError::Unavailable(Some(Box::new(error))))])
@@ -149,9 +152,10 @@ impl Writer {
     ) -> Result<Result<Forgotten, CommitError>, Broken> {
         match self.transaction(|writer| statements::forget(&writer.connection, cutoff, limit)) {
             Ok(forgotten) => Ok(Ok(forgotten)),
-            Err(error) => match severity(&error) {
+            Err(Failed { error, severity }) => match severity {
                 Severity::Full => Ok(not_written(NotWritten::Full)),
                 Severity::Busy => Ok(not_written(NotWritten::Busy)),
+                Severity::Unknown => Ok(Err(CommitError::OutcomeUnknown)),
                 Severity::Broken => Err(Broken(error)),
                 Severity::Change => Ok(Err(CommitError::Unavailable(Some(Box::new(error))))),
             },
@@ -161,16 +165,17 @@ impl Writer {
     fn transaction<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
+    ) -> Result<T, Failed> {
         let head = self.head;
-        let done = self
-            .run("BEGIN IMMEDIATE")
-            .and_then(|()| work(self))
-            .and_then(|done| self.run("COMMIT").map(|()| done));
+        let done = self.run("BEGIN IMMEDIATE").and_then(|()| work(self)).map_err(Failed::before);
+        let done = done.and_then(|done| {
+            self.run("COMMIT").map_err(Failed::committing)?;
+            Ok(done)
+        });
         if done.is_err() {
             self.head = head;
             if !self.connection.is_autocommit() {
-                self.run("ROLLBACK")?;
+                self.run("ROLLBACK").map_err(Failed::before)?;
             }
         }
         done
@@ -227,12 +232,44 @@ fn not_written<T>(why: NotWritten) -> Result<T, CommitError> {
     Err(CommitError::NotWritten(why))
 }
 
+/// A transaction that failed, and what that means.
+struct Failed {
+    error: rusqlite::Error,
+    severity: Severity,
+}
+
+impl Failed {
+    /// It failed before its end was written: nothing of it counts.
+    fn before(error: rusqlite::Error) -> Self {
+        let severity = severity(&error);
+        Self { error, severity }
+    }
+
+    /// It failed in COMMIT. A full disk leaves its last frame unwritten, and a lock is refused
+    /// before any is. Everything else may fail when all of them are in the log, where a start after
+    /// a kill would find them.
+    fn committing(error: rusqlite::Error) -> Self {
+        let severity = match severity(&error) {
+            Severity::Full if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                Severity::Full
+            }
+            Severity::Busy => Severity::Busy,
+            Severity::Broken => Severity::Broken,
+            Severity::Full | Severity::Change | Severity::Unknown => Severity::Unknown,
+        };
+        Self { error, severity }
+    }
+}
+
 /// What an error of SQLite means for the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Severity {
     /// No room on the disk; rolled back, and the next write may find room.
     Full,
     /// Another program holds the file locked; the next write may get it.
     Busy,
+    /// It may have been written or not.
+    Unknown,
     /// A write or a sync failed: nothing more may be acknowledged.
     Broken,
     /// This change cannot be written.
@@ -254,5 +291,31 @@ pub(super) fn severity(error: &rusqlite::Error) -> Severity {
         }
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Severity::Busy,
         _ => Severity::Change,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn a_failed_commit_is_only_called_unwritten_when_its_last_frame_surely_is() {
+        for (code, before, committing) in [
+            (ffi::SQLITE_FULL, Severity::Full, Severity::Full),
+            (ffi::SQLITE_BUSY, Severity::Busy, Severity::Busy),
+            (ffi::SQLITE_IOERR_FSYNC, Severity::Broken, Severity::Broken),
+            (ffi::SQLITE_IOERR_SHMSIZE, Severity::Full, Severity::Unknown),
+            (ffi::SQLITE_NOMEM, Severity::Change, Severity::Unknown),
+            (ffi::SQLITE_CONSTRAINT, Severity::Change, Severity::Unknown),
+        ] {
+            assert_eq!(Failed::before(failure(code)).severity, before, "{code}");
+            assert_eq!(Failed::committing(failure(code)).severity, committing, "{code}");
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use mainstay_context::{Activity, Cause, Context, TraceContext};
 use orders::{
     Orders, codec,
-    domain::{ChangeId, Command, Draft, Order, Stamp},
+    domain::{ChangeId, Command, Draft, Order, OrderId, Stamp},
     ports::{
-        Answer, Change, Clock as _, CommitError, Expects, Ids as _, NewEvent, NotWritten, OrderRef,
-        Ports, Store as _, Write,
+        Answer, AuditSource as _, Change, Clock as _, CommitError, Expects, Ids as _, NewEvent,
+        NotWritten, OrderRef, Ports, Store as _, Write,
     },
     usecase::{Done, Policy},
 };
@@ -86,6 +86,40 @@ async fn a_store_that_is_open_cannot_be_opened_again() {
     let again = Sqlite::open(&Config::at(fixture.path()));
     assert!(matches!(again, Err(OpenError::InUse(_))), "{again:?}");
     fixture.reopened();
+}
+
+#[tokio::test]
+async fn a_store_is_one_store_whatever_link_leads_to_it() {
+    let fixture = Fixture::new();
+    let beside = |name: &str| fixture.path().with_file_name(name);
+    std::os::unix::fs::symlink(fixture.path(), beside("link.db")).unwrap();
+    let again = Sqlite::open(&Config::at(beside("link.db")));
+    assert!(matches!(again, Err(OpenError::InUse(_))), "{again:?}");
+    std::fs::hard_link(fixture.path(), beside("hard.db")).unwrap();
+    let again = Sqlite::open(&Config::at(beside("hard.db")));
+    assert!(matches!(again, Err(OpenError::Linked(_))), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_closed_store_is_whole_in_its_file() {
+    let fixture = Fixture::new();
+    let (path, copy) = (fixture.path(), fixture.path().with_file_name("copy.db"));
+    let orders = orders(fixture);
+    create(&orders, "a-key-for-the-closed", builders::draft()).await;
+    let (store, unknown) = (orders.ports().store(), OrderId(SystemIds.uuid(SystemClock.now())));
+    let read = async || orders.get(&builders::context("shop"), OrderRef::Id(unknown)).await;
+    // Each reader has the file open.
+    for _ in 0..8 {
+        assert!(matches!(read().await, Err(orders::Error::NotFound)));
+    }
+    store.close().await;
+    assert!(matches!(read().await, Err(orders::Error::Unavailable(_))));
+    assert!(!path.with_file_name("orders.db-wal").exists());
+    std::fs::copy(&path, &copy).unwrap();
+    let census = Sqlite::snapshot(&copy).unwrap().census().await.unwrap();
+    assert_eq!(census.orders, 1);
+    // Again, and then dropped: there is nothing left to do.
+    store.close().await;
 }
 
 #[tokio::test]

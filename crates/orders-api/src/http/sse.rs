@@ -25,8 +25,11 @@ use crate::problem::{Code, Problem};
 
 /// How long a feed is silent at most, so that proxies do not take it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The least time between two reads that found nothing more: other tenants' events wake a feed too.
+/// The least time between a wake and the read that follows: one read tells of several commits.
 const PACE: Duration = Duration::from_millis(20);
+/// How often the time is doubled when a wake was for nothing, to 640 ms: other tenants' events
+/// wake a feed too, and feeds that have nothing to tell must not take the reads of the others.
+const SLOWEST: u32 = 5;
 /// Events read at a time.
 const PAGE: usize = 100;
 /// The least time until a store that was busy is asked again, which goes on for [`KEEP_ALIVE`].
@@ -48,6 +51,8 @@ pub(super) struct Live<P> {
     beat: Instant,
     /// Since when the store has been too busy for this feed.
     busy: Option<Instant>,
+    /// How often in a row a read found nothing.
+    idle: u32,
     /// How often a wait was drawn.
     draws: u64,
     ended: bool,
@@ -71,7 +76,7 @@ impl<P: Ports> Live<P> {
             page.events.first().map_or(page.next, |e| Position(e.position.0.saturating_sub(1)));
         let told = api.config.watchers.add(told);
         let (queue, seen, ended) = (page.events.into(), page.next, false);
-        Self { api, cx, phase, queue, told, seen, beat, busy: None, draws: 0, ended }
+        Self { api, cx, phase, queue, told, seen, beat, busy: None, idle: 0, draws: 0, ended }
     }
 
     async fn next(mut self) -> Option<(sse::Event, Self)> {
@@ -94,7 +99,7 @@ impl<P: Ports> Live<P> {
                 }
             }
             match self.wait().await {
-                Woken::Grew => sleep(self.spread(PACE)).await,
+                Woken::Grew => sleep(self.pace()).await,
                 Woken::Draining => {}
                 Woken::CallerGone => self.ended = true,
                 Woken::Silent => return Some((self.keep_alive(), self)),
@@ -110,6 +115,7 @@ impl<P: Ports> Live<P> {
         self.busy = None;
         self.seen = page.next;
         self.queue = page.events.into();
+        self.idle = if self.queue.is_empty() { self.idle.saturating_add(1) } else { 0 };
         if self.queue.is_empty() {
             self.told.tell(self.seen);
         }
@@ -131,6 +137,13 @@ impl<P: Ports> Live<P> {
         (self.cx.request_id(), self.told.told().0, self.draws).hash(&mut hasher);
         let per_mille = u32::try_from(hasher.finish() % 1_000).unwrap_or_default();
         least + least * per_mille / 1_000
+    }
+
+    /// The time between a wake and the read: longer, the more wakes were for nothing. The first
+    /// empty read in a row only says that everything was told.
+    fn pace(&mut self) -> Duration {
+        let doubled = self.idle.saturating_sub(1).min(SLOWEST);
+        self.spread(PACE * 2_u32.pow(doubled))
     }
 
     async fn wait(&mut self) -> Woken {

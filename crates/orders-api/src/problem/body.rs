@@ -1,9 +1,8 @@
 //! How a problem reads on the wire: RFC 9457, `application/problem+json`.
 
-use std::error::Error as _;
-
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
+use mainstay::telemetry::error_chain;
 use mainstay_context::Context;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -149,13 +148,8 @@ impl Problem {
     /// Tells the operator what the client cannot mend: called once, where the problem is answered.
     pub fn log(&self) {
         let Some(cause) = &self.cause else { return };
-        let mut chain = cause.to_string();
-        let mut source = cause.source();
-        while let Some(error) = source {
-            chain = format!("{chain}: {error}");
-            source = error.source();
-        }
-        tracing::error!(code = self.code.as_str(), error = chain, "request failed");
+        let error = error_chain(&**cause);
+        tracing::error!(code = self.code.as_str(), error, "request failed");
     }
 
     /// The complete answer to this request.

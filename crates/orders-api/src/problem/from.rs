@@ -35,8 +35,10 @@ impl From<Error> for Problem {
             Error::OutcomeUnknown => (Code::OutcomeUnknown, Facts::None),
         };
         let replayed = matches!(error, Error::Refused { replayed: true, .. });
-        // A cause is for the log of the operator, who is asked only when it is the service's fault.
-        let cause = code.status().is_server_error().then(|| Arc::new(error) as _);
+        // A cause is for the operator's log. What load and deadlines refuse is in the line of the
+        // request, and a line more for each would make an overload worse.
+        let told = matches!(error, Error::Unavailable(_) | Error::OutcomeUnknown);
+        let cause = told.then(|| Arc::new(error) as _);
         Self { code, detail, facts, replayed, cause }
     }
 }

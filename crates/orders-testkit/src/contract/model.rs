@@ -163,7 +163,9 @@ impl Model {
         receipts: Timestamp,
     ) -> (usize, usize, usize) {
         let left = &self.events[self.forgotten..];
-        let due = left.iter().take_while(|(_, _, at)| *at < events).count();
+        let due = left.iter().take_while(|(_, _, at)| *at < events || *at > receipts);
+        let last = due.enumerate().filter(|(_, (_, _, at))| *at <= receipts).last();
+        let due = last.map_or(0, |(index, _)| index + 1);
         self.forgotten += due;
         let before = self.receipts.len();
         let due_receipt = |receipt: &Receipt| receipt.expires_at <= receipts;

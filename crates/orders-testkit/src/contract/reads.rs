@@ -312,7 +312,8 @@ pub async fn forgetting_keeps_what_is_not_due(factory: &impl Factory) {
         commit(&subject, &last).await;
     }
     let after = |seconds| START.saturating_add(SignedDuration::from_secs(seconds)).unwrap();
-    let cutoff = Cutoff { events_before: after(600), receipts_before: after(3_750) };
+    let cutoff =
+        Cutoff { events_before: after(600), now: after(10_000), receipts_before: after(3_750) };
     let cx = builders::context("t");
     let (mut events, mut receipts) = (0, 0);
     loop {
@@ -346,5 +347,39 @@ pub async fn forgetting_keeps_what_is_not_due(factory: &impl Factory) {
     let expired = make.create("t", "create");
     let expired = commit(&subject, &expired).await;
     assert_eq!(expired, orders::ports::Answer::KeyExpired(order_of(&last).id));
+    assert_sound(&subject).await;
+}
+
+/// A clock that was far ahead for a while holds nothing back: what it stamped goes with what came
+/// after it, and stays while nothing did.
+pub async fn times_to_come_do_not_keep_the_feed_for_ever(factory: &impl Factory) {
+    const YEARS: i64 = 10 * 365 * 24 * 3_600;
+    let (subject, mut make) = (factory.make().await, Maker::new());
+    let first = make.create("t", "create");
+    commit(&subject, &first).await;
+    make.advance(YEARS);
+    let mut last = first;
+    for _ in 0..5 {
+        last = make.act(order_of(&last), note("from the future"), None);
+        commit(&subject, &last).await;
+    }
+    make.advance(100 - YEARS);
+    let cx = builders::context("t");
+    let after = |seconds| START.saturating_add(SignedDuration::from_secs(seconds)).unwrap();
+    let cutoff = |seconds| Cutoff {
+        events_before: after(seconds),
+        now: after(10_000),
+        receipts_before: START,
+    };
+    let forget = async |seconds, limit| {
+        subject.store().forget(&cx, cutoff(seconds), limit).await.unwrap().events
+    };
+    assert_eq!((forget(600, 10).await, forget(600, 10).await), (1, 0), "the first, and no more");
+
+    last = make.act(order_of(&last), note("back in time"), None);
+    commit(&subject, &last).await;
+    assert_eq!(forget(50, 10).await, 0, "what came after is not old yet");
+    let gone = [forget(600, 2).await, forget(600, 2).await, forget(600, 2).await];
+    assert_eq!((gone.iter().sum::<usize>(), forget(600, 2).await), (6, 0), "{gone:?}");
     assert_sound(&subject).await;
 }

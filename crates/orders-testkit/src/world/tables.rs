@@ -297,8 +297,11 @@ impl Tables {
         for step in BTreeMap::into_values(sent) {
             self.step(step, now);
         }
-        let old = self.events.iter().take(limit).take_while(|e| e.at < cutoff.events_before);
-        let events = old.count();
+        let due = |at| at < cutoff.events_before || at > cutoff.now;
+        let old = self.events.iter().take_while(|event| due(event.at));
+        // What is stamped ahead of time goes with what comes after it.
+        let last = old.enumerate().filter(|(_, event)| event.at <= cutoff.now).last();
+        let events = last.map_or(0, |(index, _)| index + 1).min(limit);
         self.events.drain(..events);
         self.oldest = Position(self.oldest.0 + events as u64);
         let careless = self.has(Bug::LiveReceiptsForgotten);

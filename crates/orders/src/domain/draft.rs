@@ -67,7 +67,9 @@ pub const MAX_LINES: usize = 500;
 pub const MAX_METADATA: usize = 50;
 
 impl Draft {
-    /// Checks the draft and prices it, reporting everything that is wrong at once.
+    /// Checks the draft and prices it, reporting everything that is wrong at once. What is beyond a
+    /// limit on how many there may be is not looked at, and the order's own discount and sums are
+    /// computed only when every line is sound.
     ///
     /// # Errors
     /// [`Error::Invalid`] with every violation; [`Error::TotalMismatch`] when all is well but the
@@ -140,17 +142,18 @@ impl Placement {
     }
 }
 
+const DISCOUNT_EXCEEDS_PRICE: &str = "discount-exceeds-price";
+const LINE_DISCOUNT: &str = "is larger than unit price × quantity";
+
 fn price(goods: &Goods) -> Result<Pricing, Error> {
     Pricing::of(goods).map_err(|reason| {
         let (pointer, code, detail) = match reason {
-            Unpriceable::LineDiscount(at) => (
-                format!("/lines/{at}/discount"),
-                "discount-exceeds-price",
-                "is larger than unit price × quantity",
-            ),
+            Unpriceable::LineDiscount(at) => {
+                (format!("/lines/{at}/discount"), DISCOUNT_EXCEEDS_PRICE, LINE_DISCOUNT)
+            }
             Unpriceable::OrderDiscount => (
                 "/discount".to_owned(),
-                "discount-exceeds-price",
+                DISCOUNT_EXCEEDS_PRICE,
                 "is larger than what the lines come to",
             ),
             Unpriceable::Overflow => {
@@ -237,7 +240,7 @@ impl Check {
         if let Some(tax) = line.tax {
             self.amount(&at("tax/amount"), Some(tax.amount));
         }
-        Some(Line {
+        let line = Line {
             sku: sku?,
             name: line.name,
             quantity: quantity?,
@@ -245,7 +248,11 @@ impl Check {
             discount: Money::new(discount, line.unit_price.currency()),
             tax: line.tax.filter(|tax| tax.amount.minor != 0),
             progress: Progress::default(),
-        })
+        };
+        if line.gross().is_some_and(|gross| gross.minor < discount) {
+            self.fail(at("discount"), DISCOUNT_EXCEEDS_PRICE, LINE_DISCOUNT);
+        }
+        Some(line)
     }
 
     fn metadata(&mut self, metadata: &BTreeMap<String, String>) {

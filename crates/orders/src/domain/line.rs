@@ -67,6 +67,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// Unit price × quantity, rounded once; `None` when that does not fit.
+    pub fn gross(&self) -> Option<Money> {
+        self.unit_price.times(self.quantity.get())
+    }
+
     /// Whether the counters can be true.
     pub fn is_sound(&self) -> bool {
         let Progress { fulfilled, cancelled, returned } = self.progress;

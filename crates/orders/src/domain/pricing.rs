@@ -76,8 +76,7 @@ impl Pricing {
         let mut gross = Vec::with_capacity(goods.lines.len());
         let mut net = Vec::with_capacity(goods.lines.len());
         for (at, line) in goods.lines.iter().enumerate() {
-            let line_gross =
-                line.unit_price.times(line.quantity.get()).ok_or(Unpriceable::Overflow)?.minor;
+            let line_gross = line.gross().ok_or(Unpriceable::Overflow)?.minor;
             let line_net = line_gross.checked_sub(line.discount.minor).filter(|net| *net >= 0);
             gross.push(line_gross);
             net.push(line_net.ok_or(Unpriceable::LineDiscount(at))?);

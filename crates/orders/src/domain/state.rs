@@ -1,36 +1,7 @@
 //! The state machine of an order: one table that the rules, the docs, the SQL guard and the tests
 //! all read.
 
-use std::fmt;
-
-macro_rules! names {
-    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $type { $($(#[$vdoc])* $variant,)+ }
-
-        impl $type {
-            /// Every value, in the order of declaration.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The name on the wire and in the store.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
-            /// The value of this name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|value| value.as_str() == name)
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
+use crate::names::names;
 
 names! {
     /// Where an order stands as a whole. Payment and fulfillment have states of their own, derived

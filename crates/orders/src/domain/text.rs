@@ -11,8 +11,8 @@ pub enum TextError {
     /// Fewer characters than the minimum.
     #[error("must have at least {0} characters")]
     TooShort(usize),
-    /// More bytes than the cap.
-    #[error("must have at most {0} bytes")]
+    /// More characters (Unicode scalar values) than the cap.
+    #[error("must have at most {0} characters")]
     TooLong(usize),
     /// A character outside the allowed set.
     #[error("may hold only {0}")]
@@ -24,10 +24,11 @@ pub(super) fn check(text: &str, min: usize, max: usize, set: Set) -> Result<(), 
     if text.is_empty() && min > 0 {
         return Err(TextError::Empty);
     }
-    if text.len() > max {
+    let length = text.chars().count();
+    if length > max {
         return Err(TextError::TooLong(max));
     }
-    if text.len() < min {
+    if length < min {
         return Err(TextError::TooShort(min));
     }
     let (ok, name): (fn(char) -> bool, _) = match set {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::{
     Refusal,
     domain::{ChangeId, Entry, IdempotencyKey, Note, Order, OrderId, Personal, TenantId, Version},
+    names::names,
 };
 
 /// What a use case wants written, all or nothing.
@@ -71,28 +72,17 @@ pub struct ReceiptKey {
     pub key: IdempotencyKey,
 }
 
-/// An operation that takes an idempotency key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Operation {
-    /// Place an order.
-    Create,
-    /// Confirm one.
-    Confirm,
-    /// Cancel one.
-    Cancel,
-    /// Add a note to one.
-    AddNote,
-}
-
-impl Operation {
-    /// The name in the store and in fingerprints.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Confirm => "confirm",
-            Self::Cancel => "cancel",
-            Self::AddNote => "add-note",
-        }
+names! {
+    /// An operation that takes an idempotency key; by its name in the store and in fingerprints.
+    Operation {
+        /// Place an order.
+        Create = "create",
+        /// Confirm one.
+        Confirm = "confirm",
+        /// Cancel one.
+        Cancel = "cancel",
+        /// Add a note to one.
+        AddNote = "add-note",
     }
 }
 
@@ -195,8 +185,11 @@ pub enum NotWritten {
 /// What may be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cutoff {
-    /// Events made before this time.
+    /// Events made before this time, as far as the feed's order tells: one that a clock stamped
+    /// ahead of `now` counts as made when the next one was.
     pub events_before: Timestamp,
+    /// What time it is.
+    pub now: Timestamp,
     /// Receipts that expired before this time.
     pub receipts_before: Timestamp,
 }

@@ -25,7 +25,7 @@ impl<P: Ports> Orders<P> {
         let now = self.ports.clock().now();
         let events_before = now.saturating_sub(self.policy.keep_events).unwrap_or(Timestamp::MIN);
         let receipts_before = now.saturating_sub(LONGEST_REQUEST).unwrap_or(Timestamp::MIN);
-        let cutoff = Cutoff { events_before, receipts_before };
+        let cutoff = Cutoff { events_before, now, receipts_before };
         Ok(self.ports.store().forget(cx, cutoff, CHUNK).await?)
     }
 }
