@@ -33,16 +33,22 @@ impl Bite {
 }
 
 /// Hunts one bug: seeds from each of `ranges` disjoint ranges until it is caught.
+///
+/// # Panics
+/// When a seed that catches it is not sound without it.
 pub fn hunt(bug: Bug, ranges: u64, limit: u64, orders: usize) -> Bite {
     let mut bite = Bite { bug, seeds: Vec::new(), told: String::new() };
     for range in 0..ranges {
         let first = range * limit;
         let caught = (0..limit).find(|tried| {
-            let violations = run(first + tried, orders, Some(bug)).violations;
-            match violations.into_iter().next() {
-                Some(first) if bite.told.is_empty() => bite.told = first,
-                Some(_) => {}
-                None => return false,
+            let seed = first + tried;
+            let Some(told) = run(seed, orders, Some(bug)).violations.into_iter().next() else {
+                return false;
+            };
+            let sound = run(seed, orders, None).violations;
+            assert_eq!(sound, [""; 0], "seed {seed} is not sound without the bug");
+            if bite.told.is_empty() {
+                bite.told = told;
             }
             true
         });

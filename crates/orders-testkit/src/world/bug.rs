@@ -13,6 +13,8 @@ pub enum Bug {
     EventApart,
     /// The expected version is not compared: updates are lost.
     VersionNotCompared,
+    /// A version is left out: history and event of a change tell the one after its own.
+    VersionSkipped,
     /// A version conflict is remembered under the key as if it were a refusal.
     ConflictRemembered,
     /// A taken external reference is not remembered under the key.
@@ -49,12 +51,13 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::CheckThenInsert,
         Self::AcknowledgeBeforeCommit,
         Self::ReceiptApart,
         Self::EventApart,
         Self::VersionNotCompared,
+        Self::VersionSkipped,
         Self::ConflictRemembered,
         Self::RefusalForgotten,
         Self::KeyWithoutTenant,
