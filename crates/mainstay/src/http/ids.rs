@@ -3,7 +3,10 @@
 use crate::telemetry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_context::{RequestId, TraceContext};
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    cell::RefCell,
+    hash::{BuildHasher, RandomState},
+};
 use tracing::{Span, field};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,12 +54,38 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 
 /// Random bytes, not all zero: a trace id of zeros means "none".
 pub(super) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    if getrandom::fill(&mut bytes).is_err() || bytes == [0; N] {
+    let mut bytes = POOL.with_borrow_mut(Pool::take).unwrap_or([0; N]);
+    if bytes == [0; N] {
         // Without the system's randomness, ids need only differ; the standard hasher sees to that.
         bytes.fill_with(|| RandomState::new().hash_one(()).to_le_bytes()[0] | 1);
     }
     bytes
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; Pool::SIZE], used: Pool::SIZE }) };
+}
+
+/// Random bytes of the system, fetched for a dozen requests at a time: a system call for each id
+/// costs more than all else about it. None is given twice.
+struct Pool {
+    bytes: [u8; Self::SIZE],
+    used: usize,
+}
+
+impl Pool {
+    const SIZE: usize = 512;
+
+    /// The next bytes; none when the system has none to give.
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        if self.used + N > Self::SIZE {
+            getrandom::fill(&mut self.bytes).ok()?;
+            self.used = 0;
+        }
+        let taken = self.bytes[self.used..].first_chunk().copied();
+        self.used += N;
+        taken
+    }
 }
 
 #[cfg(test)]
@@ -107,5 +136,16 @@ mod tests {
         ids.echo(&mut answer);
         assert_eq!(answer["x-request-id"], "r-1");
         assert_eq!(answer["traceparent"], ids.trace.to_string());
+    }
+
+    #[test]
+    fn no_two_ids_are_the_same_across_fetches_and_threads() {
+        let draw = || (0..1_000).map(|_| random::<16>()).collect::<Vec<_>>();
+        let other = std::thread::spawn(draw);
+        let mut all = [draw(), other.join().unwrap()].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 2_000);
+        assert!(!all.contains(&[0; 16]));
     }
 }

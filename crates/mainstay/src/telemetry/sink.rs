@@ -1,10 +1,10 @@
-//! A bounded queue of log lines with a thread behind it that writes them.
+//! A bounded queue of log lines with a thread behind it that writes them. A kill loses what was
+//! gathered, of up to 10 ms; an end in order, also after a panic or a failure, loses nothing.
 //!
 //! Not tracing-appender: when its end is late it prints to stdout, which may be the same full pipe,
 //! and it gives up a full queue after 100 ms although somebody reads it.
 
 use std::{
-    collections::VecDeque,
     io::{self, Write},
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -16,6 +16,13 @@ use tracing_subscriber::fmt::MakeWriter;
 /// The most bytes that wait to be written; about ten thousand lines.
 const MOST: usize = 4 << 20;
 
+/// How long lines are gathered after a write. A line that comes alone is written at once; of a
+/// crowd, many make one write and one wake of the thread, which else cost as much as the lines.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a buffer may keep of its room between two writes.
+const KEPT: usize = 64 << 10;
+
 /// Where lines go. Clones share the queue.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sink(Arc<Shared>);
@@ -23,16 +30,20 @@ pub(super) struct Sink(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    filled: Condvar,
+    wake: Condvar,
     emptied: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    lines: VecDeque<Vec<u8>>,
-    bytes: usize,
-    /// Whether the thread has lines in hand.
-    writing: bool,
+    /// Whole lines.
+    text: Vec<u8>,
+    /// Bytes that the thread has in hand.
+    writing: usize,
+    /// Whether the thread waits for a line.
+    idle: bool,
+    /// Whether nothing is gathered any more.
+    ending: bool,
     dropped: u64,
 }
 
@@ -47,9 +58,12 @@ impl Sink {
 
     /// Waits until every line is written, but no longer than `limit`.
     pub(super) fn end(&self, limit: Duration) {
-        let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
+        let mut queue = self.queue();
+        queue.ending = true;
+        self.0.wake.notify_one();
+        let busy = |queue: &mut Queue| queue.writing > 0 || !queue.text.is_empty();
         // Late or not, the process ends.
-        let _waited = self.0.emptied.wait_timeout_while(self.queue(), limit, busy).is_ok();
+        let _waited = self.0.emptied.wait_timeout_while(queue, limit, busy).is_ok();
     }
 
     /// How many lines found no room.
@@ -59,39 +73,27 @@ impl Sink {
 
     fn push(&self, line: &[u8]) {
         let mut queue = self.queue();
-        if queue.bytes + line.len() > MOST {
+        if queue.text.len() + queue.writing + line.len() > MOST {
             queue.dropped += 1;
             return;
         }
-        queue.bytes += line.len();
-        queue.lines.push_back(line.to_vec());
-        drop(queue);
-        self.0.filled.notify_one();
+        queue.text.extend_from_slice(line);
+        if mem::take(&mut queue.idle) {
+            drop(queue);
+            self.0.wake.notify_one();
+        }
     }
 
     /// Writes what waits, for ever: everything at once, so that a crowd of lines is one write.
     fn run(&self, mut out: impl Write) {
-        let mut told = 0;
+        let (mut text, mut told) = (Vec::new(), 0);
         loop {
-            let mut queue = self.queue();
-            queue.writing = false;
-            if queue.lines.is_empty() {
-                self.0.emptied.notify_all();
-            }
-            let waited = self.0.filled.wait_while(queue, |queue| queue.lines.is_empty());
-            let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
-            queue.writing = true;
-            let lines = mem::take(&mut queue.lines);
-            drop(queue);
-            let text = Vec::from(lines).concat();
+            self.take(&mut text);
             // Nobody is left to tell that nobody reads.
             let _written = out.write_all(&text).is_ok();
-            // Only now, so that lines being written count as waiting.
-            let dropped = {
-                let mut queue = self.queue();
-                queue.bytes -= text.len();
-                queue.dropped
-            };
+            text.clear();
+            text.shrink_to(KEPT);
+            let dropped = self.pause();
             if dropped > told {
                 tracing::warn!(
                     lines = dropped - told,
@@ -100,6 +102,29 @@ impl Sink {
                 told = dropped;
             }
         }
+    }
+
+    /// Waits for lines and swaps them for the empty `text`.
+    fn take(&self, text: &mut Vec<u8>) {
+        let mut queue = self.queue();
+        queue.idle = true;
+        let waited = self.0.wake.wait_while(queue, |queue| queue.text.is_empty());
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.idle = false;
+        mem::swap(&mut queue.text, text);
+        // Lines in hand count as waiting.
+        queue.writing = text.len();
+    }
+
+    /// Lets lines gather after a write; tells how many were dropped so far.
+    fn pause(&self) -> u64 {
+        let mut queue = self.queue();
+        queue.writing = 0;
+        if queue.text.is_empty() {
+            self.0.emptied.notify_all();
+        }
+        let paused = self.0.wake.wait_timeout_while(queue, PAUSE, |queue| !queue.ending);
+        paused.unwrap_or_else(PoisonError::into_inner).0.dropped
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
