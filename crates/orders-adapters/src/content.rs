@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use orders::domain::{
-    Address, Currency, Goods, Line, Money, Payment, Personal, Progress, Quantity, Tax, UnitPrice,
+    Address, Attempt, AttemptId, AttemptState, Currency, Goods, Line, Means, Money, Payment,
+    PaymentId, PaymentOperation, Personal, Progress, Quantity, Tax, UnitPrice,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Why a column cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -132,24 +134,91 @@ pub(crate) fn encode_progress(lines: &[Line]) -> String {
     to_json(&counters.collect::<Vec<_>>())
 }
 
-/// Per payment `[authorized, captured, refunded, voided]`, in minor units of the order's currency.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PaymentColumn {
+    id: Uuid,
+    /// The provider's token; absent when the money was taken elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instrument: Option<String>,
+    attempts: Vec<AttemptColumn>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttemptColumn {
+    id: Uuid,
+    operation: String,
+    amount: i64,
+    state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decline: Option<String>,
+}
+
 pub(crate) fn encode_payments(payments: &[Payment]) -> String {
-    let sums = payments
-        .iter()
-        .map(|p| [p.authorized.minor, p.captured.minor, p.refunded.minor, p.voided.minor]);
-    to_json(&sums.collect::<Vec<_>>())
+    if payments.is_empty() {
+        return "[]".to_owned();
+    }
+    let attempt = |attempt: &Attempt| {
+        let (state, decline) = match &attempt.state {
+            AttemptState::Open => ("open", None),
+            AttemptState::Unknown => ("unknown", None),
+            AttemptState::Parked => ("parked", None),
+            AttemptState::Succeeded => ("succeeded", None),
+            AttemptState::Declined(code) => ("declined", Some(code.as_str().to_owned())),
+        };
+        AttemptColumn {
+            id: attempt.id.0,
+            operation: attempt.operation.as_str().to_owned(),
+            amount: attempt.amount.minor,
+            state: state.to_owned(),
+            decline,
+        }
+    };
+    let column = |payment: &Payment| PaymentColumn {
+        id: payment.id.0,
+        instrument: match &payment.means {
+            Means::Instrument(token) => Some(token.as_str().to_owned()),
+            Means::Elsewhere => None,
+        },
+        attempts: payment.attempts.iter().map(attempt).collect(),
+    };
+    to_json(&payments.iter().map(column).collect::<Vec<_>>())
 }
 
 pub(crate) fn decode_payments(json: &str, currency: Currency) -> Result<Vec<Payment>, Unreadable> {
-    let sums: Vec<[i64; 4]> = serde_json::from_str(json)?;
-    let money = |minor| Money::new(minor, currency);
-    let payment = |[authorized, captured, refunded, voided]: [i64; 4]| Payment {
-        authorized: money(authorized),
-        captured: money(captured),
-        refunded: money(refunded),
-        voided: money(voided),
+    let columns: Vec<PaymentColumn> = serde_json::from_str(json)?;
+    columns.into_iter().map(|column| decode_payment(column, currency)).collect()
+}
+
+fn decode_payment(column: PaymentColumn, currency: Currency) -> Result<Payment, Unreadable> {
+    // The token is not repeated: it is nobody's business who reads the error.
+    let bad = |_| Unreadable::Value("instrument", "what is no token".to_owned());
+    let means = match column.instrument {
+        Some(token) => Means::Instrument(token.parse().map_err(bad)?),
+        None => Means::Elsewhere,
     };
-    Ok(sums.into_iter().map(payment).collect())
+    let attempts = column.attempts.into_iter().map(|attempt| decode_attempt(&attempt, currency));
+    let attempts: Result<_, Unreadable> = attempts.collect();
+    Ok(Payment { id: PaymentId(column.id), means, attempts: attempts? })
+}
+
+fn decode_attempt(column: &AttemptColumn, currency: Currency) -> Result<Attempt, Unreadable> {
+    let bad = |what, value: &str| Unreadable::Value(what, value.to_owned());
+    let operation = PaymentOperation::from_name(&column.operation)
+        .ok_or_else(|| bad("operation", &column.operation))?;
+    let state = match (column.state.as_str(), &column.decline) {
+        ("open", None) => AttemptState::Open,
+        ("unknown", None) => AttemptState::Unknown,
+        ("parked", None) => AttemptState::Parked,
+        ("succeeded", None) => AttemptState::Succeeded,
+        ("declined", Some(code)) => {
+            AttemptState::Declined(code.parse().map_err(|_| bad("decline", code))?)
+        }
+        _ => return Err(bad("state", &column.state)),
+    };
+    let amount = Money::new(column.amount, currency);
+    Ok(Attempt { id: AttemptId(column.id), operation, amount, state })
 }
 
 #[derive(Serialize, Deserialize)]

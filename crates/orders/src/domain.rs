@@ -7,6 +7,7 @@ pub mod line;
 pub mod money;
 pub mod number;
 pub mod order;
+pub mod paying;
 pub mod payment;
 pub mod personal;
 pub mod pricing;
@@ -15,15 +16,17 @@ pub mod text;
 
 pub use currency::Currency;
 pub use draft::{Draft, DraftLine, MAX_LINES, MAX_METADATA, Placement};
-pub use ids::{ChangeId, OrderId, Position, Version};
+pub use ids::{AttemptId, ChangeId, OrderId, PaymentId, Position, Version};
 pub use line::{FulfillmentState, Line, Progress, Quantity, Tax};
 pub use money::{Money, UnitPrice};
 pub use number::OrderNumber;
 pub use order::{Applied, Entry, Note, Order, Record, Snapshot, Stamp};
-pub use payment::{Payment, PaymentState};
+pub use paying::{Claim, Doubt, DrawAttempt, Outcome, Unpayable};
+pub use payment::{Attempt, AttemptState, Means, Payment, PaymentOperation, PaymentState};
 pub use personal::{Address, Personal};
 pub use pricing::{Goods, LineAmounts, Pricing, Totals};
 pub use state::{Command, State};
 pub use text::{
-    CustomerId, ExternalReference, IdempotencyKey, NoteText, Reason, Sku, TenantId, TextError,
+    CustomerId, DeclineCode, ExternalReference, IdempotencyKey, Instrument, InstrumentError,
+    NoteText, Reason, Sku, TenantId, TextError,
 };

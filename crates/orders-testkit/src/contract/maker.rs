@@ -163,7 +163,12 @@ pub(super) fn operation(command: Command) -> Operation {
         | Command::BeginCancel
         | Command::FinishCancel
         | Command::Complete
-        | Command::Expire => panic!("{command} is no verb"),
+        | Command::Expire
+        | Command::Pay
+        | Command::RecordPayment
+        | Command::Capture
+        | Command::Refund
+        | Command::Settle => panic!("{command} is no verb"),
     }
 }
 

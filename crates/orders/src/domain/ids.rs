@@ -23,6 +23,14 @@ id! {
     OrderId
 }
 id! {
+    /// A payment's id: a UUIDv7 of ours.
+    PaymentId
+}
+id! {
+    /// The id of one operation on a payment: a UUIDv7 of ours, the reference at the gateway.
+    AttemptId
+}
+id! {
     /// A change's id, drawn before it is committed: what an unknown outcome is asked by. It is also
     /// the id of the change's event.
     ChangeId

@@ -7,7 +7,7 @@ use mainstay_context::{RequestId, TraceContext};
 
 use super::{
     draft::Placement,
-    ids::{ChangeId, OrderId, Version},
+    ids::{AttemptId, ChangeId, OrderId, Version},
     line::FulfillmentState,
     number::OrderNumber,
     payment::{Payment, PaymentState},
@@ -143,6 +143,8 @@ pub struct Applied {
     pub entry: Entry,
     /// The type of its event.
     pub event: &'static str,
+    /// The attempts that are to be sent to the gateway.
+    pub owes: Vec<AttemptId>,
 }
 
 /// Why a snapshot is not an order.
@@ -157,6 +159,9 @@ pub enum Corrupt {
     /// There is no line.
     #[error("there is no line")]
     NoLines,
+    /// More is taken than held, or given back than taken.
+    #[error("a payment's attempts cannot all be true")]
+    Payments,
 }
 
 impl Order {
@@ -186,7 +191,7 @@ impl Order {
         let order = Self { snapshot, pricing: placement.pricing.clone() };
         let placed = super::state::PLACED;
         let entry = order.entry(&placed, None, stamp);
-        Applied { order, entry, event: placed.event }
+        Applied { order, entry, event: placed.event, owes: Vec::new() }
     }
 
     /// The order of a stored snapshot.
@@ -199,6 +204,9 @@ impl Order {
         }
         if !snapshot.goods.lines.iter().all(super::Line::is_sound) {
             return Err(Corrupt::Counters);
+        }
+        if !snapshot.payments.iter().all(Payment::is_sound) {
+            return Err(Corrupt::Payments);
         }
         let pricing = Pricing::of(&snapshot.goods).map_err(|_| Corrupt::Unpriceable)?;
         Ok(Self { snapshot, pricing })
@@ -215,20 +223,39 @@ impl Order {
         reason: Option<Reason>,
         stamp: &Stamp,
     ) -> Result<Applied, Refusal> {
+        let notes = self.notes;
+        let adds = command == Command::AddNote;
+        let applied = self.step(command, reason, stamp, |snapshot| {
+            snapshot.notes = notes.saturating_add(u32::from(adds));
+        })?;
+        if adds && notes >= MAX_NOTES { Err(Refusal::NotesFull) } else { Ok(applied) }
+    }
+
+    /// One version on: the move of this command, and what else it changes.
+    ///
+    /// # Errors
+    /// [`Refusal::IllegalTransition`].
+    pub(super) fn step(
+        &self,
+        command: Command,
+        reason: Option<Reason>,
+        stamp: &Stamp,
+        change: impl FnOnce(&mut Snapshot),
+    ) -> Result<Applied, Refusal> {
         let illegal = Refusal::IllegalTransition { state: self.state, command };
         let transition = command.from(Some(self.state)).ok_or(illegal)?;
         let mut order = self.clone();
-        if command == Command::AddNote {
-            if self.notes >= MAX_NOTES {
-                return Err(Refusal::NotesFull);
-            }
-            order.snapshot.notes = self.notes.saturating_add(1);
-        }
+        change(&mut order.snapshot);
         order.snapshot.state = transition.to;
         order.snapshot.version = self.version.next();
         order.snapshot.updated_at = stamp.at;
         let entry = order.entry(transition, reason, stamp);
-        Ok(Applied { order, entry, event: transition.event })
+        Ok(Applied { order, entry, event: transition.event, owes: Vec::new() })
+    }
+
+    /// For the rules of other files, which step on once they have changed it.
+    pub(super) const fn snapshot_mut(&mut self) -> &mut Snapshot {
+        &mut self.snapshot
     }
 
     /// All of its fields.

@@ -40,6 +40,16 @@ names! {
         Complete = "complete",
         /// It was not paid in time.
         Expire = "expire",
+        /// Hold money with an instrument.
+        Pay = "pay",
+        /// Note money that was taken elsewhere.
+        RecordPayment = "record-payment",
+        /// Take what is held.
+        Capture = "capture",
+        /// Give back what was taken.
+        Refund = "refund",
+        /// Take in what became of a payment, where nothing else follows from it.
+        Settle = "settle-payment",
         /// Add a remark.
         AddNote = "add-note",
     }
@@ -76,6 +86,8 @@ pub const TRANSITIONS: &[Transition] = {
     const CONFIRMED: &str = "orders.order.confirmed.v1";
     const CANCELLED: &str = "orders.order.cancelled.v1";
     const CANCELLING: &str = "orders.order.cancelling.v1";
+    const ASKED: &str = "orders.payment.requested.v1";
+    const SETTLED: &str = "orders.payment.changed.v1";
     const NOTED: &str = "orders.order.note_added.v1";
     &[
         PLACED,
@@ -87,6 +99,15 @@ pub const TRANSITIONS: &[Transition] = {
         t(S::Cancelling, C::FinishCancel, S::Cancelled, CANCELLED),
         t(S::Confirmed, C::Complete, S::Completed, "orders.order.completed.v1"),
         t(S::Pending, C::Expire, S::Expired, "orders.order.expired.v1"),
+        t(S::Pending, C::Pay, S::Pending, ASKED),
+        t(S::Pending, C::RecordPayment, S::Pending, SETTLED),
+        t(S::Confirmed, C::Capture, S::Confirmed, ASKED),
+        t(S::Confirmed, C::Refund, S::Confirmed, ASKED),
+        t(S::Completed, C::Refund, S::Completed, ASKED),
+        t(S::Pending, C::Settle, S::Pending, SETTLED),
+        t(S::Confirmed, C::Settle, S::Confirmed, SETTLED),
+        t(S::Completed, C::Settle, S::Completed, SETTLED),
+        t(S::Cancelling, C::Settle, S::Cancelling, SETTLED),
         t(S::Pending, C::AddNote, S::Pending, NOTED),
         t(S::Confirmed, C::AddNote, S::Confirmed, NOTED),
         t(S::Completed, C::AddNote, S::Completed, NOTED),
@@ -110,7 +131,12 @@ impl Command {
             | Self::BeginCancel
             | Self::FinishCancel
             | Self::Complete
-            | Self::Expire => false,
+            | Self::Expire
+            | Self::Pay
+            | Self::RecordPayment
+            | Self::Capture
+            | Self::Refund
+            | Self::Settle => false,
         }
     }
 }
@@ -142,14 +168,14 @@ mod tests {
 
     /// State × command, written out by hand once more: what stands here is the contract.
     const EXPECTED: &str = "
-        place confirm cancel begin-cancel finish-cancel complete expire add-note
-        (none)      PENDING - - - - - - -
-        PENDING     - CONFIRMED CANCELLED CANCELLING - - EXPIRED PENDING
-        CONFIRMED   - - CANCELLED CANCELLING - COMPLETED - CONFIRMED
-        COMPLETED   - - - - - - - COMPLETED
-        CANCELLING  - - - - CANCELLED - - CANCELLING
-        CANCELLED   - - - - - - - CANCELLED
-        EXPIRED     - - - - - - - EXPIRED";
+        place confirm cancel begin-cancel finish-cancel complete expire pay record-payment capture refund settle-payment add-note
+        (none)      PENDING - - - - - - - - - - - -
+        PENDING     - CONFIRMED CANCELLED CANCELLING - - EXPIRED PENDING PENDING - - PENDING PENDING
+        CONFIRMED   - - CANCELLED CANCELLING - COMPLETED - - - CONFIRMED CONFIRMED CONFIRMED CONFIRMED
+        COMPLETED   - - - - - - - - - - COMPLETED COMPLETED COMPLETED
+        CANCELLING  - - - - CANCELLED - - - - - - CANCELLING CANCELLING
+        CANCELLED   - - - - - - - - - - - - CANCELLED
+        EXPIRED     - - - - - - - - - - - - EXPIRED";
 
     #[test]
     fn every_state_and_command_moves_as_the_contract_says() {

@@ -117,6 +117,64 @@ text! {
     Reason, 1..=500, Line
 }
 
+text! {
+    /// Why a gateway declined, in its own words for programs, such as `insufficient-funds`.
+    DeclineCode, 1..=64, Name
+}
+
+/// A provider's token for a payment instrument; never a card number. Shows nothing when debugged,
+/// and no event or history row carries it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Instrument(Arc<str>);
+
+impl Instrument {
+    /// The token itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Instrument {
+    type Err = InstrumentError;
+
+    fn from_str(text: &str) -> Result<Self, InstrumentError> {
+        check(text, 1, 255, Set::Visible)?;
+        if is_card_number(text) { Err(InstrumentError::CardNumber) } else { Ok(Self(text.into())) }
+    }
+}
+
+impl fmt::Debug for Instrument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Instrument(..)")
+    }
+}
+
+/// Why a text is not a payment instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstrumentError {
+    /// Not the shape of a token.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// It looks like a card number, which must never come here.
+    #[error("must be a provider's token; this looks like a card number")]
+    CardNumber,
+}
+
+/// Whether this is 12 to 19 digits, separators aside, that pass the check of card numbers (Luhn, ISO/IEC
+/// 7812-1).
+fn is_card_number(text: &str) -> bool {
+    let digits: Option<Vec<u32>> =
+        text.chars().filter(|c| *c != '-').map(|c| c.to_digit(10)).collect();
+    let Some(digits) = digits.filter(|digits| (12..=19).contains(&digits.len())) else {
+        return false;
+    };
+    let sum = digits.iter().rev().enumerate().fold(0_u32, |sum, (at, digit)| {
+        let doubled = if at % 2 == 1 { digit.saturating_mul(2) } else { *digit };
+        sum.saturating_add(if doubled > 9 { doubled.saturating_sub(9) } else { doubled })
+    });
+    sum.is_multiple_of(10)
+}
+
 /// A remark on an order, for people. May hold personal data, so it shows nothing when debugged and
 /// no event or history row carries it.
 #[derive(Clone, PartialEq, Eq)]
@@ -156,6 +214,17 @@ mod tests {
         assert_eq!("k".repeat(129).parse::<IdempotencyKey>(), Err(TextError::TooLong(128)));
         assert!("sixteen chars ok".parse::<IdempotencyKey>().is_err());
         assert!("sixteen-chärs-ok".parse::<IdempotencyKey>().is_err());
+    }
+
+    #[test]
+    fn a_card_number_is_no_instrument_and_a_token_is() {
+        for card in ["4242424242424242", "4242-4242-4242-4242", "378282246310005"] {
+            assert_eq!(card.parse::<Instrument>(), Err(InstrumentError::CardNumber), "{card}");
+        }
+        for token in ["tok_ok", "4242424242424243", "pm_4242424242424242", "12345"] {
+            assert!(token.parse::<Instrument>().is_ok(), "{token}");
+        }
+        assert_eq!(format!("{:?}", "tok_ok".parse::<Instrument>().unwrap()), "Instrument(..)");
     }
 
     #[test]

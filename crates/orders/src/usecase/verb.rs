@@ -184,7 +184,7 @@ impl<P: Ports> Orders<P> {
 }
 
 fn writing(applied: Applied, action: &Action, stamp: &Stamp) -> Write {
-    let Applied { order, entry, event } = applied;
+    let Applied { order, entry, event, owes: _ } = applied;
     let note = action.text().map(|text| Note {
         version: entry.version,
         at: stamp.at,

@@ -107,7 +107,7 @@ pub(crate) fn state() -> Object {
 }
 
 pub(crate) fn payment_state() -> Object {
-    one_of(domain::PaymentState::ALL.map(domain::PaymentState::as_str))
+    one_of(domain::PaymentState::ALL.iter().map(|state| state.as_str()))
 }
 
 fn fulfillment_state() -> Object {
