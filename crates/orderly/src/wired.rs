@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use mainstay::metrics::Metrics;
 use orders::{Orders, ports::Ports, usecase::Policy};
-use orders_adapters::{SystemClock, SystemIds, sqlite::Sqlite};
+use orders_adapters::{SystemClock, SystemIds, gateway::NoGateway, sqlite::Sqlite};
 
 use crate::{
     config::{Config, Retention},
@@ -20,6 +20,7 @@ impl Ports for Wired {
     type Store = Sqlite;
     type Clock = SystemClock;
     type Ids = SystemIds;
+    type Gateway = NoGateway;
 
     fn store(&self) -> &Sqlite {
         &self.store
@@ -31,6 +32,10 @@ impl Ports for Wired {
 
     fn ids(&self) -> &SystemIds {
         &SystemIds
+    }
+
+    fn gateway(&self) -> &NoGateway {
+        &NoGateway
     }
 }
 
@@ -45,5 +50,6 @@ pub(crate) fn policy(retention: &Retention) -> Result<Policy, Failure> {
     Ok(Policy {
         remember_keys: SignedDuration::try_from(retention.keys)?,
         keep_events: SignedDuration::try_from(retention.events)?,
+        ..Policy::default()
     })
 }

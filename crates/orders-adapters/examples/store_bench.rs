@@ -334,5 +334,7 @@ fn change(placement: &Placement, caller: usize, count: usize) -> Change {
             personal: None,
         })),
         receipt: Some(receipt),
+        lease: None,
+        plans: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The ports of the order core, implemented on real things.
 
 mod content;
+pub mod gateway;
 pub mod sqlite;
 mod system;
 

@@ -14,6 +14,7 @@ mod readers;
 mod rows;
 mod schema;
 mod statements;
+mod tasks;
 mod thread;
 mod writer;
 
@@ -33,8 +34,8 @@ use mainstay_context::Context;
 use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
     ports::{
-        Answer, Change, CommitError, Cursor, Cutoff, FeedPage, Filter, Forgotten, NotWritten,
-        OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store,
+        Answer, Change, CommitError, Cursor, Cutoff, FeedPage, Filter, Forgotten, Leased,
+        NotWritten, OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store, Task, TaskId,
     },
 };
 use schemars::JsonSchema;
@@ -365,6 +366,21 @@ impl Store for Sqlite {
     ) -> Result<FeedPage, ReadError> {
         let scope = scope.clone();
         self.read(cx, move |db| read::events(db, &scope, page)).await?
+    }
+
+    async fn lease(
+        &self,
+        cx: &Context,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Leased>, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(None, Job::Lease { cx: cx.clone(), now, until, limit, reply }, answer).await
+    }
+
+    async fn task(&self, cx: &Context, id: TaskId) -> Result<Option<Task>, ReadError> {
+        self.read(cx, move |db| tasks::find(db, id)).await
     }
 
     async fn events_after(&self, position: Position) {

@@ -75,6 +75,18 @@ codes! {
     ExternalReferenceTaken "external-reference-taken" CONFLICT
         "Another order has this external reference",
         "Look at that order under `order`; use another reference for a new one.";
+    PaymentInProgress "payment-in-progress" CONFLICT "A payment of the order is under way",
+        "Wait until `payment_state` is no longer `PENDING`, `UNKNOWN` or `PARKED`; then pay what is left.";
+    PaymentInDoubt "payment-in-doubt" CONFLICT
+        "It is not known yet what became of an operation on this payment",
+        "Wait until `payment_state` is no longer `UNKNOWN` or `PARKED`.";
+    AmountNotLeft "amount-not-left" CONFLICT "The amount is more than is left, or nothing",
+        "Read the order, and ask for at most what is left.";
+    NoSuchPayment "no-such-payment" CONFLICT "The order has no such payment",
+        "Name one of the order's payments, or none.";
+    TooManyPayments "too-many-payments" CONFLICT
+        "The order has as many payments or attempts as it may have",
+        "Place another order for what is left.";
     KeyExpired "idempotency-key-expired" CONFLICT "The Idempotency-Key made an order long ago",
         "Look at that order under `order`; use a new key for a new one.";
     Contended "contended" CONFLICT "Others kept changing the order", "Send the request again.";
@@ -129,6 +141,11 @@ impl Code {
             | Self::IllegalTransition
             | Self::NotesFull
             | Self::ExternalReferenceTaken
+            | Self::PaymentInProgress
+            | Self::PaymentInDoubt
+            | Self::AmountNotLeft
+            | Self::NoSuchPayment
+            | Self::TooManyPayments
             | Self::KeyExpired
             | Self::CursorTooOld
             | Self::VersionMismatch

@@ -16,6 +16,7 @@ mod maker;
 mod model;
 mod ops;
 mod reads;
+mod tasks;
 mod writes;
 
 use std::future::Future;
@@ -29,6 +30,7 @@ use orders::{
 pub use accept::*;
 pub use machine::{counterexample, state_machine};
 pub use reads::*;
+pub use tasks::*;
 pub use writes::*;
 
 /// A store under test, with what it needs to live and a way to audit it.
@@ -118,6 +120,9 @@ pub async fn facts(factory: &impl Factory) {
     the_feed_wakes_who_waits(factory).await;
     forgetting_keeps_what_is_not_due(factory).await;
     times_to_come_do_not_keep_the_feed_for_ever(factory).await;
+    a_task_comes_with_its_change(factory).await;
+    a_task_is_in_one_hand_at_a_time(factory).await;
+    a_lost_lease_writes_nothing(factory).await;
 }
 
 /// Audits a store and fails on the first finding.

@@ -21,4 +21,4 @@ pub mod sim;
 pub mod world;
 
 pub use rng::Stream;
-pub use world::{Bug, Fault, Faults, World};
+pub use world::{Bug, Effect, Fault, Faults, GatewayFault, GatewayFaults, World};

@@ -7,6 +7,7 @@
 mod bug;
 mod clock;
 mod faults;
+mod gateway;
 mod ids;
 mod reads;
 mod store;
@@ -23,9 +24,10 @@ use tokio::{sync::Notify, time::Instant};
 pub use bug::Bug;
 pub use clock::{Clock, START};
 pub use faults::{Fault, Faults};
+pub use gateway::{Effect, GatewayFault, GatewayFaults};
 pub use ids::Ids;
 
-use self::{faults::Injector, tables::Tables};
+use self::{faults::Injector, gateway::Provider, tables::Tables};
 use crate::Stream;
 
 /// A store, a clock and ids in memory. Clones share everything.
@@ -37,6 +39,7 @@ struct Inner {
     ids: Ids,
     tables: Mutex<Tables>,
     injector: Mutex<Injector>,
+    provider: Mutex<Provider>,
     grown: Notify,
 }
 
@@ -45,6 +48,7 @@ mod component {
     pub(super) const UUIDS: u64 = 1;
     pub(super) const NUMBERS: u64 = 2;
     pub(super) const FAULTS: u64 = 3;
+    pub(super) const PROVIDER: u64 = 4;
 }
 
 impl World {
@@ -65,6 +69,7 @@ impl World {
             ids: Ids::new(stream(component::UUIDS), stream(component::NUMBERS)),
             tables: Mutex::new(Tables::new(bug)),
             injector: Mutex::new(Injector::new(stream(component::FAULTS))),
+            provider: Mutex::new(Provider::new(stream(component::PROVIDER))),
             grown: Notify::new(),
         }))
     }
@@ -132,6 +137,7 @@ impl Ports for World {
     type Store = Self;
     type Clock = Clock;
     type Ids = Ids;
+    type Gateway = Self;
 
     fn store(&self) -> &Self {
         self
@@ -143,5 +149,9 @@ impl Ports for World {
 
     fn ids(&self) -> &Ids {
         &self.0.ids
+    }
+
+    fn gateway(&self) -> &Self {
+        self
     }
 }

@@ -9,4 +9,4 @@ mod fingerprint;
 
 pub use decision::{DecodeError, decode, encode};
 pub use event::{EventFacts, event_data, event_facts};
-pub use fingerprint::{batch_item_key, create_fingerprint, verb_fingerprint};
+pub use fingerprint::{VerbFields, batch_item_key, create_fingerprint, verb_fingerprint};

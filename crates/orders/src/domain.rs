@@ -21,7 +21,7 @@ pub use line::{FulfillmentState, Line, Progress, Quantity, Tax};
 pub use money::{Money, UnitPrice};
 pub use number::OrderNumber;
 pub use order::{Applied, Entry, Note, Order, Record, Snapshot, Stamp};
-pub use paying::{Claim, Doubt, DrawAttempt, Outcome, Unpayable};
+pub use paying::{Claim, Doubt, DrawAttempt, Outcome};
 pub use payment::{Attempt, AttemptState, Means, Payment, PaymentOperation, PaymentState};
 pub use personal::{Address, Personal};
 pub use pricing::{Goods, LineAmounts, Pricing, Totals};

@@ -37,6 +37,24 @@ pub enum Refusal {
         /// The order that has it.
         order: OrderId,
     },
+    /// A payment of the order has no outcome yet.
+    #[error("a payment of the order is under way")]
+    PaymentInProgress,
+    /// It is not known yet what became of an operation on this payment.
+    #[error("it is not known yet what became of an operation on this payment")]
+    PaymentInDoubt,
+    /// The amount is above what is left, or not above nothing.
+    #[error("the amount must be above 0 and at most {left}")]
+    AmountNotLeft {
+        /// What is left.
+        left: Money,
+    },
+    /// The order has no such payment.
+    #[error("the order has no such payment")]
+    NoSuchPayment,
+    /// The order has as many payments, or the payment as many attempts, as it may have.
+    #[error("the order has as many payments or attempts as it may have")]
+    TooManyPayments,
 }
 
 /// Why a use case did not do what was asked.

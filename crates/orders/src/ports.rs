@@ -11,7 +11,9 @@ use crate::domain::{Entry, Order, OrderId, OrderNumber, Position, Record, Tenant
 
 mod audit;
 mod change;
+mod gateway;
 mod read;
+mod task;
 
 pub use self::{
     audit::{Census, Derived, Dossier, Told},
@@ -19,7 +21,9 @@ pub use self::{
         Answer, Cause, Change, CommitError, Cutoff, Decision, Expects, Fingerprint, Forgotten,
         NewEvent, NotWritten, Operation, Receipt, ReceiptKey, Unique, Write,
     },
+    gateway::{Found, Gateway, Instruction, Sent},
     read::{Cursor, Event, FeedPage, Filter, OrderRef, Page, ReadError, Scope},
+    task::{Lease, Leased, Progress, Task, TaskId, TaskKind, Then},
 };
 
 /// The ports of one service, as one type parameter.
@@ -30,6 +34,8 @@ pub trait Ports: Send + Sync + 'static {
     type Clock: Clock;
     /// Where ids come from.
     type Ids: Ids;
+    /// Where money is moved.
+    type Gateway: Gateway;
 
     /// Where orders are kept.
     fn store(&self) -> &Self::Store;
@@ -37,6 +43,8 @@ pub trait Ports: Send + Sync + 'static {
     fn clock(&self) -> &Self::Clock;
     /// Where ids come from.
     fn ids(&self) -> &Self::Ids;
+    /// Where money is moved.
+    fn gateway(&self) -> &Self::Gateway;
 }
 
 /// Tells the time.
@@ -67,7 +75,8 @@ pub trait Store: Send + Sync + 'static {
     /// 2. A live receipt of the same key answers [`Answer::Seen`], or [`Answer::KeyReused`] when its
     ///    fingerprint is another's. Of a create's receipt the key outlives the receipt: past
     ///    [`Receipt::expires_at`] it answers [`Answer::KeyExpired`].
-    /// 3. [`Expects`] is compared, and unique values are: [`Answer::Conflict`], [`Answer::Taken`].
+    /// 3. A [`Lease`] that is no longer the task's answers [`Answer::LeaseLost`].
+    /// 4. [`Expects`] is compared, and unique values are: [`Answer::Conflict`], [`Answer::Taken`].
     ///    A taken external reference is remembered as a refusal in the same commit.
     ///
     /// # Errors
@@ -122,6 +131,25 @@ pub trait Store: Send + Sync + 'static {
         scope: &Scope,
         page: Page<Position>,
     ) -> impl Future<Output = Result<FeedPage, ReadError>> + Send;
+
+    /// Hands out up to `limit` tasks that are due, the longest due first, until `until`: nobody else
+    /// is given them before, and each lease outdates the one before it.
+    ///
+    /// A lost answer leaves its tasks to be handed out again when that time is over.
+    fn lease(
+        &self,
+        cx: &Context,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Leased>, CommitError>> + Send;
+
+    /// A task, if it is still owed; for what a gateway tells unasked.
+    fn task(
+        &self,
+        cx: &Context,
+        id: TaskId,
+    ) -> impl Future<Output = Result<Option<Task>, ReadError>> + Send;
 
     /// Waits until the feed may hold an event after this position. May wake for nothing.
     fn events_after(&self, position: Position) -> impl Future<Output = ()> + Send;

@@ -4,6 +4,7 @@ mod create;
 mod read;
 mod retention;
 mod verb;
+mod work;
 
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use mainstay_context::Context;
 
 pub use self::{
     retention::LONGEST_REQUEST,
-    verb::{Action, Verb},
+    verb::{Action, Part, Verb},
+    work::Came,
 };
 
 use crate::{
     Error, Refusal,
-    domain::{ChangeId, IdempotencyKey, Order, OrderId, Record, Stamp, TenantId},
+    domain::{AttemptId, ChangeId, IdempotencyKey, Order, OrderId, Record, Stamp, TenantId},
     ports::{
         Answer, Change, Clock as _, CommitError, Decision, Expects, Fingerprint, Ids as _,
         Operation, OrderRef, Ports, Receipt, ReceiptKey, Store as _,
@@ -38,6 +40,10 @@ pub struct Policy {
     pub remember_keys: SignedDuration,
     /// How long events are kept in the feed. Default: 90 days.
     pub keep_events: SignedDuration,
+    /// How long a task stays in the hands that took it. Default: 30 s.
+    pub lease: SignedDuration,
+    /// How long a new order waits to be paid or confirmed before it expires. Default: for ever.
+    pub pay_within: Option<SignedDuration>,
 }
 
 impl Default for Policy {
@@ -45,6 +51,8 @@ impl Default for Policy {
         Self {
             remember_keys: SignedDuration::from_hours(7 * 24),
             keep_events: SignedDuration::from_hours(90 * 24),
+            lease: SignedDuration::from_secs(30),
+            pay_within: None,
         }
     }
 }
@@ -98,15 +106,24 @@ impl<P: Ports> Orders<P> {
         Ok(Caller { tenant, actor: Arc::clone(&principal.subject) })
     }
 
-    fn stamp(&self, cx: &Context, caller: &Caller) -> Stamp {
+    fn stamp(&self, cx: &Context, actor: Arc<str>) -> Stamp {
         let at = self.ports.clock().now();
         Stamp {
             change: ChangeId(self.ports.ids().uuid(at)),
             at,
-            actor: Arc::clone(&caller.actor),
+            actor,
             request_id: cx.request_id().clone(),
             trace: cx.trace(),
         }
+    }
+
+    /// The stamp of what the service does by itself.
+    fn own_stamp(&self, cx: &Context, actor: &str) -> Stamp {
+        self.stamp(cx, actor.into())
+    }
+
+    fn draw_attempt(&self, at: Timestamp) -> AttemptId {
+        AttemptId(self.ports.ids().uuid(at))
     }
 
     fn receipt(

@@ -24,6 +24,7 @@ use orders::{
 };
 use orders_adapters::{
     SystemClock, SystemIds,
+    gateway::NoGateway,
     sqlite::{self, Sqlite},
 };
 use orders_testkit::builders;
@@ -162,6 +163,7 @@ impl Ports for Real {
     type Store = Sqlite;
     type Clock = SystemClock;
     type Ids = SystemIds;
+    type Gateway = NoGateway;
 
     fn store(&self) -> &Sqlite {
         &self.0
@@ -173,6 +175,10 @@ impl Ports for Real {
 
     fn ids(&self) -> &SystemIds {
         &SystemIds
+    }
+
+    fn gateway(&self) -> &NoGateway {
+        &NoGateway
     }
 }
 

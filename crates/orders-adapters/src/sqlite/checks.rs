@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     rows::{count, micros},
-    statements,
+    statements, tasks,
 };
 
 /// The answer to a change that is not to be written, if that is so.
@@ -26,14 +26,15 @@ pub(super) fn decided(db: &Connection, change: &Change) -> rusqlite::Result<Opti
     match change.expects {
         Expects::New => taken(db, change),
         Expects::Version(order, expected) => moved(db, change, order, expected),
+        Expects::Task => tasks::lost(db, change),
     }
 }
 
 /// Whether this very change of an order is in its history.
 fn made_before(db: &Connection, change: &Change) -> rusqlite::Result<bool> {
     match change.expects {
-        // A create's key is never given away.
-        Expects::New => Ok(false),
+        // A create's key is never given away, and a task's change has none.
+        Expects::New | Expects::Task => Ok(false),
         Expects::Version(order, expected) => {
             Ok(change_at(db, order, expected.next())? == Some(change.id))
         }
@@ -126,13 +127,15 @@ fn moved(
 ) -> rusqlite::Result<Option<Answer>> {
     let current = version(db, order, Some(change.tenant.as_str()))?;
     if current == Some(expected) {
-        return Ok(None);
+        return tasks::lost(db, change);
     }
     // Somebody changed it; it may have been this very change, sent before.
     if change_at(db, order, expected.next())? == Some(change.id) {
         return Ok(Some(Answer::Committed));
     }
-    Ok(Some(Answer::Conflict { current: current.unwrap_or(Version::FIRST) }))
+    // A lease that is lost is told first: whoever reads the order anew would be too late again.
+    let conflict = Answer::Conflict { current: current.unwrap_or(Version::FIRST) };
+    Ok(Some(tasks::lost(db, change)?.unwrap_or(conflict)))
 }
 
 fn version(

@@ -44,7 +44,7 @@ pub(super) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn time(micros: i64) -> Read<Timestamp> {
+pub(super) fn time(micros: i64) -> Read<Timestamp> {
     Ok(Timestamp::from_microsecond(micros)?)
 }
 
@@ -53,7 +53,7 @@ fn version(number: i64) -> Read<Version> {
     version.ok_or_else(|| format!("a version of {number}").into())
 }
 
-fn named<T>(what: &str, name: &str, value: Option<T>) -> Read<T> {
+pub(super) fn named<T>(what: &str, name: &str, value: Option<T>) -> Read<T> {
     value.ok_or_else(|| format!("an unknown {what}: {name}").into())
 }
 

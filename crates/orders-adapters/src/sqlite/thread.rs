@@ -9,11 +9,12 @@ use std::{
     thread::JoinHandle,
 };
 
+use jiff::Timestamp;
 use mainstay::telemetry::error_chain;
 use mainstay_context::{Activity, Context};
 use orders::{
     domain::Position,
-    ports::{Answer, CommitError, Cutoff, Forgotten, NotWritten},
+    ports::{Answer, CommitError, Cutoff, Forgotten, Leased, NotWritten},
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -35,6 +36,7 @@ type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 pub(super) enum Job {
     Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer>, queued: Queued },
     Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
+    Lease { cx: Context, now: Timestamp, until: Timestamp, limit: usize, reply: Reply<Vec<Leased>> },
 }
 
 /// A caller that waits for a thread of the store: it is queued until a thread takes its work, and
@@ -203,6 +205,9 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
             Job::Forget { cutoff, limit, reply, .. } => {
                 answer(reply, writer.forget(cutoff, limit)?);
             }
+            Job::Lease { now, until, limit, reply, .. } => {
+                answer(reply, writer.lease(now, until, limit)?);
+            }
         }
     }
     if batch.is_empty() {
@@ -240,7 +245,7 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
 impl Job {
     pub(super) fn cx(&self) -> &Context {
         match self {
-            Self::Commit { cx, .. } | Self::Forget { cx, .. } => cx,
+            Self::Commit { cx, .. } | Self::Forget { cx, .. } | Self::Lease { cx, .. } => cx,
         }
     }
 
@@ -248,6 +253,7 @@ impl Job {
         match self {
             Self::Commit { reply, .. } => answer(reply, Err(error())),
             Self::Forget { reply, .. } => answer(reply, Err(error())),
+            Self::Lease { reply, .. } => answer(reply, Err(error())),
         }
     }
 }
@@ -282,7 +288,7 @@ mod tests {
     fn waits(shared: &Shared) -> oneshot::Receiver<Result<Forgotten, CommitError>> {
         let (reply, answer) = oneshot::channel();
         let cx = Context::new("waits".parse().unwrap());
-        let long_ago = jiff::Timestamp::UNIX_EPOCH;
+        let long_ago = Timestamp::UNIX_EPOCH;
         let cutoff = Cutoff { events_before: long_ago, now: long_ago, receipts_before: long_ago };
         shared.queue.push(&None, Job::Forget { cx, cutoff, limit: 1, reply }).unwrap();
         answer

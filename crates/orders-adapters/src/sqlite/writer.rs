@@ -3,9 +3,10 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use orders::{
     domain::Position,
-    ports::{Answer, Change, CommitError, Cutoff, Expects, Forgotten, NotWritten},
+    ports::{Answer, Change, CommitError, Cutoff, Expects, Forgotten, Leased, NotWritten},
 };
 use rusqlite::{Connection, ErrorCode, hooks::Wal};
 
@@ -15,7 +16,7 @@ use super::{
     checks,
     rows::position,
     schema::{self, Lock},
-    statements,
+    statements, tasks,
 };
 use crate::content;
 
@@ -144,14 +145,32 @@ impl Writer {
         }
     }
 
+    /// Hands out tasks that are due.
+    pub(super) fn lease(
+        &mut self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Result<Vec<Leased>, CommitError>, Broken> {
+        self.alone(|db| tasks::lease(db, now, until, limit))
+    }
+
     /// Forgets what is past its time, the oldest events first, without leaving a hole.
     pub(super) fn forget(
         &mut self,
         cutoff: Cutoff,
         limit: usize,
     ) -> Result<Result<Forgotten, CommitError>, Broken> {
-        match self.transaction(|writer| statements::forget(&writer.connection, cutoff, limit)) {
-            Ok(forgotten) => Ok(Ok(forgotten)),
+        self.alone(|db| statements::forget(db, cutoff, limit))
+    }
+
+    /// A transaction that no change shares.
+    fn alone<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<Result<T, CommitError>, Broken> {
+        match self.transaction(|writer| work(&writer.connection)) {
+            Ok(done) => Ok(Ok(done)),
             Err(Failed { error, severity }) => match severity {
                 Severity::Full => Ok(not_written(NotWritten::Full)),
                 Severity::Busy => Ok(not_written(NotWritten::Busy)),
@@ -197,11 +216,12 @@ impl Writer {
             let db = &self.connection;
             match change.expects {
                 Expects::New => statements::insert(db, prepared, write)?,
-                Expects::Version(..) => statements::update(db, write)?,
+                Expects::Version(..) | Expects::Task => statements::update(db, write)?,
             }
             statements::tell(db, change, write, position)?;
             self.head = position;
         }
+        tasks::write(&self.connection, change)?;
         if let Some(receipt) = &change.receipt
             && !keeps_its_own(change)
         {

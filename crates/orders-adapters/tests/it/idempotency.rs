@@ -20,6 +20,7 @@ impl Ports for Timed {
     type Store = Sqlite;
     type Clock = <World as Ports>::Clock;
     type Ids = <World as Ports>::Ids;
+    type Gateway = World;
 
     fn store(&self) -> &Self::Store {
         &self.fixture.store
@@ -31,6 +32,10 @@ impl Ports for Timed {
 
     fn ids(&self) -> &Self::Ids {
         self.world.ids()
+    }
+
+    fn gateway(&self) -> &World {
+        &self.world
     }
 }
 

@@ -14,6 +14,7 @@ use orders::{
 };
 use orders_adapters::{
     SystemClock, SystemIds,
+    gateway::NoGateway,
     sqlite::{Config, OpenError, Prepared, Sqlite, Writer},
 };
 use orders_testkit::{builders, contract::Subject as _};
@@ -27,6 +28,7 @@ impl Ports for Real {
     type Store = Sqlite;
     type Clock = SystemClock;
     type Ids = SystemIds;
+    type Gateway = NoGateway;
 
     fn store(&self) -> &Sqlite {
         &self.0.store
@@ -38,6 +40,10 @@ impl Ports for Real {
 
     fn ids(&self) -> &SystemIds {
         &SystemIds
+    }
+
+    fn gateway(&self) -> &NoGateway {
+        &NoGateway
     }
 }
 
@@ -77,6 +83,8 @@ fn change(order: &Order, commands: &[Command]) -> Change {
             personal: None,
         })),
         receipt: None,
+        lease: None,
+        plans: Vec::new(),
     }
 }
 

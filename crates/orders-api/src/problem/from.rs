@@ -50,6 +50,11 @@ fn refused(refusal: Refusal) -> (Code, Facts) {
         Refusal::ExternalReferenceTaken { order } => {
             (Code::ExternalReferenceTaken, Facts::Order(order))
         }
+        Refusal::PaymentInProgress => (Code::PaymentInProgress, Facts::None),
+        Refusal::PaymentInDoubt => (Code::PaymentInDoubt, Facts::None),
+        Refusal::AmountNotLeft { .. } => (Code::AmountNotLeft, Facts::None),
+        Refusal::NoSuchPayment => (Code::NoSuchPayment, Facts::None),
+        Refusal::TooManyPayments => (Code::TooManyPayments, Facts::None),
     }
 }
 

@@ -92,7 +92,16 @@ impl Maker {
             personal: draft.personal,
         };
         let write = Some(Box::new(write));
-        Change { id: stamp.change, tenant, at: stamp.at, expects: Expects::New, write, receipt }
+        Change {
+            id: stamp.change,
+            tenant,
+            at: stamp.at,
+            expects: Expects::New,
+            write,
+            receipt,
+            lease: None,
+            plans: Vec::new(),
+        }
     }
 
     /// A verb on the order as it was read: a write, or a refusal when the rules refuse it.
@@ -107,7 +116,15 @@ impl Maker {
         let operation = operation(verb.command);
         let receipt = key.map(|key| Receipt {
             key: receipt_key(&order.tenant, operation, key),
-            fingerprint: codec::verb_fingerprint(operation, order.id, verb.reason, verb.text),
+            fingerprint: codec::verb_fingerprint(
+                operation,
+                order.id,
+                codec::VerbFields {
+                    reason: verb.reason,
+                    text: verb.text,
+                    ..codec::VerbFields::default()
+                },
+            ),
             order: order.id,
             decision,
             expires_at: self.expiry(),
@@ -131,6 +148,8 @@ impl Maker {
             expects: Expects::Version(order.id, order.version),
             write,
             receipt,
+            lease: None,
+            plans: Vec::new(),
         }
     }
 

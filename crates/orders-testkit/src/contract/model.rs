@@ -98,6 +98,8 @@ impl Model {
                     return Answer::Conflict { current };
                 }
             }
+            // Tasks have facts of their own.
+            Expects::Task => return Answer::Committed,
         }
         self.write(change);
         Answer::Committed

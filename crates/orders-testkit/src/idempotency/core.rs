@@ -98,6 +98,11 @@ fn problem(error: &Error) -> Outcome {
                 Refusal::ExternalReferenceTaken { order } => {
                     ("external-reference-taken", Some(*order))
                 }
+                Refusal::PaymentInProgress => ("payment-in-progress", None),
+                Refusal::PaymentInDoubt => ("payment-in-doubt", None),
+                Refusal::AmountNotLeft { .. } => ("amount-not-left", None),
+                Refusal::NoSuchPayment => ("no-such-payment", None),
+                Refusal::TooManyPayments => ("too-many-payments", None),
             };
             (code, order, *replayed)
         }

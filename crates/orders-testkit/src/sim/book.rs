@@ -128,6 +128,11 @@ fn kind(refusal: Refusal) -> u64 {
         Refusal::IllegalTransition { .. } => 0,
         Refusal::NotesFull => 1,
         Refusal::ExternalReferenceTaken { order } => low(order),
+        Refusal::PaymentInProgress => 2,
+        Refusal::PaymentInDoubt => 3,
+        Refusal::AmountNotLeft { left } => left.minor.unsigned_abs().rotate_left(8),
+        Refusal::NoSuchPayment => 4,
+        Refusal::TooManyPayments => 5,
     }
 }
 

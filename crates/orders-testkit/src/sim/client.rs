@@ -266,7 +266,12 @@ async fn call(
     let action = match asked.operation {
         Operation::Confirm => usecase::Action::Confirm { reason: reason() },
         Operation::Cancel => usecase::Action::Cancel { reason: reason() },
-        Operation::AddNote | Operation::Create => {
+        Operation::Pay => {
+            usecase::Action::Pay { instrument: "tok_sim".parse().expect("a token"), amount: None }
+        }
+        Operation::Capture => usecase::Action::Capture(usecase::Part::default()),
+        Operation::Refund => usecase::Action::Refund(usecase::Part::default()),
+        Operation::AddNote | Operation::Create | Operation::RecordPayment => {
             let text: NoteText = spoken(words).parse().expect("a note");
             usecase::Action::AddNote { text }
         }

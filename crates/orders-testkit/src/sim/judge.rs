@@ -158,6 +158,10 @@ pub(super) const fn command(operation: Operation) -> Command {
         Operation::Confirm => Command::Confirm,
         Operation::Cancel => Command::Cancel,
         Operation::AddNote => Command::AddNote,
+        Operation::Pay => Command::Pay,
+        Operation::RecordPayment => Command::RecordPayment,
+        Operation::Capture => Command::Capture,
+        Operation::Refund => Command::Refund,
     }
 }
 

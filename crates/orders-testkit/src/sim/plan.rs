@@ -131,6 +131,7 @@ impl Plan {
         let policy = Policy {
             remember_keys: SignedDuration::from_millis(remember),
             keep_events: SignedDuration::from_millis(keep),
+            ..Policy::default()
         };
         let (faults, number_space) = (faults(&mut draw), draw.pick(&[1_u64 << 40, 1 << 40, 16, 6]));
         let deadline = millis(draw.pick(&[10_000, 2_000, 50, 10, 1]));

@@ -8,8 +8,8 @@ use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
     ports::{
         Answer, AuditSource, Census, Change, Clock as _, CommitError, Cursor, Cutoff, Dossier,
-        FeedPage, Filter, Forgotten, NotWritten, OrderRef, Page, ReadError, Receipt, ReceiptKey,
-        Scope, Store,
+        FeedPage, Filter, Forgotten, Leased, NotWritten, OrderRef, Page, ReadError, Receipt,
+        ReceiptKey, Scope, Store, Task, TaskId,
     },
 };
 use tokio::time::{self, Instant};
@@ -147,6 +147,36 @@ impl Store for World {
     ) -> Result<FeedPage, ReadError> {
         self.read(cx).await?;
         self.tables().events(scope, page, Instant::now())
+    }
+
+    async fn lease(
+        &self,
+        cx: &Context,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Leased>, CommitError> {
+        let Fate { before, fault, after } = self.injector().commit();
+        wait(before).await;
+        match fault {
+            Some(Fault::Busy) => return Err(CommitError::NotWritten(NotWritten::Busy)),
+            Some(Fault::Full) => return Err(CommitError::NotWritten(NotWritten::Full)),
+            Some(Fault::Unavailable | Fault::RequestLost) => {
+                return Err(CommitError::Unavailable(None));
+            }
+            _ => {}
+        }
+        if self.ended(cx) {
+            return Err(CommitError::NotWritten(NotWritten::Expired));
+        }
+        let leased = self.tables().lease(now, until, limit);
+        wait(after).await;
+        if fault == Some(Fault::ReplyLost) { Err(self.lost()) } else { Ok(leased) }
+    }
+
+    async fn task(&self, cx: &Context, id: TaskId) -> Result<Option<Task>, ReadError> {
+        self.read(cx).await?;
+        Ok(self.tables().tasks.get(&id).map(|leased| leased.task.clone()))
     }
 
     async fn events_after(&self, position: Position) {

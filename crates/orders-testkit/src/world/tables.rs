@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use orders::{
     Refusal,
     domain::{
@@ -14,8 +15,8 @@ use orders::{
         Personal, Position, TenantId, Version,
     },
     ports::{
-        Answer, Change, Cursor, Cutoff, Decision, Event, Expects, Forgotten, Operation, Receipt,
-        ReceiptKey, Unique, Write,
+        Answer, Change, Cursor, Cutoff, Decision, Event, Expects, Forgotten, Lease, Leased,
+        Operation, Receipt, ReceiptKey, Task, TaskId, Then, Unique, Write,
     },
 };
 use tokio::time::Instant;
@@ -41,6 +42,7 @@ pub(super) struct Tables {
     pub(super) receipts: BTreeMap<ReceiptKey, Receipt>,
     create_keys: BTreeMap<(TenantId, IdempotencyKey), OrderId>,
     changes: BTreeSet<ChangeId>,
+    pub(super) tasks: BTreeMap<TaskId, Leased>,
     /// The feed from `oldest` on, without a hole.
     pub(super) events: VecDeque<Event>,
     pub(super) oldest: Position,
@@ -86,6 +88,7 @@ impl Tables {
             receipts: BTreeMap::new(),
             create_keys: BTreeMap::new(),
             changes: BTreeSet::new(),
+            tasks: BTreeMap::new(),
             events: VecDeque::new(),
             oldest: Position(1),
             hidden: BTreeMap::new(),
@@ -116,10 +119,20 @@ impl Tables {
         if let Some(answer) = self.seen(change) {
             return Verdict::Answer(answer);
         }
+        if !self.holds_lease(change) {
+            return Verdict::Answer(Answer::LeaseLost);
+        }
         match change.expects {
             Expects::New => self.taken(change),
             Expects::Version(order, expected) => self.moved(change, order, expected),
+            Expects::Task => Verdict::Write,
         }
+    }
+
+    fn holds_lease(&self, change: &Change) -> bool {
+        let Some(lease) = &change.lease else { return true };
+        let task = self.tasks.get(&lease.task);
+        task.is_some_and(|leased| leased.epoch == lease.epoch)
     }
 
     pub(super) fn carry_out(&mut self, verdict: Verdict, change: Change, now: Instant) -> Answer {
@@ -209,8 +222,50 @@ impl Tables {
         }
     }
 
+    /// Hands out tasks that are due.
+    pub(super) fn lease(&mut self, now: Timestamp, until: Timestamp, limit: usize) -> Vec<Leased> {
+        let mut due: Vec<(Timestamp, TaskId)> = self
+            .tasks
+            .values()
+            .filter(|leased| leased.task.due <= now)
+            .map(|leased| (leased.task.due, leased.task.id))
+            .collect();
+        due.sort_unstable();
+        due.truncate(limit);
+        let mut taken = Vec::with_capacity(due.len());
+        for (_, id) in due {
+            if let Some(leased) = self.tasks.get_mut(&id) {
+                leased.task.due = until;
+                leased.epoch += 1;
+                taken.push(leased.clone());
+            }
+        }
+        taken
+    }
+
+    fn write_tasks(&mut self, lease: Option<Lease>, plans: Vec<Task>) {
+        if let Some(Lease { task, then, .. }) = lease {
+            match then {
+                Then::Finish => drop(self.tasks.remove(&task)),
+                Then::Keep { due, progress } => {
+                    if let Some(leased) = self.tasks.get_mut(&task) {
+                        leased.task.progress = progress;
+                        leased.task.due = due.unwrap_or(leased.task.due);
+                    }
+                }
+            }
+        }
+        for task in plans {
+            self.tasks.entry(task.id).or_insert(Leased { task, epoch: 0 });
+        }
+    }
+
     fn write(&mut self, change: Change, now: Instant) {
-        self.changes.insert(change.id);
+        // Of a task's change nothing is kept that it could be known by.
+        if change.expects != Expects::Task {
+            self.changes.insert(change.id);
+        }
+        self.write_tasks(change.lease, change.plans);
         if let Some(write) = change.write {
             let created = (change.expects == Expects::New).then_some(change.receipt.as_ref());
             if let Some(Some(receipt)) = created {

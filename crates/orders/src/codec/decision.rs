@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     Refusal,
-    domain::{Command, OrderId, State, Version},
+    domain::{Command, Money, OrderId, State, Version},
     ports::Decision,
 };
 
@@ -23,6 +23,11 @@ enum Stored {
     IllegalTransition { state: String, command: String },
     NotesFull,
     ExternalReferenceTaken { order: Uuid },
+    PaymentInProgress,
+    PaymentInDoubt,
+    AmountNotLeft { left: i64, currency: String },
+    NoSuchPayment,
+    TooManyPayments,
 }
 
 /// Encodes a decision as JSON.
@@ -39,6 +44,13 @@ pub fn encode(decision: &Decision) -> String {
         Decision::Refused(Refusal::ExternalReferenceTaken { order }) => {
             Stored::ExternalReferenceTaken { order: order.0 }
         }
+        Decision::Refused(Refusal::PaymentInProgress) => Stored::PaymentInProgress,
+        Decision::Refused(Refusal::PaymentInDoubt) => Stored::PaymentInDoubt,
+        Decision::Refused(Refusal::AmountNotLeft { left }) => {
+            Stored::AmountNotLeft { left: left.minor, currency: left.currency.code().to_owned() }
+        }
+        Decision::Refused(Refusal::NoSuchPayment) => Stored::NoSuchPayment,
+        Decision::Refused(Refusal::TooManyPayments) => Stored::TooManyPayments,
     };
     serde_json::to_string(&stored).unwrap_or_default()
 }
@@ -64,6 +76,14 @@ pub fn decode(text: &str) -> Result<Decision, DecodeError> {
         Stored::ExternalReferenceTaken { order } => {
             Decision::Refused(Refusal::ExternalReferenceTaken { order: OrderId(order) })
         }
+        Stored::PaymentInProgress => Decision::Refused(Refusal::PaymentInProgress),
+        Stored::PaymentInDoubt => Decision::Refused(Refusal::PaymentInDoubt),
+        Stored::AmountNotLeft { left, currency } => {
+            let left = Money::new(left, currency.parse().map_err(|_| bad())?);
+            Decision::Refused(Refusal::AmountNotLeft { left })
+        }
+        Stored::NoSuchPayment => Decision::Refused(Refusal::NoSuchPayment),
+        Stored::TooManyPayments => Decision::Refused(Refusal::TooManyPayments),
     })
 }
 
@@ -81,6 +101,13 @@ mod tests {
             Decision::Refused(refusal),
             Decision::Refused(Refusal::NotesFull),
             Decision::Refused(Refusal::ExternalReferenceTaken { order }),
+            Decision::Refused(Refusal::PaymentInProgress),
+            Decision::Refused(Refusal::PaymentInDoubt),
+            Decision::Refused(Refusal::AmountNotLeft {
+                left: Money::new(7, "EUR".parse().unwrap()),
+            }),
+            Decision::Refused(Refusal::NoSuchPayment),
+            Decision::Refused(Refusal::TooManyPayments),
         ] {
             assert_eq!(decode(&encode(&decision)).unwrap(), decision);
         }

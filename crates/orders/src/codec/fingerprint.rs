@@ -14,7 +14,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    domain::{Address, ExternalReference, IdempotencyKey, OrderId, Personal, Placement, TextError},
+    domain::{
+        Address, ExternalReference, IdempotencyKey, Money, OrderId, PaymentId, Personal, Placement,
+        TextError,
+    },
     ports::{Fingerprint, Operation},
 };
 
@@ -81,16 +84,39 @@ struct CreateAddress<'a> {
 
 #[derive(Serialize)]
 struct Verb<'a> {
-    order: OrderText,
+    order: IdText,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment: Option<IdText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instrument: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<&'a str>,
+}
+
+/// What a verb says beside its target; what it does not say is absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerbFields<'a> {
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// The text of a note.
+    pub text: Option<&'a str>,
+    /// Which payment.
+    pub payment: Option<PaymentId>,
+    /// What to pay with.
+    pub instrument: Option<&'a str>,
+    /// How much.
+    pub amount: Option<Money>,
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct OrderText(uuid::Uuid);
+struct IdText(uuid::Uuid);
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_zero(amount: &i64) -> bool {
@@ -136,10 +162,21 @@ pub fn create_fingerprint(placement: &Placement) -> Fingerprint {
 pub fn verb_fingerprint(
     operation: Operation,
     order: OrderId,
-    reason: Option<&str>,
-    text: Option<&str>,
+    fields: VerbFields<'_>,
 ) -> Fingerprint {
-    hash(operation, &Verb { order: OrderText(order.0), reason, text })
+    let VerbFields { reason, text, payment, instrument, amount } = fields;
+    hash(
+        operation,
+        &Verb {
+            order: IdText(order.0),
+            reason,
+            text,
+            payment: payment.map(|payment| IdText(payment.0)),
+            instrument,
+            amount: amount.map(|amount| amount.minor),
+            currency: amount.as_ref().map(|amount| amount.currency.code()),
+        },
+    )
 }
 
 /// The key of a batch's item that brings none of its own: derived from the batch's key and the
@@ -253,7 +290,9 @@ mod tests {
         other.lines[0].quantity = 3;
         assert_ne!(hex(other), hex(draft()));
         let order = OrderId(uuid::Uuid::from_u128(1));
-        let of = |operation, reason| verb_fingerprint(operation, order, reason, None);
+        let of = |operation, reason| {
+            verb_fingerprint(operation, order, VerbFields { reason, ..VerbFields::default() })
+        };
         assert_ne!(of(Operation::Confirm, None), of(Operation::Cancel, None));
         assert_ne!(of(Operation::Cancel, None), of(Operation::Cancel, Some("why")));
     }

@@ -21,32 +21,6 @@ pub const MAX_PAYMENTS: usize = 20;
 /// The most attempts of a payment.
 pub const MAX_ATTEMPTS: usize = 200;
 
-/// Why money cannot be moved as asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unpayable {
-    /// The table has no such move from where the order stands.
-    #[error(transparent)]
-    Illegal(#[from] Refusal),
-    /// Another authorization has no outcome yet.
-    #[error("a payment of the order is under way")]
-    InProgress,
-    /// It is not known yet what became of an operation on this payment.
-    #[error("it is not known yet what became of an operation on this payment")]
-    InDoubt,
-    /// The amount is above what is left, or not above nothing.
-    #[error("the amount must be above 0 and at most {left}")]
-    Amount {
-        /// What is left.
-        left: Money,
-    },
-    /// The order has no such payment.
-    #[error("the order has no such payment")]
-    NoSuchPayment,
-    /// The order has as many payments, or the payment as many attempts, as it may have.
-    #[error("the order has as many payments or attempts as it may have")]
-    TooMany,
-}
-
 /// What became of an attempt, said definitely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -112,20 +86,20 @@ impl Order {
     /// Asks to hold an amount with an instrument; all that is due when `amount` is `None`.
     ///
     /// # Errors
-    /// [`Unpayable`]; one authorization at a time.
+    /// [`Refusal`]; one authorization at a time.
     pub fn pay(
         &self,
         ids: (PaymentId, AttemptId),
         instrument: Instrument,
         amount: Option<Money>,
         stamp: &Stamp,
-    ) -> Result<Applied, Unpayable> {
+    ) -> Result<Applied, Refusal> {
         self.must_allow(Command::Pay)?;
         if self.is_being_authorized() {
-            return Err(Unpayable::InProgress);
+            return Err(Refusal::PaymentInProgress);
         }
         if self.payments.len() >= MAX_PAYMENTS {
-            return Err(Unpayable::TooMany);
+            return Err(Refusal::TooManyPayments);
         }
         let amount = within(amount, self.due())?;
         let (id, attempt) = ids;
@@ -142,17 +116,17 @@ impl Order {
     /// Notes money that was taken elsewhere; the order is confirmed when nothing is due any more.
     ///
     /// # Errors
-    /// [`Unpayable`].
+    /// [`Refusal`].
     pub fn record_payment(
         &self,
         (id, held, taken): (PaymentId, AttemptId, AttemptId),
         amount: Money,
         reason: Option<Reason>,
         stamp: &Stamp,
-    ) -> Result<Applied, Unpayable> {
+    ) -> Result<Applied, Refusal> {
         self.must_allow(Command::RecordPayment)?;
         if self.payments.len() >= MAX_PAYMENTS {
-            return Err(Unpayable::TooMany);
+            return Err(Refusal::TooManyPayments);
         }
         let due = self.due();
         let amount = within(Some(amount), due)?;
@@ -167,22 +141,22 @@ impl Order {
         let confirms = self.state == State::Pending && amount == due;
         let command = if confirms { Command::Confirm } else { Command::RecordPayment };
         let payment = Payment { id, means: Means::Elsewhere, attempts };
-        Ok(self.step(command, reason, stamp, |snapshot| snapshot.payments.push(payment))?)
+        self.step(command, reason, stamp, |snapshot| snapshot.payments.push(payment))
     }
 
     /// Asks to take what is held.
     ///
     /// # Errors
-    /// [`Unpayable`].
-    pub fn capture(&self, claim: Claim, stamp: &Stamp) -> Result<Applied, Unpayable> {
+    /// [`Refusal`].
+    pub fn capture(&self, claim: Claim, stamp: &Stamp) -> Result<Applied, Refusal> {
         self.claim(&CAPTURE, claim, stamp)
     }
 
     /// Asks to give back what was taken.
     ///
     /// # Errors
-    /// [`Unpayable`].
-    pub fn refund(&self, claim: Claim, stamp: &Stamp) -> Result<Applied, Unpayable> {
+    /// [`Refusal`].
+    pub fn refund(&self, claim: Claim, stamp: &Stamp) -> Result<Applied, Refusal> {
         self.claim(&REFUND, claim, stamp)
     }
 
@@ -211,13 +185,13 @@ impl Order {
     /// Gives up waiting for a payment.
     ///
     /// # Errors
-    /// [`Unpayable::InProgress`] while money is out, or may be; [`Unpayable::Illegal`].
-    pub fn expire(&self, stamp: &Stamp) -> Result<Applied, Unpayable> {
+    /// [`Refusal::PaymentInProgress`] while money is out, or may be; [`Refusal::IllegalTransition`].
+    pub fn expire(&self, stamp: &Stamp) -> Result<Applied, Refusal> {
         self.must_allow(Command::Expire)?;
         if self.has_money_out() {
-            return Err(Unpayable::InProgress);
+            return Err(Refusal::PaymentInProgress);
         }
-        Ok(self.step(Command::Expire, None, stamp, |_| {})?)
+        self.step(Command::Expire, None, stamp, |_| {})
     }
 
     /// Takes in what became of an attempt, and makes the move that follows: an authorization that
@@ -226,14 +200,14 @@ impl Order {
     /// told again, by a webhook and an answer, changes nothing.
     ///
     /// # Errors
-    /// [`Unpayable::NoSuchPayment`] when the order has no such attempt.
+    /// [`Refusal::NoSuchPayment`] when the order has no such attempt.
     pub fn settle(
         &self,
         (attempt, outcome): (AttemptId, &Outcome),
         reason: Option<Reason>,
         stamp: &Stamp,
         draw: DrawAttempt<'_>,
-    ) -> Result<Option<Applied>, Unpayable> {
+    ) -> Result<Option<Applied>, Refusal> {
         if !self.attempt(attempt)?.state.is_unresolved() {
             return Ok(None);
         }
@@ -255,14 +229,14 @@ impl Order {
     /// the attempt has an outcome.
     ///
     /// # Errors
-    /// [`Unpayable::NoSuchPayment`] when the order has no such attempt.
+    /// [`Refusal::NoSuchPayment`] when the order has no such attempt.
     pub fn doubt(
         &self,
         attempt: AttemptId,
         doubt: Doubt,
         reason: Option<Reason>,
         stamp: &Stamp,
-    ) -> Result<Option<Applied>, Unpayable> {
+    ) -> Result<Option<Applied>, Refusal> {
         let state = match (&self.attempt(attempt)?.state, doubt) {
             (AttemptState::Open, Doubt::Unknown) | (AttemptState::Parked, Doubt::Cleared) => {
                 AttemptState::Unknown
@@ -284,10 +258,10 @@ impl Order {
     /// The attempt of this id.
     ///
     /// # Errors
-    /// [`Unpayable::NoSuchPayment`].
-    pub fn attempt(&self, id: AttemptId) -> Result<&Attempt, Unpayable> {
+    /// [`Refusal::NoSuchPayment`].
+    pub fn attempt(&self, id: AttemptId) -> Result<&Attempt, Refusal> {
         let mut attempts = self.payments.iter().flat_map(|payment| &payment.attempts);
-        attempts.find(|attempt| attempt.id == id).ok_or(Unpayable::NoSuchPayment)
+        attempts.find(|attempt| attempt.id == id).ok_or(Refusal::NoSuchPayment)
     }
 
     /// Whether money is held or taken, or may be.
@@ -307,19 +281,19 @@ impl Order {
         command.from(Some(self.state)).map(drop).ok_or(illegal)
     }
 
-    fn claim(&self, kind: &Kind, claim: Claim, stamp: &Stamp) -> Result<Applied, Unpayable> {
+    fn claim(&self, kind: &Kind, claim: Claim, stamp: &Stamp) -> Result<Applied, Refusal> {
         let Kind { command, operation, left } = *kind;
         self.must_allow(command)?;
-        let nothing = Unpayable::Amount { left: Money::zero(self.goods.currency) };
+        let nothing = Refusal::AmountNotLeft { left: Money::zero(self.goods.currency) };
         let (at, payment) = match claim.payment {
-            Some(id) => self.find(|p| p.id == id).ok_or(Unpayable::NoSuchPayment)?,
-            None => self.find(|p| left(p) > 0).ok_or(nothing)?,
+            Some(id) => self.find(|p| p.id == id && p.is_ours()).ok_or(Refusal::NoSuchPayment)?,
+            None => self.find(|p| left(p) > 0 && p.is_ours()).ok_or(nothing)?,
         };
         if payment.is_in_doubt() {
-            return Err(Unpayable::InDoubt);
+            return Err(Refusal::PaymentInDoubt);
         }
         if payment.attempts.len() >= MAX_ATTEMPTS {
-            return Err(Unpayable::TooMany);
+            return Err(Refusal::TooManyPayments);
         }
         let amount = within(claim.amount, Money::new(left(payment), self.goods.currency))?;
         let attempt = open(claim.attempt, operation, amount);
@@ -338,7 +312,7 @@ impl Order {
 
     /// The state that an outcome gives an attempt. The money of an order that is being called off must
     /// go back: a gateway that declines that is for a person to look at.
-    fn ended(&self, id: AttemptId, outcome: &Outcome) -> Result<AttemptState, Unpayable> {
+    fn ended(&self, id: AttemptId, outcome: &Outcome) -> Result<AttemptState, Refusal> {
         let attempt = self.attempt(id)?;
         let gives_back =
             matches!(attempt.operation, PaymentOperation::Void | PaymentOperation::Refund);
@@ -392,8 +366,15 @@ fn compensate(snapshot: &mut Snapshot, draw: DrawAttempt<'_>) -> Vec<AttemptId> 
             [(PaymentOperation::Void, payment.held()), (PaymentOperation::Refund, payment.kept())];
         for (operation, minor) in back.into_iter().filter(|(_, minor)| *minor > 0) {
             let id = draw();
-            payment.attempts.push(open(id, operation, Money::new(minor, currency)));
-            owes.push(id);
+            let attempt = open(id, operation, Money::new(minor, currency));
+            if payment.is_ours() {
+                payment.attempts.push(attempt);
+                owes.push(id);
+            } else {
+                // No gateway can give back what it did not take: a person has to.
+                let state = AttemptState::Parked;
+                payment.attempts.push(Attempt { state, ..attempt });
+            }
         }
     }
     owes
@@ -404,10 +385,10 @@ const fn open(id: AttemptId, operation: PaymentOperation, amount: Money) -> Atte
 }
 
 /// The amount that is meant, if it is above nothing and at most `left`, in its currency.
-fn within(amount: Option<Money>, left: Money) -> Result<Money, Unpayable> {
+fn within(amount: Option<Money>, left: Money) -> Result<Money, Refusal> {
     let amount = amount.unwrap_or(left);
     let fits = amount.currency == left.currency && (1..=left.minor).contains(&amount.minor);
-    if fits { Ok(amount) } else { Err(Unpayable::Amount { left }) }
+    if fits { Ok(amount) } else { Err(Refusal::AmountNotLeft { left }) }
 }
 
 #[cfg(test)]
@@ -471,7 +452,7 @@ mod tests {
             self.owed.extend(applied.owes);
         }
 
-        fn pay(&mut self, amount: Option<i64>) -> Result<AttemptId, Unpayable> {
+        fn pay(&mut self, amount: Option<i64>) -> Result<AttemptId, Refusal> {
             let (payment, attempt) = (PaymentId(self.uuid()), AttemptId(self.uuid()));
             let amount = amount.map(eur);
             let instrument = "tok_ok".parse().unwrap();
@@ -483,13 +464,13 @@ mod tests {
             Claim { attempt: AttemptId(self.uuid()), payment: None, amount: amount.map(eur) }
         }
 
-        fn capture(&mut self, amount: Option<i64>) -> Result<AttemptId, Unpayable> {
+        fn capture(&mut self, amount: Option<i64>) -> Result<AttemptId, Refusal> {
             let claim = self.claim(amount);
             self.take(self.order.capture(claim, &stamp())?);
             Ok(claim.attempt)
         }
 
-        fn refund(&mut self, amount: Option<i64>) -> Result<AttemptId, Unpayable> {
+        fn refund(&mut self, amount: Option<i64>) -> Result<AttemptId, Refusal> {
             let claim = self.claim(amount);
             self.take(self.order.refund(claim, &stamp())?);
             Ok(claim.attempt)
@@ -507,7 +488,7 @@ mod tests {
             Ok(())
         }
 
-        fn settle(&mut self, attempt: AttemptId, outcome: &Outcome) -> Result<bool, Unpayable> {
+        fn settle(&mut self, attempt: AttemptId, outcome: &Outcome) -> Result<bool, Refusal> {
             let mut next = self.drawn + 1_000_000;
             let mut draw = || {
                 next += 1;
@@ -543,10 +524,10 @@ mod tests {
     fn an_order_is_confirmed_by_the_authorization_that_covers_it() {
         let mut play = Play::new();
         let first = play.pay(Some(40)).unwrap();
-        assert_eq!(play.pay(None), Err(Unpayable::InProgress));
+        assert_eq!(play.pay(None), Err(Refusal::PaymentInProgress));
         play.succeed(first);
         assert_eq!(play.states(), (State::Pending, PaymentState::Authorized));
-        assert_eq!(play.pay(Some(61)), Err(Unpayable::Amount { left: eur(60) }));
+        assert_eq!(play.pay(Some(61)), Err(Refusal::AmountNotLeft { left: eur(60) }));
         let second = play.pay(None).unwrap();
         assert!(play.settle(second, &declined()).unwrap());
         assert_eq!(play.states(), (State::Pending, PaymentState::Authorized));
@@ -562,14 +543,14 @@ mod tests {
         let hold = play.pay(None).unwrap();
         play.succeed(hold);
         let part = play.capture(Some(30)).unwrap();
-        assert_eq!(play.capture(Some(71)), Err(Unpayable::Amount { left: eur(70) }));
+        assert_eq!(play.capture(Some(71)), Err(Refusal::AmountNotLeft { left: eur(70) }));
         let rest = play.capture(None).unwrap();
         play.succeed(rest);
         assert_eq!(play.states().1, PaymentState::PartiallyCaptured);
         play.succeed(part);
         assert_eq!(play.states(), (State::Confirmed, PaymentState::Captured));
         let back = play.refund(Some(10)).unwrap();
-        assert_eq!(play.refund(Some(91)), Err(Unpayable::Amount { left: eur(90) }));
+        assert_eq!(play.refund(Some(91)), Err(Refusal::AmountNotLeft { left: eur(90) }));
         play.succeed(back);
         assert_eq!(play.states().1, PaymentState::PartiallyRefunded);
         for wrong in [0, -1] {
@@ -618,7 +599,7 @@ mod tests {
         play.take(unknown);
         assert_eq!(play.states().1, PaymentState::Unknown);
         assert!(doubt(&play, Doubt::Unknown).is_none());
-        assert_eq!(play.capture(None), Err(Unpayable::InDoubt));
+        assert_eq!(play.capture(None), Err(Refusal::PaymentInDoubt));
         play.succeed(taken);
         assert!(play.capture(None).is_ok());
     }
@@ -627,7 +608,7 @@ mod tests {
     fn an_order_expires_only_while_no_money_can_be_out() {
         let mut play = Play::new();
         let hold = play.pay(None).unwrap();
-        assert_eq!(play.order.expire(&stamp()).unwrap_err(), Unpayable::InProgress);
+        assert_eq!(play.order.expire(&stamp()).unwrap_err(), Refusal::PaymentInProgress);
         assert!(play.settle(hold, &declined()).unwrap());
         assert_eq!(play.order.expire(&stamp()).unwrap().order.state, State::Expired);
     }
@@ -645,7 +626,7 @@ mod tests {
             (whole.state, whole.payment_state()),
             (State::Confirmed, PaymentState::Captured)
         );
-        assert_eq!(record(101).unwrap_err(), Unpayable::Amount { left: eur(100) });
+        assert_eq!(record(101).unwrap_err(), Refusal::AmountNotLeft { left: eur(100) });
     }
 
     proptest! {

@@ -84,6 +84,11 @@ impl AttemptState {
 }
 
 impl Payment {
+    /// Whether it is moved through the gateway.
+    pub const fn is_ours(&self) -> bool {
+        matches!(self.means, Means::Instrument(_))
+    }
+
     /// Held at the gateway in all, whatever became of it since.
     pub fn authorized(&self) -> i64 {
         self.sum(PaymentOperation::Authorize, has_succeeded)

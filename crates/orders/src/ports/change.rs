@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use jiff::Timestamp;
 
+use super::{Lease, Task};
 use crate::{
     Refusal,
     domain::{ChangeId, Entry, IdempotencyKey, Note, Order, OrderId, Personal, TenantId, Version},
@@ -25,6 +26,10 @@ pub struct Change {
     pub write: Option<Box<Write>>,
     /// The decision to remember.
     pub receipt: Option<Receipt>,
+    /// The task under whose lease it is made, and what becomes of it.
+    pub lease: Option<Lease>,
+    /// New tasks. One that is there already stays as it is.
+    pub plans: Vec<Task>,
 }
 
 /// What must be true for a change to be written.
@@ -34,6 +39,8 @@ pub enum Expects {
     New,
     /// The order is at this version.
     Version(OrderId, Version),
+    /// Nothing of the order: only a task changes.
+    Task,
 }
 
 /// The order after a change, and everything that tells of it.
@@ -83,6 +90,14 @@ names! {
         Cancel = "cancel",
         /// Add a note to one.
         AddNote = "add-note",
+        /// Pay for one.
+        Pay = "pay",
+        /// Note that one was paid elsewhere.
+        RecordPayment = "record-payment",
+        /// Take what is held.
+        Capture = "capture",
+        /// Give back what was taken.
+        Refund = "refund",
     }
 }
 
@@ -133,6 +148,8 @@ pub enum Answer {
     KeyReused,
     /// The key made this order, too long ago to replay; nothing written.
     KeyExpired(OrderId),
+    /// The task is in other hands, or done; nothing written.
+    LeaseLost,
     /// The order is at another version; nothing written.
     Conflict {
         /// The version it is at.

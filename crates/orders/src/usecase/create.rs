@@ -1,5 +1,8 @@
 //! Placing orders.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use mainstay_context::Context;
 
 use super::{Asked, Done, MAX_ROUNDS, Orders, receipt_key, refused};
@@ -7,7 +10,8 @@ use crate::{
     Error, Refusal, codec,
     domain::{Draft, IdempotencyKey, Order, OrderId, Placement, Record, Stamp},
     ports::{
-        Answer, Change, Decision, Expects, Ids as _, NewEvent, Operation, Ports, Unique, Write,
+        Answer, Change, Decision, Expects, Ids as _, NewEvent, Operation, Ports, Progress, Task,
+        TaskKind, Unique, Write,
     },
 };
 
@@ -38,7 +42,8 @@ impl<P: Ports> Orders<P> {
         let key = receipt_key(&caller.tenant, Operation::Create, key);
         let asked = Asked { key: &key, fingerprint };
         for _ in 0..MAX_ROUNDS {
-            let (change, record) = self.placing(&placement, asked, &self.stamp(cx, &caller));
+            let (change, record) =
+                self.placing(&placement, asked, &self.stamp(cx, Arc::clone(&caller.actor)));
             match self.commit(cx, change).await? {
                 Answer::Committed => return Ok(Done { record, replayed: false }),
                 Answer::Seen { order, decision } => {
@@ -50,7 +55,8 @@ impl<P: Ports> Orders<P> {
                     return Err(refused(Refusal::ExternalReferenceTaken { order }));
                 }
                 // The number or the id is another order's: draw again.
-                Answer::Taken(Unique::Number, _) | Answer::Conflict { .. } => {}
+                // It is made under no lease, so that answer means no more.
+                Answer::Taken(Unique::Number, _) | Answer::Conflict { .. } | Answer::LeaseLost => {}
             }
         }
         Err(Error::Contended)
@@ -71,6 +77,7 @@ impl<P: Ports> Orders<P> {
             note: None,
             personal: placement.personal.clone(),
         };
+        let record = Record { order, personal: placement.personal.clone(), notes: Vec::new() };
         let change = Change {
             id: stamp.change,
             tenant: tenant.clone(),
@@ -78,8 +85,22 @@ impl<P: Ports> Orders<P> {
             expects: Expects::New,
             write: Some(Box::new(write)),
             receipt: Some(self.receipt(asked, id, decision, stamp.at)),
+            lease: None,
+            plans: self.expiry(&record.order).into_iter().collect(),
         };
-        let record = Record { order, personal: placement.personal.clone(), notes: Vec::new() };
         (change, record)
+    }
+
+    /// What ends the wait for the order's payment.
+    fn expiry(&self, order: &Order) -> Option<Task> {
+        let due = order.created_at.saturating_add(self.policy.pay_within?);
+        Some(Task {
+            id: order.id.into(),
+            tenant: order.tenant.clone(),
+            order: order.id,
+            kind: TaskKind::ExpireUnpaid,
+            due: due.unwrap_or(Timestamp::MAX),
+            progress: Progress::default(),
+        })
     }
 }

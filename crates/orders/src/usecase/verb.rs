@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use mainstay_context::Context;
 
-use super::{Asked, Done, MAX_ROUNDS, Orders, expects, receipt_key, refused};
+use super::{Asked, Done, MAX_ROUNDS, Orders, expects, receipt_key, refused, work::plans};
 use crate::{
-    Error, Refusal, codec,
+    Error, Refusal,
+    codec::{self, VerbFields},
     domain::{
-        Applied, Command, IdempotencyKey, Note, NoteText, OrderId, Reason, Record, Stamp, Version,
+        Applied, AttemptId, Claim, Command, IdempotencyKey, Instrument, Money, Note, NoteText,
+        Order, OrderId, PaymentId, Reason, Record, Stamp, Version,
     },
     ports::{
-        Answer, Change, Clock as _, Decision, Fingerprint, NewEvent, Operation, OrderRef, Ports,
-        ReceiptKey, Store as _, Write,
+        Answer, Change, Clock as _, Decision, Fingerprint, Ids as _, NewEvent, Operation, OrderRef,
+        Ports, ReceiptKey, Store as _, Write,
     },
 };
 
@@ -47,42 +49,73 @@ pub enum Action {
         /// What it says.
         text: NoteText,
     },
+    /// Hold money for it.
+    Pay {
+        /// With what.
+        instrument: Instrument,
+        /// How much; all that is due when it is `None`.
+        amount: Option<Money>,
+    },
+    /// Note money that was taken elsewhere.
+    RecordPayment {
+        /// How much.
+        amount: Money,
+        /// How, and what shows it.
+        reason: Option<Reason>,
+    },
+    /// Take what is held.
+    Capture(Part),
+    /// Give back what was taken.
+    Refund(Part),
+}
+
+/// A part of the money of an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Of which payment; the first that has something left when it is `None`.
+    pub payment: Option<PaymentId>,
+    /// How much; all that is left of it when it is `None`.
+    pub amount: Option<Money>,
 }
 
 impl Action {
-    const fn command(&self) -> Command {
-        match self {
-            Self::Confirm { .. } => Command::Confirm,
-            Self::Cancel { .. } => Command::Cancel,
-            Self::AddNote { .. } => Command::AddNote,
-        }
-    }
-
     const fn operation(&self) -> Operation {
         match self {
             Self::Confirm { .. } => Operation::Confirm,
             Self::Cancel { .. } => Operation::Cancel,
             Self::AddNote { .. } => Operation::AddNote,
+            Self::Pay { .. } => Operation::Pay,
+            Self::RecordPayment { .. } => Operation::RecordPayment,
+            Self::Capture(_) => Operation::Capture,
+            Self::Refund(_) => Operation::Refund,
         }
     }
 
-    const fn reason(&self) -> Option<&Reason> {
-        match self {
-            Self::Confirm { reason } | Self::Cancel { reason } => reason.as_ref(),
-            Self::AddNote { .. } => None,
-        }
-    }
-
-    const fn text(&self) -> Option<&NoteText> {
-        match self {
-            Self::AddNote { text } => Some(text),
-            Self::Confirm { .. } | Self::Cancel { .. } => None,
-        }
+    const fn note(&self) -> Option<&NoteText> {
+        if let Self::AddNote { text } = self { Some(text) } else { None }
     }
 
     fn fingerprint(&self, order: OrderId) -> Fingerprint {
-        let reason = self.reason().map(Reason::as_str);
-        codec::verb_fingerprint(self.operation(), order, reason, self.text().map(NoteText::as_str))
+        let mut fields = VerbFields::default();
+        match self {
+            Self::Confirm { reason } | Self::Cancel { reason } => {
+                fields.reason = reason.as_ref().map(Reason::as_str);
+            }
+            Self::AddNote { text } => fields.text = Some(text.as_str()),
+            Self::Pay { instrument, amount } => {
+                fields.instrument = Some(instrument.as_str());
+                fields.amount = *amount;
+            }
+            Self::RecordPayment { amount, reason } => {
+                fields.amount = Some(*amount);
+                fields.reason = reason.as_ref().map(Reason::as_str);
+            }
+            Self::Capture(Part { payment, amount }) | Self::Refund(Part { payment, amount }) => {
+                fields.payment = *payment;
+                fields.amount = *amount;
+            }
+        }
+        codec::verb_fingerprint(self.operation(), order, fields)
     }
 }
 
@@ -109,7 +142,10 @@ impl<P: Ports> Orders<P> {
             if verb.if_match.is_some_and(|expected| expected != current) {
                 return self.replay_or_mismatch(cx, key.as_ref(), fingerprint, current).await;
             }
-            let decided = self.decide(record, &verb.action, key.as_ref(), &self.stamp(cx, &caller));
+            let decided = {
+                let stamp = self.stamp(cx, Arc::clone(&caller.actor));
+                self.decide(record, &verb.action, key.as_ref(), &stamp)
+            };
             if let (Err(refusal), None) = (&decided.outcome, &key) {
                 return Err(refused(*refusal));
             }
@@ -127,7 +163,7 @@ impl<P: Ports> Orders<P> {
                     return Err(Error::VersionMismatch { current });
                 }
                 // Somebody else was quicker: decide anew on what is there now.
-                Answer::Conflict { .. } | Answer::Taken(..) => {}
+                Answer::Conflict { .. } | Answer::Taken(..) | Answer::LeaseLost => {}
             }
         }
         Err(Error::Contended)
@@ -151,6 +187,31 @@ impl<P: Ports> Orders<P> {
         }
     }
 
+    fn rule(&self, order: &Order, action: &Action, stamp: &Stamp) -> Result<Applied, Refusal> {
+        let uuid = || self.ports.ids().uuid(stamp.at);
+        let mut draw = || AttemptId(uuid());
+        match action {
+            Action::Confirm { reason } => order.apply(Command::Confirm, reason.clone(), stamp),
+            Action::Cancel { reason } => order.cancel(reason.clone(), stamp, &mut draw),
+            Action::AddNote { .. } => order.apply(Command::AddNote, None, stamp),
+            Action::Pay { instrument, amount } => {
+                order.pay((PaymentId(uuid()), draw()), instrument.clone(), *amount, stamp)
+            }
+            Action::RecordPayment { amount, reason } => {
+                let ids = (PaymentId(uuid()), draw(), draw());
+                order.record_payment(ids, *amount, reason.clone(), stamp)
+            }
+            Action::Capture(Part { payment, amount }) => {
+                let claim = Claim { attempt: draw(), payment: *payment, amount: *amount };
+                order.capture(claim, stamp)
+            }
+            Action::Refund(Part { payment, amount }) => {
+                let claim = Claim { attempt: draw(), payment: *payment, amount: *amount };
+                order.refund(claim, stamp)
+            }
+        }
+    }
+
     fn decide(
         &self,
         record: Record,
@@ -161,7 +222,11 @@ impl<P: Ports> Orders<P> {
         let order = &record.order;
         let (id, tenant) = (order.id, order.tenant.clone());
         let expects = expects(order);
-        let applied = order.apply(action.command(), action.reason().cloned(), stamp);
+        let applied = self.rule(order, action, stamp);
+        let planned = match &applied {
+            Ok(applied) => plans(order, applied, stamp.at),
+            Err(_) => Vec::new(),
+        };
         let decision = match &applied {
             Ok(applied) => Decision::Accepted { version: applied.order.version },
             Err(refusal) => Decision::Refused(*refusal),
@@ -172,20 +237,30 @@ impl<P: Ports> Orders<P> {
         });
         let (write, outcome) = match applied {
             Ok(applied) => {
-                let write = writing(applied, action, stamp);
+                let write = writing(applied, action.note(), stamp);
                 let record = after(record, &write);
                 (Some(Box::new(write)), Ok(record))
             }
             Err(refusal) => (None, Err(refusal)),
         };
-        let change = Change { id: stamp.change, tenant, at: stamp.at, expects, write, receipt };
+        let lease = None;
+        let change = Change {
+            id: stamp.change,
+            tenant,
+            at: stamp.at,
+            expects,
+            write,
+            receipt,
+            lease,
+            plans: planned,
+        };
         Decided { change, outcome }
     }
 }
 
-fn writing(applied: Applied, action: &Action, stamp: &Stamp) -> Write {
+pub(super) fn writing(applied: Applied, note: Option<&NoteText>, stamp: &Stamp) -> Write {
     let Applied { order, entry, event, owes: _ } = applied;
-    let note = action.text().map(|text| Note {
+    let note = note.map(|text| Note {
         version: entry.version,
         at: stamp.at,
         author: Arc::clone(&stamp.actor),

@@ -6,6 +6,7 @@ mod create;
 mod deadline;
 mod docs;
 mod outage;
+mod pay;
 mod read;
 mod retention;
 mod verb;

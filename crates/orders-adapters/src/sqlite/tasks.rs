@@ -1,0 +1,103 @@
+//! Tasks: planned, handed out, fenced and finished.
+
+use jiff::Timestamp;
+use orders::{
+    domain::OrderId,
+    ports::{Answer, Change, Lease, Leased, Progress, Task, TaskId, TaskKind, Then},
+};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::rows::{Read, micros, named, time};
+
+const COLUMNS: &str = "id, tenant, order_id, kind, due, tries, sent, epoch";
+
+/// The answer to a change whose lease is not the task's, if that is so.
+pub(super) fn lost(db: &Connection, change: &Change) -> rusqlite::Result<Option<Answer>> {
+    let Some(lease) = &change.lease else { return Ok(None) };
+    let sql = "SELECT epoch FROM tasks WHERE id = ?1";
+    let epoch: Option<u64> =
+        db.prepare_cached(sql)?.query_row([lease.task.0], |row| row.get(0)).optional()?;
+    Ok((epoch != Some(lease.epoch)).then_some(Answer::LeaseLost))
+}
+
+/// Writes what becomes of a change's task, and its new ones.
+pub(super) fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
+    if let Some(Lease { task, then, .. }) = change.lease {
+        match then {
+            Then::Finish => {
+                db.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute([task.0])?;
+            }
+            Then::Keep { due, progress } => {
+                let sql = "UPDATE tasks SET due = coalesce(?2, due), tries = ?3, sent = ?4
+                           WHERE id = ?1";
+                let (due, sent) = (due.map(micros), progress.sent.map(micros));
+                db.prepare_cached(sql)?.execute(params![task.0, due, progress.tries, sent])?;
+            }
+        }
+    }
+    for task in &change.plans {
+        plan(db, task)?;
+    }
+    Ok(())
+}
+
+fn plan(db: &Connection, task: &Task) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO tasks (id, tenant, order_id, kind, due, tries, sent, epoch)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0) ON CONFLICT DO NOTHING";
+    db.prepare_cached(sql)?.execute(params![
+        task.id.0,
+        task.tenant.as_str(),
+        task.order.0,
+        task.kind.as_str(),
+        micros(task.due),
+        task.progress.tries,
+        task.progress.sent.map(micros),
+    ])?;
+    Ok(())
+}
+
+/// Hands out tasks that are due at `now`, the longest due first, until `until`.
+pub(super) fn lease(
+    db: &Connection,
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<Vec<Leased>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = format!(
+        "UPDATE tasks SET epoch = epoch + 1, due = ?2
+         WHERE id IN (SELECT id FROM tasks WHERE due <= ?1 ORDER BY due, id LIMIT ?3)
+         RETURNING {COLUMNS}"
+    );
+    let mut taken = db.prepare_cached(&sql)?;
+    let rows = taken.query_map(params![micros(now), micros(until), limit], |row| {
+        let task = task(row).map_err(unreadable)?;
+        Ok(Leased { task, epoch: row.get(7)? })
+    })?;
+    rows.collect()
+}
+
+/// The task of this id.
+pub(super) fn find(db: &Connection, id: TaskId) -> Read<Option<Task>> {
+    let sql = format!("SELECT {COLUMNS} FROM tasks WHERE id = ?1");
+    let mut find = db.prepare_cached(&sql)?;
+    let mut rows = find.query([id.0])?;
+    rows.next()?.map(task).transpose()
+}
+
+fn task(row: &Row<'_>) -> Read<Task> {
+    let kind: String = row.get(3)?;
+    let sent: Option<i64> = row.get(6)?;
+    Ok(Task {
+        id: TaskId(row.get(0)?),
+        tenant: row.get_ref(1)?.as_str()?.parse()?,
+        order: OrderId(row.get(2)?),
+        kind: named("kind", &kind, TaskKind::from_name(&kind))?,
+        due: time(row.get(4)?)?,
+        progress: Progress { tries: row.get(5)?, sent: sent.map(time).transpose()? },
+    })
+}
+
+fn unreadable(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, error)
+}
