@@ -120,7 +120,7 @@ impl fmt::Debug for Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the store, creating it if it is not there, and starts its threads.
+    /// Opens the store, creating it if it is not there and its folder with it, and starts its threads.
     ///
     /// # Errors
     /// [`OpenError`] says what stands in the way; a store that another process writes is refused.
@@ -136,7 +136,7 @@ impl Sqlite {
     /// As those of [`open`](Self::open).
     pub fn open_measured(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
         let writer = Writer::open(config)?;
-        let page_secret = writer.page_secret()?;
+        let page_secret = writer.page_secret().map_err(OpenError::sqlite(&config.path))?;
         let instruments = Instruments::new(metrics);
         let (shared, head, failed) = Shared::new(config, &writer, instruments.clone());
         let readers = Readers::start(config, instruments)?;
@@ -145,6 +145,30 @@ impl Sqlite {
         let threads = Mutex::new(vec![checkpoint, writer]);
         let abandoned = AtomicBool::new(false);
         Ok(Self { shared, abandoned, readers, threads, head, failed, page_secret })
+    }
+
+    /// Whether there is a store at `path`.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] when there is none.
+    pub fn find(path: &Path) -> Result<(), OpenError> {
+        schema::find(path)
+    }
+
+    /// Whether a store is at `path` or could be made there; makes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way.
+    pub fn place(path: &Path) -> Result<(), OpenError> {
+        schema::place(path)
+    }
+
+    /// Whether the store at `path` could be opened now, as far as that shows without doing it.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way, a process that writes it included.
+    pub fn probe(path: &Path) -> Result<(), OpenError> {
+        schema::probe(path)
     }
 
     /// Reads a store as it stands at this instant, for an audit; also while a service writes it.
