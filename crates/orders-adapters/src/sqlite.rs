@@ -59,16 +59,18 @@ use self::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The file, relative to the working directory. Beside it stand `-wal`, `-shm` and `-lock`.
-    /// Default: `data/orderly.db`.
+    /// The file, relative to the working directory; its folder is made if only that is missing.
+    /// Beside it stand `-wal`, `-shm` and `-lock`. Default: `data/orderly.db`.
     pub path: PathBuf,
-    /// Changes that may wait for the writer; more are refused as busy. Default: 4,096.
+    /// Changes that may wait for the writer; more are refused as busy. At most 1,000,000. Default:
+    /// 4,096.
     pub queue: usize,
-    /// Changes that one transaction may hold. Default: 256.
+    /// Changes that one transaction may hold. At most 65,536. Default: 256.
     pub batch: usize,
-    /// Threads that read, each with a connection. Default: 2.
+    /// Threads that read, each with a connection. At most 64. Default: 2.
     pub readers: usize,
-    /// Reads that may wait for one of those threads; more are refused as busy. Default: 1,024.
+    /// Reads that may wait for one of those threads; more are refused as busy. At most 1,000,000.
+    /// Default: 1,024.
     pub read_queue: usize,
     /// The write-ahead log is emptied when it holds more bytes than this; at four times as many
     /// changes are refused as busy until it is. Default: 134,217,728 (128 MiB).

@@ -28,7 +28,9 @@ pub enum OpenError {
     #[error("there is no store {0}")]
     Missing(PathBuf),
     /// There is no folder for it, nor one to make that in: a slip in the path rather than a new store.
-    #[error("cannot make {0}: the folder above it is not there either; make it if the path is right")]
+    #[error(
+        "cannot make {0}: the folder above it is not there either; make it if the path is right"
+    )]
     NoFolder(PathBuf),
     /// It is a folder.
     #[error("{} is a folder; name a file in it, such as {}", .0.display(), .0.join("orderly.db").display())]
@@ -114,7 +116,9 @@ pub(super) fn place(path: &Path) -> Result<(), OpenError> {
         Ok(there) if there.is_dir() => Err(OpenError::Folder(whole(path))),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match folder(path) {
-            Some(folder) if !folder.exists() && self::folder(folder).is_some_and(|f| !f.exists()) => {
+            Some(folder)
+                if !folder.exists() && self::folder(folder).is_some_and(|f| !f.exists()) =>
+            {
                 Err(OpenError::NoFolder(whole(folder)))
             }
             Some(_) | None => Ok(()),
