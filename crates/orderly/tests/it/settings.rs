@@ -49,8 +49,8 @@ async fn every_wrong_value_is_told_at_once_with_its_layer() {
     let reasons = [
         "lifecycle.drain (file orderly.toml): ",
         "http.body (file orderly.toml): ",
-        "http.listen (flag http.listen): ",
-        "store.queue (flag store.queue): ",
+        "http.listen (flag http.listen): must be IP:PORT such as 127.0.0.1:8080; names are not",
+        "store.queue (flag store.queue): must be a whole number, 0 or more, not text",
         "retention.keys (environment ORDERLY__RETENTION__KEYS): ",
     ];
     refused(&ran, &reasons);
@@ -80,7 +80,7 @@ async fn every_rule_that_is_broken_is_told_at_once() {
         "http.largest_deadline (flag http.largest_deadline): it must be below 10min",
         "store.batch (flag store.batch): ",
         "store.wal_limit (flag store.wal_limit): it must be at least 1048576",
-        "log.level (flag log.level): the log level \"loud\" is malformed",
+        "log.level (flag log.level): \"loud\" is not a log level: it must be",
         "log.traces.sample_ratio (flag log.traces.sample_ratio): ",
         "retention.keys (flag retention.keys): it is shorter than http.largest_deadline",
         "retention.events (flag retention.events): it must not be 0",
@@ -105,7 +105,7 @@ async fn values_rules_and_files_are_told_in_one_go() {
     let reasons = [
         "server.idle_timeout (flag server.idle_timeout): expected a duration",
         "store.batch (flag store.batch): it must be from 1 to 65536",
-        "log.level (flag log.level): the log level \"orders=loud\" is malformed",
+        "log.level (flag log.level): \"orders=loud\" is not a log level: it must be",
         &format!("auth.keys_file (flag auth.keys_file): there is no file {no_keys}; `{make}"),
         &format!("auth.pepper_file (flag auth.pepper_file): there is no file {no_pepper}; `{make}"),
         "admin.token_file (flag admin.token_file): cannot read no-token; `(umask 077; openssl",
@@ -257,6 +257,7 @@ async fn the_reference_of_all_keys_is_true_and_committed() {
     let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let keys: Vec<_> = (0..lines.len()).filter(|&at| is_key(lines[at])).collect();
     assert!(keys.len() > 20, "{}", made.out);
+    assert!(lines.contains(&"#tls.reload_every = \"10s\""), "{}", made.out);
     for at in keys {
         assert!(lines[at - 1].starts_with("# "), "{} has no description", lines[at]);
     }
@@ -291,6 +292,10 @@ async fn a_key_is_explained() {
     }
     let section = home.run(&["config", "explain", "http"]).await.out;
     assert!(section.contains("http.listen = \"127.0.0.1:8080\"  # default"), "{section}");
+    let address = home.run(&["config", "explain", "admin.listen"]).await.out;
+    assert!(address.contains("accepts  IP:PORT such as 127.0.0.1:8080; names are"), "{address}");
+    let tls = home.run(&["config", "explain", "http.tls.reload_every"]).await.out;
+    assert!(tls.contains("default  \"10s\"\nvalue    not set\n"), "{tls}");
     let unknown = home.run(&["config", "explain", "http.lisen"]).await;
     refused(&unknown, &["there is no key http.lisen; did you mean http.listen"]);
 }
@@ -300,13 +305,15 @@ async fn unknown_keys_are_refused_wherever_they_stand() {
     let home = Home::new();
     fs::write(home.path("orderly.toml"), "surprise = 1\n").unwrap();
     let ran = home.run(&["serve", "--config", "orderly.toml"]).await;
-    refused(&ran, &["surprise (file orderly.toml): unknown field"]);
+    let told = "there is no such key; here there are ";
+    refused(&ran, &[&format!("surprise (file orderly.toml): {told}")]);
     let ran = home.run(&["serve", "--set", "http.surprise=1"]).await;
-    refused(&ran, &["http.surprise (flag http.surprise): unknown field"]);
+    refused(&ran, &[&format!("http.surprise (flag http.surprise): {told}listen, ")]);
     let mut command = home.orderly(&["serve"]);
     command.env("ORDERLY__STORE__SURPRISE", "1");
     let ran = Process::start(command).end().await;
-    refused(&ran, &["store.surprise (environment ORDERLY__STORE__SURPRISE): unknown field"]);
+    let variable = "environment ORDERLY__STORE__SURPRISE";
+    refused(&ran, &[&format!("store.surprise ({variable}): {told}path, ")]);
 }
 
 #[tokio::test]
@@ -332,6 +339,8 @@ async fn the_configuration_is_shown_with_where_it_is_from() {
         "largest_deadline = \"1m30s\"  # environment ORDERLY__HTTP__LARGEST_DEADLINE",
         "default_deadline = \"2s\"  # default",
         "queue = 9  # flag store.queue",
+        "# auth.keys_file is not set",
+        "# http.tls.cert_file is not set",
     ] {
         assert!(ran.out.lines().any(|shown| shown == line), "not shown: {line}\n{}", ran.out);
     }
