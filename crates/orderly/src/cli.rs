@@ -28,9 +28,9 @@ pub(crate) enum Command {
     /// log cannot be emptied: past four times store.wal_limit new changes are refused as busy, so
     /// under heavy load audit a copy. Exits with 1 when it finds something.
     ///
-    /// To copy a store while the service runs: sqlite3 orderly.db "VACUUM INTO 'copy.db'", or the
-    /// command .backup of sqlite3. With the service stopped in order, the one file is all of it and
-    /// cp will do. Not safe: cp while it runs, even of the file with its -wal.
+    /// To copy a store while the service runs: (umask 077; sqlite3 orderly.db "VACUUM INTO
+    /// 'copy.db'"), or the command .backup of sqlite3. With the service stopped in order, the one
+    /// file is all of it and cp will do. Not safe: cp while it runs, even of the file with its -wal.
     Audit(Audit),
     /// Place orders from a file of JSON lines, through the same rules as the API.
     ///

@@ -257,6 +257,22 @@ async fn an_audit_says_of_which_store_it_speaks_and_whether_there_is_anything_in
 }
 
 #[tokio::test]
+async fn a_copy_made_while_the_service_runs_is_whole() {
+    let home = Home::new();
+    let service = home.serve().await;
+    service.client().create("copied-order-0001").await.placed();
+    let copy = home.clone().with_store("copy.db");
+    edit(home.store(), &format!("VACUUM INTO '{}'", copy.store().display()), "").unwrap();
+    service.client().create("copied-order-0002").await.placed();
+    service.stop().await;
+    assert_eq!(copy.sound().await["orders"], 1);
+    let service = copy.serve().await;
+    assert_eq!(service.client().all_orders().await.len(), 1);
+    service.stop().await;
+    assert_eq!(home.sound().await["orders"], 2);
+}
+
+#[tokio::test]
 async fn a_store_that_is_not_there_is_not_sound() {
     let home = Home::new();
     let ran = home.run(&["audit"]).await;
