@@ -10,11 +10,12 @@ use mainstay::{
     server::{self, Server},
     telemetry,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{error::Error, process::ExitCode};
 
 /// Everything that can be set: by `shop.toml`, or `SHOP__ADMIN__LISTEN=127.0.0.1:9191`.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     server: server::Config,

@@ -48,6 +48,7 @@ mod layers;
 mod print;
 mod reference;
 mod secret;
+mod words;
 
 pub use self::errors::{Errors, Problem, Rules};
 pub use self::explain::UnknownKey;
@@ -57,7 +58,10 @@ pub use self::secret::Secret;
 use self::{layers::Layers, reference::Entry};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{self, Path, PathBuf},
+};
 
 /// Gathers the layers of a configuration.
 #[derive(Default)]
@@ -133,13 +137,20 @@ impl Loader {
         mut self,
         rules: impl FnOnce(&T, &mut Rules),
     ) -> Result<Loaded<T>, Errors> {
-        let read = self.file.take().map_or(Ok(()), |path| self.layers.add_file(&path));
+        let read = self.file.take().map_or(Ok(()), |path| {
+            let added = self.layers.add_file(&path);
+            added.map_err(|problem| in_full(problem, &path))
+        });
         for (key, layer, text) in self.environment.drain(..).chain(self.flags.drain(..)) {
             self.layers.add_text(&key, layer, text);
         }
         let file_read = read.is_ok();
         let mut problems: Vec<_> = read.err().into_iter().collect();
+        let read = problems.len();
         let value = self.layers.read(&mut problems);
+        for problem in problems.iter_mut().skip(read) {
+            problem.message = words::plain(&problem.message);
+        }
         if let Some(value) = value.as_ref().filter(|_| file_read) {
             let mut broken = Rules::default();
             rules(value, &mut broken);
@@ -153,8 +164,20 @@ impl Loader {
     }
 }
 
+/// A file that is not there is told by its whole path: a relative one may be looked for in another
+/// folder than was thought.
+fn in_full(problem: Problem, path: &Path) -> Problem {
+    if path.exists() {
+        return problem;
+    }
+    let whole = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Problem { message: format!("there is no file {}", whole.display()), ..problem }
+}
+
 /// A commented TOML file of all keys with their defaults, ready to be saved and changed: the doc
-/// comments of `T` and its sections, keys without a default as comments such as `#key = example`.
+/// comments of `T` and its sections. Keys without a value stand as comments such as
+/// `#key = example`, and so do those of sections that are not there, such as
+/// `#section.key = default`; each can be uncommented by itself.
 pub fn reference<T: JsonSchema + Serialize + Default>() -> String {
     Entry::of::<T>().file()
 }
@@ -181,10 +204,10 @@ impl<T> Loaded<T> {
     }
 }
 
-impl<T: Serialize> Loaded<T> {
+impl<T: JsonSchema + Serialize + Default> Loaded<T> {
     /// The effective configuration as TOML, each value with a comment that says where it came
-    /// from. A [`Secret`] is shown as `[hidden]`.
+    /// from, and a comment for each key that has none. A [`Secret`] is shown as `[hidden]`.
     pub fn print(&self) -> String {
-        print::annotated(&self.value, &self.layers)
+        print::annotated(&self.value, &Entry::of::<T>(), &self.layers)
     }
 }

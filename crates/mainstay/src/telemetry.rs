@@ -95,10 +95,12 @@ pub struct Guard {
 pub enum Error {
     /// The level is not one; see [`Config::level`].
     #[error(
-        "the log level {0:?} is malformed: write error, warn, info, debug, trace or off, and for \
-         a part of the program TARGET=LEVEL, with commas between: info,orders=debug"
+        "{0:?} is not a log level: it must be \"error\", \"warn\", \"info\", \"debug\", \"trace\" or \
+         \"off\"; a part of the program may have its own behind a comma, as in \
+         \"info,orders=debug\""
     )]
-    Level(String, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+    // Not as the source: what the library says of it says less.
+    Level(String, Option<Box<dyn std::error::Error + Send + Sync>>),
     /// The collector's address or the share of requests is not usable; see [`Traces`].
     #[error("traces cannot be sent: {0}")]
     Traces(String),

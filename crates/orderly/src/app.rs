@@ -37,13 +37,17 @@ pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
     let loaded = config::load_to_serve(options)?;
     let telemetry = telemetry::init(NAME, &loaded.value.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(run(&loaded, &telemetry));
+    let ended = runtime.block_on(run(&loaded, &telemetry, options));
     // What still runs was told in the report, and must not hold up the end.
     runtime.shutdown_background();
     ended
 }
 
-async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<ExitCode, Failure> {
+async fn run(
+    loaded: &Loaded<Config>,
+    telemetry: &telemetry::Guard,
+    options: &Serve,
+) -> Result<ExitCode, Failure> {
     let mut config = loaded.value.clone();
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
     let metrics = metrics::start(&lifecycle, telemetry);
@@ -54,7 +58,7 @@ async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<Ex
     let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
     // A socket that was passed in may be anywhere, and the rules are about where it is.
     (config.http.listen, config.admin.listen) = (address, admin_address);
-    config.refuse_reach()?;
+    config.refuse_reach(options)?;
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
     }
@@ -73,7 +77,7 @@ async fn run(loaded: &Loaded<Config>, telemetry: &telemetry::Guard) -> Result<Ex
 
     let orders = Arc::new(wired::open(&config, &metrics)?);
     let _set_once = opened.set(Arc::downgrade(&orders)).is_ok();
-    let (keys, key) = keys::load(&config)?;
+    let (keys, key) = keys::load(&config, options)?;
     let secret = orders.ports().store().page_secret();
     let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
     api.body_limit = config.http.body_limit;
@@ -119,10 +123,7 @@ async fn bind(
         return Ok(server);
     }
     let bound = Server::bind(address, config.server.clone()).await;
-    bound.map_err(|error| {
-        format!("cannot listen on {address}: {error}; choose another address with --set {key}=ADDR")
-            .into()
-    })
+    bound.map_err(|error| config::cannot_listen(key, address, &error).into())
 }
 
 /// What the status page tells of connections.

@@ -1,6 +1,6 @@
 //! `orderly audit`: whether a store holds together.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use orders::audit::{Report, audit};
 use orders_adapters::sqlite::Sqlite;
@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::{
     cli::Audit,
     config,
-    console::{Failure, say},
+    console::{Failure, many, say, whole},
+    wired,
 };
 
 /// Findings shown; the rest are counted.
@@ -18,36 +19,50 @@ const SHOWN: usize = 50;
 /// Reads one snapshot of the store and says what cannot be.
 pub(crate) fn run(options: &Audit) -> Result<ExitCode, Failure> {
     let config = config::load(&options.config)?.value;
-    let snapshot = Sqlite::snapshot(&config.store.path)?;
+    let snapshot = Sqlite::snapshot(&config.store.path).map_err(wired::with_hint)?;
+    let store = whole(&config.store.path);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let report = runtime.block_on(audit(&snapshot))?;
     if options.json {
-        say(&as_json(&report).to_string());
-    } else {
-        show(&report);
+        let report = runtime.block_on(audit(&snapshot))?;
+        say(&as_json(&store, &report).to_string());
+        return Ok(verdict(&report));
     }
-    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // Before the audit, which may take long.
+    say(&format!("store {}", store.display()));
+    let report = runtime.block_on(audit(&snapshot))?;
+    show(&report);
+    Ok(verdict(&report))
+}
+
+fn verdict(report: &Report) -> ExitCode {
+    if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn show(report: &Report) {
     let census = &report.census;
     say(&format!(
-        "{} orders, {} history rows, {} events, {} receipts",
-        census.orders, census.history, census.events, census.receipts
+        "{}, {}, {}, {}",
+        many(census.orders, "order"),
+        many(census.history, "history row"),
+        many(census.events, "event"),
+        many(census.receipts, "receipt"),
     ));
     for finding in report.findings.iter().take(SHOWN) {
         say(&format!("  {finding}"));
     }
     match report.findings.len() {
+        0 if census.orders == 0 => say("empty: no order was ever placed in this store"),
         0 => say("sound: every version has its history row and its event, every total adds up"),
+        1 => say("1 thing cannot be; the store needs a person"),
         count => say(&format!("{count} things cannot be; the store needs a person")),
     }
 }
 
-fn as_json(report: &Report) -> serde_json::Value {
+fn as_json(store: &Path, report: &Report) -> serde_json::Value {
     let census = &report.census;
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     json!({
+        "store": store.display().to_string(),
         "orders": census.orders,
         "history": census.history,
         "events": census.events,

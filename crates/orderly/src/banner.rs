@@ -4,15 +4,25 @@ use std::net::SocketAddr;
 
 use crate::console::say;
 
-/// Says where the service is, and what to try when it runs with a development key.
+/// Says where the service is, and what to try when it runs with a development key: all at once, so
+/// that no log line comes between.
 pub(crate) fn show(url: &str, admin: SocketAddr, token: Option<&str>) {
-    say(&format!("orderly {} listening on {url}", env!("CARGO_PKG_VERSION")));
-    say(&format!("  docs     {url}/docs"));
-    say(&format!("  status   http://{admin}/"));
-    say(&format!("  health   http://{admin}/readyz   metrics http://{admin}/metrics"));
-    let Some(token) = token else { return };
+    let version = env!("CARGO_PKG_VERSION");
+    let whereabouts = format!(
+        "orderly {version} listening on {url}
+  docs     {url}/docs
+  status   http://{admin}/
+  health   http://{admin}/readyz   metrics http://{admin}/metrics"
+    );
+    match token {
+        Some(token) => say(&format!("{whereabouts}\n{}", to_try(url, token))),
+        None => say(&whereabouts),
+    }
+}
+
+fn to_try(url: &str, token: &str) -> String {
     let auth = format!("-H 'Authorization: Bearer {token}'");
-    say(&format!(
+    format!(
         "  key      {token}
 
 Try, in another terminal:
@@ -29,7 +39,7 @@ Try, in another terminal:
   curl -sSN '{url}/v1/events' {auth} -H 'Accept: text/event-stream'
 
 This key is for development on this machine only. Ctrl-C stops the service."
-    ));
+    )
 }
 
 const ORDER: &str = r#"{"customer_id":"c-1","lines":[{"sku":"tea","name":"Green tea","quantity":2,"unit_price":{"amount_minor":"499","currency":"EUR"}}]}"#;

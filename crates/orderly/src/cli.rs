@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use orders::domain::TenantId;
 
 /// Takes orders, and does not lose them.
 #[derive(Debug, Parser)]
@@ -26,12 +27,17 @@ pub(crate) enum Command {
     /// Reads one snapshot, also beside a running service. While it reads, the service's write-ahead
     /// log cannot be emptied: past four times store.wal_limit new changes are refused as busy, so
     /// under heavy load audit a copy. Exits with 1 when it finds something.
+    ///
+    /// To copy a store while the service runs: (umask 077; sqlite3 orderly.db "VACUUM INTO
+    /// 'copy.db'"), or the command .backup of sqlite3. With the service stopped in order, the one
+    /// file is all of it and cp will do. Not safe: cp while it runs, even of the file with its -wal.
     Audit(Audit),
     /// Place orders from a file of JSON lines, through the same rules as the API.
     ///
     /// Each line is {"idempotency_key": "...", "order": {...}}, as in the API's batch. Run it again
     /// after an interruption: lines that were taken before are recognised by their key. The service
-    /// must not be running on the same store. Exits with 3 when some lines were refused.
+    /// must not be running on the same store, which must be there unless --create is given. Exits
+    /// with 3 when some lines were refused.
     Import(Import),
     /// Make API keys.
     Key {
@@ -47,8 +53,9 @@ pub(crate) enum ConfigCommand {
     /// Explain a key, or all keys of a section: meaning, default, effective value and where that
     /// came from.
     Explain(Explain),
-    /// Check the configuration and exit with 1 when the service would not start with it.
-    Check(Serve),
+    /// Check the configuration and exit with 1 when the service would not start with it now: when
+    /// a value or a file is wrong, an address is taken, or another process has the store.
+    Check(Check),
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +85,16 @@ pub(crate) struct Serve {
     /// Any other value, such as store.queue=8192. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Check {
+    /// Do not ask whether addresses and store are free: for a new configuration of a service that
+    /// runs with the old one.
+    #[arg(long)]
+    pub(crate) while_running: bool,
+    #[command(flatten)]
+    pub(crate) config: Serve,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -124,6 +141,9 @@ pub(crate) struct Import {
     /// Write what became of the lines here, as JSON, each refused line with its errors.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Make the store if there is none.
+    #[arg(long)]
+    pub(crate) create: bool,
     #[command(flatten)]
     pub(crate) config: Serve,
 }
@@ -140,8 +160,64 @@ pub(crate) struct NewKey {
     pub(crate) config: Serve,
 }
 
+impl Serve {
+    /// The command that makes a key with the same configuration, for a hint.
+    pub(crate) fn key_new(&self) -> String {
+        let file = self.config.iter().map(|file| format!(" --config {}", quoted(&file.display())));
+        let set = self.set.iter().map(|(key, value)| {
+            let pair = format!("{key}={value}");
+            format!(" --set {}", quoted(&pair))
+        });
+        let same: String = file.chain(set).collect();
+        format!("orderly key new{same} --tenant T --principal P")
+    }
+}
+
+/// The text as one word of a shell.
+fn quoted(text: &impl ToString) -> String {
+    let text = text.to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// The tenant that a flag names.
+pub(crate) fn tenant(text: &str) -> Result<TenantId, String> {
+    text.parse().map_err(|error| format!("--tenant {error}"))
+}
+
+/// The principal that a flag names.
+pub(crate) fn principal(text: &str) -> Result<&str, String> {
+    if text.is_empty() {
+        return Err("--principal must not be empty: the history says who did what".to_owned());
+    }
+    Ok(text)
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .ok_or_else(|| "must be KEY=VALUE".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_repeats_the_configuration_as_a_shell_reads_it() {
+        let set = [("log.level", "info"), ("auth.keys_file", "it's here")];
+        let options = Serve {
+            config: Some("my shop.toml".into()),
+            set: set.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
+            ..Serve::default()
+        };
+        assert_eq!(
+            options.key_new(),
+            r"orderly key new --config 'my shop.toml' --set log.level=info --set 'auth.keys_file=it'\''s here' --tenant T --principal P"
+        );
+    }
 }

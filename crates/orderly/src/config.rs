@@ -20,7 +20,7 @@ use crate::{cli::Serve, console::Failure};
 
 pub(crate) use self::{
     commands::{check, explain, print, print_defaults},
-    rules::warnings,
+    rules::{cannot_listen, warnings},
 };
 
 /// Every setting of orderly with its default, made from the code by `orderly config print
@@ -60,8 +60,8 @@ pub(crate) struct Http {
     /// The longest deadline a request may bring. Default 10 s.
     #[serde(with = "duration::Text")]
     pub(crate) largest_deadline: Duration,
-    /// The largest body, in bytes; of a streamed batch, the longest line. Default 262,144 (256
-    /// KiB).
+    /// The largest body, in bytes; of a streamed batch, the longest line. At most 64 MiB. Default
+    /// 262,144 (256 KiB).
     pub(crate) body_limit: usize,
     /// The certificate to serve the API over TLS with. Without it, it is served as plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,14 +131,25 @@ impl Http {
 /// Reads every layer and checks the whole, but not the files it names: a command may be there to
 /// make them.
 pub(crate) fn load(options: &Serve) -> Result<Loaded<Config>, Failure> {
-    layers(options, Config::check)
+    layers(options, |config, rules| config.check(rules, options))
 }
 
-/// Reads every layer and checks all that `orderly serve` needs, files included.
+/// Reads every layer and checks all that `orderly serve` needs, files included, but not whether it
+/// could be had now: that shows when it is taken.
 pub(crate) fn load_to_serve(options: &Serve) -> Result<Loaded<Config>, Failure> {
     layers(options, |config, rules| {
-        config.check(rules);
-        config.check_files(rules);
+        config.check(rules, options);
+        config.check_files(rules, options);
+        config.check_place(rules);
+    })
+}
+
+/// Reads every layer and checks all that `orderly serve` needs, addresses and store included.
+fn load_to_start(options: &Serve) -> Result<Loaded<Config>, Failure> {
+    layers(options, |config, rules| {
+        config.check(rules, options);
+        config.check_files(rules, options);
+        config.check_free(rules);
     })
 }
 

@@ -10,6 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use mainstay::metrics::Metrics;
 use mainstay_context::{Context, Principal, RequestId};
 use orders::{Orders, domain::TenantId, usecase::Done};
+use orders_adapters::sqlite::Sqlite;
 use orders_api::{
     http::Item,
     problem::{Code, Problem},
@@ -22,9 +23,10 @@ use self::{
     report::Report,
 };
 use crate::{
-    cli::Import,
-    config,
-    console::Failure,
+    cli::{Import, principal, tenant},
+    config::{self, Auth, Config},
+    console::{Failure, remark, say, whole},
+    keys,
     wired::{self, Wired},
 };
 
@@ -35,6 +37,8 @@ const TRIES: u32 = 20;
 
 /// What became of a line.
 enum Outcome {
+    /// There was nothing in it.
+    Blank,
     Accepted,
     Replayed,
     Refused(Box<Problem>),
@@ -45,17 +49,16 @@ const SOME_REFUSED: u8 = 3;
 
 /// Places every line of the file and says what became of them.
 pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
-    let tenant: TenantId = options.tenant.parse().map_err(|error| format!("--tenant {error}"))?;
-    if options.principal.is_empty() {
-        return Err("--principal must not be empty: the history says who placed an order".into());
-    }
+    let (tenant, principal) = (tenant(&options.tenant)?, principal(&options.principal)?);
     let config = config::load(&options.config)?.value;
     let lines = Lines::open(&options.file, options.skip, config.http.body_limit)?;
     // Before the report, whose file is emptied: a store in use must not cost the report of another run.
-    let orders = wired::open(&config, &Metrics::new("unread"))?;
+    let orders = open(&config, options.create)?;
+    say(&format!("store {}", whole(&config.store.path).display()));
+    warn_of_closed_doors(&config.auth, &tenant);
     let mut report = Report::new(options.report.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let principal = Principal::new(tenant.as_str(), options.principal.as_str());
+    let principal = Principal::new(tenant.as_str(), principal);
     let start = Instant::now();
     let done = runtime.block_on(place_all(&orders, lines, &principal, &mut report));
     let refused = report.has_refusals();
@@ -65,6 +68,27 @@ pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
     done?;
     finished.map_err(|error| format!("the orders are placed, the report is not whole: {error}"))?;
     Ok(if refused { ExitCode::from(SOME_REFUSED) } else { ExitCode::SUCCESS })
+}
+
+/// The use cases over the store, which must be there unless one is to be made: orders in a store that
+/// nobody serves would be as good as lost.
+fn open(config: &Config, create: bool) -> Result<Orders<Wired>, Failure> {
+    if !create && let Err(error) = Sqlite::find(&config.store.path) {
+        return Err(format!("{}, or make one with --create", wired::with_hint(error)).into());
+    }
+    wired::open(config, &Metrics::new("unread"))
+}
+
+/// Warns when nobody will see the orders with the keys there are.
+fn warn_of_closed_doors(auth: &Auth, tenant: &TenantId) {
+    let Some(open) = keys::tenants(auth).filter(|open| !open.contains(tenant.as_str())) else {
+        return;
+    };
+    let open: Vec<_> = open.into_iter().collect();
+    let known = if open.is_empty() { "none".to_owned() } else { open.join(", ") };
+    remark(&format!(
+        "warning: no key opens the orders of tenant {tenant}; the tenants that have keys: {known}"
+    ));
 }
 
 async fn place_all(
@@ -97,7 +121,7 @@ async fn place_all(
         }
         report
             .count(&line, outcome)
-            .map_err(|error| format!("cannot write the report at line {}: {error}", line.number))?;
+            .map_err(|error| format!("{error}: stopped at line {}", line.number))?;
     }
     progress.finish();
     Ok(())
@@ -110,6 +134,9 @@ async fn place(
     principal: &Principal,
     limit: usize,
 ) -> (Line, Outcome) {
+    if line.is_blank() {
+        return (line, Outcome::Blank);
+    }
     if line.length > limit {
         let detail = format!("The line has more than {limit} bytes.");
         let problem = Problem::new(Code::PayloadTooLarge, detail);

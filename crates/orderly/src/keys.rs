@@ -1,6 +1,7 @@
 //! API keys: from a file, or one for development on this machine only.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown},
@@ -12,9 +13,9 @@ use mainstay::config::Rules;
 use orders_api::auth::{self, Entry, Keys};
 
 use crate::{
-    cli::NewKey,
+    cli::{NewKey, Serve, principal, tenant},
     config::{self, Auth, Config},
-    console::{Failure, remark, say},
+    console::{Failure, remark, say, whole},
 };
 
 /// The tenant of the development key.
@@ -25,44 +26,98 @@ const DEVELOPMENT: &str = "dev";
 pub(crate) enum KeyError {
     #[error("cannot use {0}")]
     File(PathBuf, #[source] io::Error),
-    #[error("there is no file {0}; `orderly key new --tenant T --principal P` makes it")]
-    Missing(PathBuf),
+    #[error("there is no file {0}; `{1}` makes it")]
+    Missing(PathBuf, String),
     #[error("{0} is not a key file")]
     Format(PathBuf, #[source] toml::de::Error),
     #[error("the pepper in {0} has fewer than 32 bytes; let `orderly key new` make one")]
     ShortPepper(PathBuf),
     #[error(
-        "{0} is not there, but {1} is: a new pepper would make every key in it useless. Put the \
-         pepper back, or remove the key file to start over"
+        "there is no file {0}, but there is {1}: a new pepper would make every key in it useless. \
+         Put the pepper back, or remove the key file and make new keys with `{2}`"
     )]
-    LostPepper(PathBuf, PathBuf),
-    #[error("set auth.keys_file and auth.pepper_file first, so that it is known where keys belong")]
+    LostPepper(PathBuf, PathBuf, String),
+    #[error(
+        "set auth.keys_file and auth.pepper_file first, so that it is known where keys belong: in \
+         the file of --config, or with --set auth.keys_file=keys.toml --set auth.pepper_file=pepper"
+    )]
     NoFiles,
     #[error("no random numbers from the operating system: {0}")]
     Random(getrandom::Error),
 }
 
+/// The two files that keys are kept in.
+struct Files<'a> {
+    keys: &'a Path,
+    pepper: &'a Path,
+    /// The command that makes them.
+    make: String,
+}
+
+impl<'a> Files<'a> {
+    /// Those that are set, if they are.
+    fn of(auth: &'a Auth, options: &Serve) -> Option<Self> {
+        let (keys, pepper) = (auth.keys_file.as_deref()?, auth.pepper_file.as_deref()?);
+        Some(Self { keys, pepper, make: options.key_new() })
+    }
+
+    fn pepper(&self) -> Result<Vec<u8>, KeyError> {
+        if !self.pepper.exists() && self.keys.exists() {
+            let (pepper, keys) = (whole(self.pepper), whole(self.keys));
+            return Err(KeyError::LostPepper(pepper, keys, self.make.clone()));
+        }
+        let text = self.read(self.pepper)?;
+        let pepper = text.trim().as_bytes().to_vec();
+        if pepper.len() < 32 { Err(KeyError::ShortPepper(whole(self.pepper))) } else { Ok(pepper) }
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, KeyError> {
+        entries(&self.read(self.keys)?, self.keys)
+    }
+
+    fn read(&self, path: &Path) -> Result<String, KeyError> {
+        fs::read_to_string(path).map_err(|error| {
+            let path = whole(path);
+            if error.kind() == io::ErrorKind::NotFound {
+                KeyError::Missing(path, self.make.clone())
+            } else {
+                KeyError::File(path, error)
+            }
+        })
+    }
+}
+
 /// The keys of the key file, if one is set.
-fn from_file(config: &Config) -> Result<Option<Keys>, Failure> {
-    let (Some(keys), Some(pepper)) = (&config.auth.keys_file, &config.auth.pepper_file) else {
-        return Ok(None);
-    };
-    Ok(Some(Keys::new(&read_pepper(pepper)?, read_entries(keys)?)?))
+fn from_file(config: &Config, options: &Serve) -> Result<Option<Keys>, Failure> {
+    let Some(files) = Files::of(&config.auth, options) else { return Ok(None) };
+    Ok(Some(Keys::new(&files.pepper()?, files.entries()?)?))
 }
 
 /// Whether the key file and the pepper can be used, each told by its own key.
-pub(crate) fn check(auth: &Auth, rules: &mut Rules) {
-    let (Some(keys), Some(pepper)) = (&auth.keys_file, &auth.pepper_file) else { return };
-    let pepper = rules.accept(&["auth.pepper_file"], read_pepper(pepper));
-    let entries = rules.accept(&["auth.keys_file"], read_entries(keys));
+pub(crate) fn check(auth: &Auth, options: &Serve, rules: &mut Rules) {
+    let Some(files) = Files::of(auth, options) else { return };
+    let pepper = rules.accept(&["auth.pepper_file"], files.pepper());
+    let entries = rules.accept(&["auth.keys_file"], files.entries());
     if let (Some(pepper), Some(entries)) = (pepper, entries) {
         rules.accept(&["auth.keys_file"], Keys::new(&pepper, entries));
     }
 }
 
+/// Whether others than its owner can read the file.
+pub(crate) fn is_exposed(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|there| there.mode() & 0o044 != 0)
+}
+
+/// Whose orders can be opened with the keys there are; `None` when their file cannot be read.
+pub(crate) fn tenants(auth: &Auth) -> Option<BTreeSet<String>> {
+    let Some(path) = &auth.keys_file else { return Some([DEVELOPMENT.to_owned()].into()) };
+    let text = fs::read_to_string(path).ok()?;
+    Some(entries(&text, path).ok()?.into_iter().map(|entry| entry.tenant).collect())
+}
+
 /// The keys that open the API, and the development key when one was made.
-pub(crate) fn load(config: &Config) -> Result<(Keys, Option<String>), Failure> {
-    if let Some(keys) = from_file(config)? {
+pub(crate) fn load(config: &Config, options: &Serve) -> Result<(Keys, Option<String>), Failure> {
+    if let Some(keys) = from_file(config, options)? {
         return Ok((keys, None));
     }
     let token = development_token(&config.store.path)?;
@@ -95,59 +150,36 @@ fn development_token(store: &Path) -> Result<String, KeyError> {
 
 /// `orderly key new`.
 pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
+    let (tenant, principal) = (tenant(&options.tenant)?, principal(&options.principal)?);
     let config = config::load(&options.config)?.value;
-    let (Some(keys), Some(pepper_file)) = (&config.auth.keys_file, &config.auth.pepper_file) else {
-        return Err(KeyError::NoFiles.into());
-    };
-    if !pepper_file.exists() {
-        if keys.exists() {
-            return Err(KeyError::LostPepper(pepper_file.clone(), keys.clone()).into());
-        }
-        write_secret(pepper_file, &format!("{}\n", random_hex()?))?;
+    let files = Files::of(&config.auth, &options.config).ok_or(KeyError::NoFiles)?;
+    if !files.pepper.exists() && !files.keys.exists() {
+        write_secret(files.pepper, &format!("{}\n", random_hex()?))?;
     }
-    let pepper = read_pepper(pepper_file)?;
-    let mut entries = if keys.exists() { read_entries(keys)? } else { Vec::new() };
+    let pepper = files.pepper()?;
+    let mut entries = if files.keys.exists() { files.entries()? } else { Vec::new() };
     let id = random_hex()?.split_off(56);
     let secret = random_hex()?;
     entries.push(Entry {
         id: id.clone(),
-        tenant: options.tenant.clone(),
-        principal: options.principal.clone(),
+        tenant: tenant.to_string(),
+        principal: principal.to_owned(),
         hash: auth::hash(&pepper, &secret),
     });
     // Whatever the service would refuse is refused here.
     Keys::new(&pepper, entries.clone())?;
-    replace(keys, &toml::to_string(&auth::File { keys: entries })?)?;
+    replace(files.keys, &toml::to_string(&auth::File { keys: entries })?)?;
     say(&format!("{id}.{secret}"));
     remark(&format!(
         "added to {}; a running service reads it when it starts again",
-        keys.display()
+        whole(files.keys).display()
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> Result<String, KeyError> {
-    fs::read_to_string(path).map_err(|error| {
-        let path = path.to_owned();
-        if error.kind() == io::ErrorKind::NotFound {
-            KeyError::Missing(path)
-        } else {
-            KeyError::File(path, error)
-        }
-    })
-}
-
-fn read_pepper(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let text = read(path)?;
-    let pepper = text.trim().as_bytes().to_vec();
-    if pepper.len() < 32 { Err(KeyError::ShortPepper(path.to_owned())) } else { Ok(pepper) }
-}
-
-fn read_entries(path: &Path) -> Result<Vec<Entry>, KeyError> {
-    let text = read(path)?;
-    let file: auth::File =
-        toml::from_str(&text).map_err(|error| KeyError::Format(path.to_owned(), error))?;
-    Ok(file.keys)
+fn entries(text: &str, path: &Path) -> Result<Vec<Entry>, KeyError> {
+    let file = toml::from_str(text).map_err(|error| KeyError::Format(whole(path), error));
+    file.map(|auth::File { keys }| keys)
 }
 
 /// 256 random bits.

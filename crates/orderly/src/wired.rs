@@ -3,7 +3,11 @@
 use jiff::SignedDuration;
 use mainstay::metrics::Metrics;
 use orders::{Orders, ports::Ports, usecase::Policy};
-use orders_adapters::{SystemClock, SystemIds, gateway::NoGateway, sqlite::Sqlite};
+use orders_adapters::{
+    SystemClock, SystemIds,
+    gateway::NoGateway,
+    sqlite::{OpenError, Sqlite},
+};
 
 use crate::{
     config::{Config, Retention},
@@ -41,8 +45,25 @@ impl Ports for Wired {
 
 /// Opens the store and puts the use cases over it.
 pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
-    let store = Sqlite::open_measured(&config.store, metrics)?;
+    let store = Sqlite::open_measured(&config.store, metrics).map_err(with_hint)?;
     Ok(Orders::new(Wired { store }, policy(&config.retention)?))
+}
+
+/// What stands in the way of a store, and what can be done about it.
+pub(crate) fn with_hint(error: OpenError) -> Failure {
+    let hint = match error {
+        OpenError::InUse(_) => "stop that one, or name another file with --store FILE",
+        OpenError::Missing(_) => "name the one that is meant with --config FILE or --store FILE",
+        OpenError::Linked(_)
+        | OpenError::NoFolder(_)
+        | OpenError::Folder(_)
+        | OpenError::Foreign(_)
+        | OpenError::File(..)
+        | OpenError::Sqlite(..)
+        | OpenError::Migrate(..)
+        | OpenError::Thread(_) => return error.into(),
+    };
+    format!("{error}; {hint}").into()
 }
 
 /// How long things are remembered, as the core takes it.

@@ -60,16 +60,18 @@ use self::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The file, relative to the working directory. Beside it stand `-wal`, `-shm` and `-lock`.
-    /// Default: `data/orderly.db`.
+    /// The file, relative to the working directory; its folder is made if only that is missing.
+    /// Beside it stand `-wal`, `-shm` and `-lock`. Default: `data/orderly.db`.
     pub path: PathBuf,
-    /// Changes that may wait for the writer; more are refused as busy. Default: 4,096.
+    /// Changes that may wait for the writer; more are refused as busy. At most 1,000,000. Default:
+    /// 4,096.
     pub queue: usize,
-    /// Changes that one transaction may hold. Default: 256.
+    /// Changes that one transaction may hold. At most 65,536. Default: 256.
     pub batch: usize,
-    /// Threads that read, each with a connection. Default: 2.
+    /// Threads that read, each with a connection. At most 64. Default: 2.
     pub readers: usize,
-    /// Reads that may wait for one of those threads; more are refused as busy. Default: 1,024.
+    /// Reads that may wait for one of those threads; more are refused as busy. At most 1,000,000.
+    /// Default: 1,024.
     pub read_queue: usize,
     /// The write-ahead log is emptied when it holds more bytes than this; at four times as many
     /// changes are refused as busy until it is. Default: 134,217,728 (128 MiB).
@@ -121,7 +123,7 @@ impl fmt::Debug for Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the store, creating it if it is not there, and starts its threads.
+    /// Opens the store, creating it if it is not there and its folder with it, and starts its threads.
     ///
     /// # Errors
     /// [`OpenError`] says what stands in the way; a store that another process writes is refused.
@@ -137,7 +139,7 @@ impl Sqlite {
     /// As those of [`open`](Self::open).
     pub fn open_measured(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
         let writer = Writer::open(config)?;
-        let page_secret = writer.page_secret()?;
+        let page_secret = writer.page_secret().map_err(OpenError::sqlite(&config.path))?;
         let instruments = Instruments::new(metrics);
         let (shared, head, failed) = Shared::new(config, &writer, instruments.clone());
         let readers = Readers::start(config, instruments)?;
@@ -146,6 +148,30 @@ impl Sqlite {
         let threads = Mutex::new(vec![checkpoint, writer]);
         let abandoned = AtomicBool::new(false);
         Ok(Self { shared, abandoned, readers, threads, head, failed, page_secret })
+    }
+
+    /// Whether there is a store at `path`.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] when there is none.
+    pub fn find(path: &Path) -> Result<(), OpenError> {
+        schema::find(path)
+    }
+
+    /// Whether a store is at `path` or could be made there; makes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way.
+    pub fn place(path: &Path) -> Result<(), OpenError> {
+        schema::place(path)
+    }
+
+    /// Whether the store at `path` could be opened now, as far as that shows without doing it.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way, a process that writes it included.
+    pub fn probe(path: &Path) -> Result<(), OpenError> {
+        schema::probe(path)
     }
 
     /// Reads a store as it stands at this instant, for an audit; also while a service writes it.

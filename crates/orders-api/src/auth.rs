@@ -10,7 +10,7 @@ use std::{collections::HashMap, fmt};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use mainstay_context::Principal;
-use orders::domain::TenantId;
+use orders::domain::{TenantId, TextError};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -47,12 +47,14 @@ pub enum InvalidKeys {
     #[error("key id {0:?} is there twice")]
     Twice(String),
     /// Not a tenant's name.
-    #[error("tenant {tenant:?} of key {id:?} is not a tenant id")]
+    #[error("tenant {tenant:?} of key {id:?} {rule}")]
     Tenant {
         /// The key.
         id: String,
         /// Its tenant.
         tenant: String,
+        /// The rule that it breaks.
+        rule: TextError,
     },
     /// The principal has no name.
     #[error("the principal of key {0:?} is empty")]
@@ -108,8 +110,8 @@ impl TryFrom<Entry> for Known {
         if id.is_empty() || !id.bytes().all(|b| b.is_ascii_graphic() && b != b'.') {
             return Err(InvalidKeys::Id(id));
         }
-        if tenant.parse::<TenantId>().is_err() {
-            return Err(InvalidKeys::Tenant { id, tenant });
+        if let Err(rule) = tenant.parse::<TenantId>() {
+            return Err(InvalidKeys::Tenant { id, tenant, rule });
         }
         if principal.is_empty() {
             return Err(InvalidKeys::Principal(id));

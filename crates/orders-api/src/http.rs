@@ -25,6 +25,7 @@ mod strict;
 mod verbs;
 mod watchers;
 pub(crate) mod wire;
+mod words;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -189,6 +189,8 @@ enum Facts {
     Totals(Money, Box<Totals>),
     /// It may have taken effect, and there is no key to make one request of two tries.
     Unkeyed,
+    /// The address is none of ours, whoever asks.
+    NoAddress,
 }
 
 impl Problem {
@@ -228,6 +230,7 @@ impl Problem {
             Facts::Unkeyed => {
                 "It may have taken effect. Read the order before you decide whether to send it again."
             }
+            Facts::NoAddress => "Check the address; `/docs` shows those there are.",
             Facts::None
             | Facts::Errors(_)
             | Facts::State(_)
@@ -241,6 +244,11 @@ impl Problem {
     /// Everything that is wrong with the request, one by one.
     pub fn errors(&self) -> &[FieldError] {
         if let Facts::Errors(errors) = &self.facts { errors } else { &[] }
+    }
+
+    /// An address at which there is nothing for anybody.
+    pub(crate) fn no_address(detail: impl Into<String>) -> Self {
+        Self { facts: Facts::NoAddress, ..Self::new(Code::NotFound, detail) }
     }
 
     /// A request that cannot be read, because of this place in it.

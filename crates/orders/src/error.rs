@@ -21,7 +21,7 @@ pub struct Violation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The table has no such move from where the order stands.
-    #[error("an order that is {state} cannot {command}")]
+    #[error("an order that is {state} cannot {}", command.passive())]
     IllegalTransition {
         /// Where the order stands.
         state: State,
@@ -64,7 +64,7 @@ pub enum Error {
     #[error("the request is not authenticated")]
     Unauthenticated,
     /// The command breaks rules. Mend it.
-    #[error("the request breaks {} rule(s)", .0.len())]
+    #[error("the request breaks {} {}", .0.len(), if .0.len() == 1 { "rule" } else { "rules" })]
     Invalid(Vec<Violation>),
     /// The expected total is not the computed one. Find out who is wrong.
     #[error("the total is {}, not {expected}", computed.total)]

@@ -1,9 +1,10 @@
 //! What can be set, read from the types of a configuration: their doc comments are its text.
 
+use super::words::ADDRESS;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::Value as Schema;
-use std::fmt::Write;
+use std::{fmt::Write, net::SocketAddr};
 use toml::{Table, Value};
 
 /// The longest line of the text.
@@ -22,7 +23,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum Kind {
     Section {
-        /// Its keys, then its sections.
+        /// Its keys, then its sections, of which those that are not there come first.
         below: Vec<Entry>,
         /// Whether it is there when nothing is set.
         is_set: bool,
@@ -48,6 +49,9 @@ impl Entry {
 
     fn read(keys: Vec<String>, schema: &Schema, default: Option<&Value>) -> Self {
         let variants = present(schema);
+        // A section that is not there still has defaults, once there is one.
+        let own = schema.get("default").and_then(|default| Value::try_from(default).ok());
+        let default = default.or(own.as_ref().filter(|own| !own.is_table()));
         let text = |one: &&Schema| one["description"].as_str().map(tidy);
         let doc = std::iter::once(&schema).chain(&variants).find_map(text).unwrap_or_default();
         let kind = match variants.iter().find_map(|one| one["properties"].as_object()) {
@@ -59,12 +63,14 @@ impl Entry {
                         Self::read(keys, schema, default.and_then(|table| table.get(key)))
                     })
                     .collect();
-                // Plain values first: after a heading, they would belong to it.
-                below.sort_by_key(|entry| (entry.is_section(), entry.keys.clone()));
+                // What has no heading first: after one, it would belong to that.
+                below.sort_by_key(|entry| {
+                    (entry.is_section(), entry.has_heading(), entry.keys.clone())
+                });
                 Kind::Section { below, is_set: default.is_some() }
             }
             None => Kind::Value {
-                accepts: accepts(&variants),
+                accepts: accepts(&variants, default),
                 // A secret's default would be shown as hidden, which is not the default.
                 default: default.filter(|_| !is_secret(&variants)).cloned(),
                 example: example(schema, &variants),
@@ -75,6 +81,11 @@ impl Entry {
 
     pub(super) fn is_section(&self) -> bool {
         matches!(self.kind, Kind::Section { .. })
+    }
+
+    /// Whether it is a section that is there when nothing is set.
+    fn has_heading(&self) -> bool {
+        matches!(self.kind, Kind::Section { is_set: true, .. })
     }
 
     /// This entry and all below it.
@@ -96,23 +107,31 @@ impl Entry {
         }
     }
 
-    /// A TOML file with all of it: a key without a default is there as `#key = example`.
+    /// A TOML file with all of it: a key without a value is there as `#key = example`.
     pub(super) fn file(&self) -> String {
         let mut text = comment(&self.doc);
-        for entry in self.all().into_iter().skip(1) {
-            let Some((name, _)) = entry.keys.split_last() else { continue };
+        self.add_below(&mut text, self.keys.len());
+        text
+    }
+
+    /// Adds what is below it to a file whose last heading has `depth` keys.
+    fn add_below(&self, text: &mut String, depth: usize) {
+        let Kind::Section { below, .. } = &self.kind else { return };
+        for entry in below {
+            let absent = if self.keys.len() > depth { "#" } else { "" };
+            // A section that is not there has no heading: its keys name it, so that each can be
+            // uncommented by itself.
+            let name = entry.keys[depth..].join(".");
             let line = match &entry.kind {
-                Kind::Section { is_set, .. } => {
-                    let absent = if *is_set { "" } else { "#" };
-                    format!("{absent}[{}]", entry.keys.join("."))
-                }
-                Kind::Value { default: Some(value), .. } => format!("{name} = {value}"),
-                Kind::Value { default: None, example, .. } => format!("#{name} = {example}"),
+                Kind::Section { is_set: true, .. } => format!("[{}]\n", entry.keys.join(".")),
+                Kind::Section { is_set: false, .. } => String::new(),
+                Kind::Value { default: Some(value), .. } => format!("{absent}{name} = {value}\n"),
+                Kind::Value { default: None, example, .. } => format!("#{name} = {example}\n"),
             };
             // Writing to a string cannot fail.
-            let _written = writeln!(text, "\n{}{line}", comment(&entry.text())).is_ok();
+            let _written = write!(text, "\n{}{line}", comment(&entry.text())).is_ok();
+            entry.add_below(text, if entry.has_heading() { entry.keys.len() } else { depth });
         }
-        text
     }
 }
 
@@ -125,7 +144,12 @@ fn present(schema: &Schema) -> Vec<&Schema> {
     )
 }
 
-fn accepts(variants: &[&Schema]) -> String {
+fn accepts(variants: &[&Schema], default: Option<&Value>) -> String {
+    // The schema of an address says no more than that it is text.
+    let address = default.and_then(Value::as_str).map(str::parse::<SocketAddr>);
+    if matches!(address, Some(Ok(_))) {
+        return ADDRESS.to_owned();
+    }
     let mut words: Vec<_> = variants.iter().map(|one| word(one)).collect();
     words.dedup();
     words.join(" or ")

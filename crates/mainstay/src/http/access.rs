@@ -156,13 +156,10 @@ impl Drop for Exchange {
         self.duration.observe_traced(elapsed.as_secs_f64(), &labels, trace);
         self.end_span(status);
         let notes = self.record.notes();
+        // In the order in which people read: what was asked, what came of it, and the ids last.
         tracing::info!(
             target: "http.access",
-            request_id = self.cx.request_id().as_str(),
-            trace_id = trace.trace_id_hex(),
-            span_id = trace.span_id_hex(),
             method = self.method,
-            route,
             path = self.path,
             status,
             duration_ms = millis(elapsed),
@@ -173,6 +170,10 @@ impl Drop for Exchange {
             principal = notes.principal,
             code = notes.code,
             cut = (!self.whole).then_some(true),
+            route,
+            request_id = self.cx.request_id().as_str(),
+            trace_id = trace.trace_id_hex(),
+            span_id = trace.span_id_hex(),
             "request"
         );
     }
@@ -183,8 +184,11 @@ fn part(time: Duration) -> Option<f64> {
     (!time.is_zero()).then(|| millis(time))
 }
 
+/// Milliseconds to the microsecond; what is finer tells nothing. Cut off and not rounded, so that the
+/// parts of a time are never more than the whole.
+#[expect(clippy::cast_precision_loss, reason = "2^53 microseconds are 285 years")]
 fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX) as f64 / 1_000.0
 }
 
 impl Exchange {
@@ -216,5 +220,17 @@ pub(super) fn known_method(method: &Method) -> &'static str {
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
         _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_to_the_microsecond() {
+        assert_eq!(millis(Duration::from_nanos(912_999)).to_string(), "0.912");
+        assert_eq!(millis(Duration::from_nanos(1_000_499)).to_string(), "1");
+        assert_eq!(millis(Duration::from_secs(3)).to_string(), "3000");
     }
 }

@@ -42,6 +42,13 @@ enum Door {
 struct Window {
     /// In centimetres.
     width: u32,
+    /// In centimetres too.
+    #[serde(default = "height")]
+    height: u32,
+}
+
+const fn height() -> u32 {
+    100
 }
 
 /// Who serves, see [`Config`].
@@ -160,7 +167,9 @@ fn every_error_is_told_at_once_with_its_key_and_layer() {
     ];
     assert_eq!(told, expected, "{errors}");
     let text = errors.to_string();
-    assert!(text.contains("unknown field `nmae`"), "{text}");
+    assert!(text.contains("nmae (file "), "{text}");
+    assert!(text.contains("there is no such key; here there are name, server, store"), "{text}");
+    assert!(text.contains("must be a whole number from 0 to 65535"), "{text}");
     assert!(text.contains("expected a duration such as 500ms"), "{text}");
 }
 
@@ -172,6 +181,10 @@ fn a_missing_or_broken_file_is_told_with_the_rest() {
         .load::<Config>()
         .unwrap_err();
     assert_eq!(missing.0.len(), 2, "{missing}");
+    let relative = Loader::new().file("nowhere.toml").load::<Config>().unwrap_err().to_string();
+    let whole = std::env::current_dir().unwrap().join("nowhere.toml");
+    let told = format!("(file nowhere.toml): there is no file {}", whole.display());
+    assert!(relative.contains(&told), "{relative}");
 
     let (_folder, path) = file("name = \"a\"\n[store]\npassword = \"hunter2");
     let broken = Loader::new().file(path).load::<Config>().unwrap_err().to_string();
@@ -203,6 +216,9 @@ fn the_effective_configuration_is_printed_with_its_origins() {
 door = \"open\"  # default
 name = \"shop\"  # default
 tags = []  # default
+# note is not set
+# window.height is not set
+# window.width is not set
 
 [limits]
 \"a b\" = 1  # flag limits.a b
@@ -213,9 +229,20 @@ port = 9090  # environment S_SERVER__PORT
 
 [store]
 password = \"[hidden]\"  # flag store.password
+# store.pin is not set
 ";
     assert_eq!(text, expected);
     assert!(text.parse::<toml::Table>().is_ok(), "it can be read again");
+}
+
+#[test]
+fn a_section_without_a_value_has_no_heading() {
+    let text = Loader::new().load::<Config>().unwrap().print();
+    assert!(!text.contains("[limits]") && !text.starts_with('\n'), "{text}");
+    let text = Loader::new().flags(pairs(&[("window.width", "9")])).load::<Config>();
+    let text = text.unwrap().print();
+    assert!(text.contains("[window]\nheight = 100  # "), "{text}");
+    assert!(!text.contains("# window."), "{text}");
 }
 
 #[test]
@@ -246,6 +273,14 @@ name = \"shop\"
 # Words to find it by.
 tags = []
 
+# The window, if there is one.
+
+# In centimetres too.
+#window.height = 100
+
+# In centimetres.
+#window.width = 0
+
 # Who serves, see `Config`.
 #
 # And how.
@@ -265,17 +300,19 @@ port = 8080
 
 # Opens it faster.
 #pin = \"\"
-
-# The window, if there is one.
-#[window]
-
-# In centimetres.
-#width = 0
 ";
     assert_eq!(reference::<Config>(), expected);
     let (_folder, path) = file(expected);
     let read = Loader::new().file(path).load::<Config>().unwrap().value;
     assert_eq!(format!("{read:?}"), format!("{:?}", Config::default()));
+}
+
+#[test]
+fn a_key_of_the_reference_can_be_uncommented_by_itself() {
+    let reference = reference::<Config>();
+    let (_folder, path) = file(&reference.replace("#window.width = 0", "window.width = 7"));
+    let read = Loader::new().file(path).load::<Config>().unwrap().value.window.unwrap();
+    assert_eq!((read.width, read.height), (7, 100));
 }
 
 #[test]
@@ -296,6 +333,8 @@ value    \"9s\"
 from     environment S_SERVER__PATIENCE
 ";
     assert_eq!(loaded.explain("server.patience").unwrap(), expected);
+    let height = loaded.explain("window.height").unwrap();
+    assert!(height.contains("default  100\nvalue    not set\n"), "{height}");
     let note = loaded.explain("note").unwrap();
     assert!(note.contains("default  none\nvalue    not set\nfrom     default"), "{note}");
 
@@ -335,7 +374,7 @@ fn rules_are_told_with_everything_else_that_is_wrong() {
         .to_string();
     let told: Vec<_> = errors.lines().skip(1).map(str::trim).collect();
     assert_eq!(told.len(), 4, "{errors}");
-    assert!(told[0].starts_with("server.port (flag server.port): invalid type"), "{errors}");
+    assert!(told[0].starts_with("server.port (flag server.port): must be a whole"), "{errors}");
     assert_eq!(told[1], "name (flag name): a shop needs a name");
     assert_eq!(told[2], "limits (default): notes have a limit");
     assert!(told[3].starts_with("store.pin (default): No such file"), "{errors}");

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{Config, layers, load_to_serve, warnings};
+use super::{Config, layers, load_to_serve, load_to_start, warnings};
 use crate::{
-    cli::{Explain, Serve},
+    cli::{Check, Explain, Serve},
     console::{Failure, say},
 };
 
@@ -28,8 +28,12 @@ pub(crate) fn explain(options: &Explain) -> Result<ExitCode, Failure> {
 }
 
 /// `orderly config check`.
-pub(crate) fn check(options: &Serve) -> Result<ExitCode, Failure> {
-    let loaded = load_to_serve(options)?;
+pub(crate) fn check(options: &Check) -> Result<ExitCode, Failure> {
+    let loaded = if options.while_running {
+        load_to_serve(&options.config)?
+    } else {
+        load_to_start(&options.config)?
+    };
     for warning in warnings(&loaded.value) {
         say(&format!("warning: {warning}"));
     }

@@ -1,6 +1,11 @@
 //! What a configuration must hold as a whole, beyond each value by itself.
 
-use std::time::Duration;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
 
 use mainstay::{
     config::Rules,
@@ -8,22 +13,28 @@ use mainstay::{
     telemetry,
 };
 use orders::usecase::LONGEST_REQUEST;
+use orders_adapters::sqlite::Sqlite;
 
 use super::Config;
-use crate::{keys, wired};
+use crate::{cli::Serve, console::whole, keys, wired};
 
 /// The least limit of the store's log: some hundred changes.
 const LEAST_LOG: u64 = 1 << 20;
 
 impl Config {
     /// Rules over one key or several.
-    pub(super) fn check(&self, rules: &mut Rules) {
-        self.check_reach(rules);
+    pub(super) fn check(&self, rules: &mut Rules, options: &Serve) {
+        self.check_reach(rules, options);
         self.check_limits(rules);
         rules.accept(&["log.level"], telemetry::check_level(&self.log.level));
         rules.accept(&["log.traces.endpoint"], self.log.traces.check_endpoint());
         rules.accept(&["log.traces.sample_ratio"], self.log.traces.check_ratio());
         rules.accept(&["retention.keys", "retention.events"], wired::policy(&self.retention));
+        rules.require(
+            !self.shares_an_address(),
+            &["admin.listen", "http.listen"],
+            "it is the same as http.listen: admin.listen and http.listen need a port each",
+        );
         rules.require(
             self.auth.keys_file.is_some() || self.auth.pepper_file.is_none(),
             &["auth.pepper_file", "auth.keys_file"],
@@ -37,26 +48,30 @@ impl Config {
     }
 
     /// What must not be reachable from other machines.
-    fn check_reach(&self, rules: &mut Rules) {
-        for (keys, fault) in self.reach() {
+    fn check_reach(&self, rules: &mut Rules, options: &Serve) {
+        for (keys, fault) in self.reach(options) {
             rules.require(false, keys, &fault);
         }
     }
 
     /// The same rules, for where the service really listens: on a socket that was passed in.
-    pub(crate) fn refuse_reach(&self) -> Result<(), String> {
-        let faults: Vec<String> =
-            self.reach().into_iter().map(|(keys, fault)| format!("{}: {fault}", keys[0])).collect();
+    pub(crate) fn refuse_reach(&self, options: &Serve) -> Result<(), String> {
+        let faults = self.reach(options).into_iter();
+        let faults: Vec<_> = faults.map(|(keys, fault)| format!("{}: {fault}", keys[0])).collect();
         if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
     }
 
-    fn reach(&self) -> Vec<(&'static [&'static str], String)> {
+    fn reach(&self, options: &Serve) -> Vec<(&'static [&'static str], String)> {
         let mut faults: Vec<(&'static [&'static str], String)> = Vec::new();
         let local = self.http.listen.ip().is_loopback();
         if !local && self.auth.keys_file.is_none() {
-            let fault = "it is reachable from other machines and auth.keys_file is not set: anybody \
-                         could order. Make keys with `orderly key new`, or listen on 127.0.0.1";
-            faults.push((&["http.listen", "auth.keys_file"], fault.to_owned()));
+            let fault = format!(
+                "it is reachable from other machines and auth.keys_file is not set: anybody could \
+                 order. Set auth.keys_file and auth.pepper_file and make a key with `{}`, or \
+                 listen on 127.0.0.1",
+                options.key_new()
+            );
+            faults.push((&["http.listen", "auth.keys_file"], fault));
         }
         if !local && !self.store.durable {
             let fault = "store.durable is false and http.listen is reachable from other machines: \
@@ -91,14 +106,19 @@ impl Config {
             &["store.wal_limit"],
             "it must be at least 1048576 (1 MiB): with less, changes would be refused as busy",
         );
+        for (key, count, most) in [
+            ("http.body_limit", self.http.body_limit, 64 << 20),
+            ("store.queue", self.store.queue, 1_000_000),
+            ("store.batch", self.store.batch, 65_536),
+            ("store.readers", self.store.readers, 64),
+            ("store.read_queue", self.store.read_queue, 1_000_000),
+        ] {
+            let fits = (1..=most).contains(&count);
+            rules.require(fits, &[key], format!("it must be from 1 to {most}"));
+        }
         let not_zero = "it must not be 0";
         let mut counts = |key: &str, holds: bool| rules.require(holds, &[key], not_zero);
         counts("http.default_deadline", !self.http.default_deadline.is_zero());
-        counts("http.body_limit", self.http.body_limit > 0);
-        counts("store.queue", self.store.queue > 0);
-        counts("store.batch", self.store.batch > 0);
-        counts("store.readers", self.store.readers > 0);
-        counts("store.read_queue", self.store.read_queue > 0);
         counts("retention.every", !self.retention.every.is_zero());
         counts("retention.events", !self.retention.events.is_zero());
         let reload_every = self.http.tls.as_ref().map(|tls| tls.reload_every);
@@ -114,30 +134,79 @@ impl Config {
     }
 
     /// Whether the files it names can be used.
-    pub(super) fn check_files(&self, rules: &mut Rules) {
-        keys::check(&self.auth, rules);
+    pub(super) fn check_files(&self, rules: &mut Rules, options: &Serve) {
+        keys::check(&self.auth, options, rules);
         rules.accept(&["admin.token_file"], self.admin.token());
         rules.accept(&["http.tls"], self.tls());
     }
+
+    /// Whether there is a place for its store.
+    pub(super) fn check_place(&self, rules: &mut Rules) {
+        rules.accept(&["store.path"], Sqlite::place(&self.store.path));
+    }
+
+    /// Whether what it needs for itself could be had now: taken, and let go again.
+    pub(super) fn check_free(&self, rules: &mut Rules) {
+        let store = Sqlite::probe(&self.store.path).map_err(wired::with_hint);
+        rules.accept(&["store.path"], store);
+        let listen = |key, address| {
+            let bound = TcpListener::bind(address);
+            bound.map_err(|error| cannot_listen(key, address, &error))
+        };
+        // Held until both are bound, since each may be in the other's way.
+        let _api = rules.accept(&["http.listen"], listen("http.listen", self.http.listen));
+        if !self.shares_an_address() {
+            rules.accept(&["admin.listen"], listen("admin.listen", self.admin.listen));
+        }
+    }
+
+    /// Whether both listeners would want the same port.
+    fn shares_an_address(&self) -> bool {
+        self.http.listen == self.admin.listen && self.http.listen.port() != 0
+    }
+}
+
+/// Why `address`, the value of `key`, cannot be listened on.
+pub(crate) fn cannot_listen(key: &str, address: SocketAddr, error: &io::Error) -> String {
+    format!("cannot listen on {address}: {error}; choose another address with --set {key}=ADDR")
 }
 
 /// Settings that are allowed and that somebody should know of.
-pub(crate) fn warnings(config: &Config) -> Vec<&'static str> {
-    let mut warnings = Vec::new();
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = exposed(config);
     if !config.http.listen.ip().is_loopback() && config.http.tls.is_none() {
         warnings.push(
             "the API is served without TLS on an address that other machines reach; set \
-             http.tls.cert_file and http.tls.key_file, or put a proxy that speaks TLS in front",
+             http.tls.cert_file and http.tls.key_file, or put a proxy that speaks TLS in front"
+                .to_owned(),
         );
     }
     if !config.admin.listen.ip().is_loopback() {
         warnings.push(
             "admin.listen is reachable from other machines without TLS: its token can be read on \
-             the way; keep it to a network of your own",
+             the way; keep it to a network of your own"
+                .to_owned(),
         );
     }
     if !config.store.durable {
-        warnings.push("store.durable is false: a power loss takes acknowledged orders");
+        warnings.push("store.durable is false: a power loss takes acknowledged orders".to_owned());
     }
     warnings
+}
+
+/// A warning for each file of secrets that others than its owner can read.
+fn exposed(config: &Config) -> Vec<String> {
+    let secrets = [
+        ("auth.pepper_file", config.auth.pepper_file.as_ref()),
+        ("auth.keys_file", config.auth.keys_file.as_ref()),
+        ("admin.token_file", config.admin.token_file.as_ref()),
+        ("http.tls.key_file", config.http.tls.as_ref().map(|tls| &tls.key_file)),
+    ];
+    let exposed = secrets.into_iter().filter_map(|(key, path)| Some((key, path?)));
+    let exposed = exposed.filter(|(_, path)| keys::is_exposed(path));
+    let warning = |(key, path): (&str, &PathBuf)| {
+        let path = whole(path);
+        format!("{key}: others than its owner can read {0}; chmod 600 {0}", path.display())
+    };
+    exposed.map(warning).collect()
 }

@@ -3,13 +3,16 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader},
+    mem,
     path::Path,
     thread,
 };
 
 use tokio::sync::mpsc;
 
-/// One line that is not blank.
+use crate::console::{many, whole};
+
+/// One line.
 #[derive(Debug)]
 pub(crate) struct Line {
     /// Its number, from 1.
@@ -23,12 +26,22 @@ pub(crate) struct Line {
     pub(crate) end: u64,
 }
 
+impl Line {
+    /// Whether there is nothing in it but spaces.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.text.trim_ascii_start().is_empty()
+    }
+}
+
 /// Why lines cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {name}")]
-pub(crate) struct Unreadable {
-    name: String,
-    source: io::Error,
+pub(crate) enum Unreadable {
+    /// The system says no.
+    #[error("cannot read {0}")]
+    File(String, #[source] io::Error),
+    /// There are not so many lines.
+    #[error("{name} has {}: --skip {skip} passes over more", many(*.lines, "line"))]
+    Short { name: String, lines: u64, skip: u64 },
 }
 
 /// A file of lines.
@@ -46,7 +59,7 @@ impl Lines {
     /// Opens the file; `-` is standard input. The first `skip` lines are passed over.
     pub(crate) fn open(path: &Path, skip: u64, limit: usize) -> Result<Self, Unreadable> {
         let name = path.display().to_string();
-        let failed = |source| Unreadable { name: name.clone(), source };
+        let failed = |error| Unreadable::File(whole(path).display().to_string(), error);
         let (input, bytes): (Box<dyn BufRead + Send>, _) = if path == Path::new("-") {
             (Box::new(BufReader::new(io::stdin())), None)
         } else {
@@ -100,6 +113,14 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// At the end: that there were fewer lines than should be passed over, once.
+    fn short(&mut self) -> Option<Unreadable> {
+        let (name, lines, skip) = (self.name.clone(), self.number, mem::take(&mut self.skip));
+        (lines < skip).then_some(Unreadable::Short { name, lines, skip })
+    }
+}
+
 impl Iterator for Lines {
     type Item = Result<Line, Unreadable>;
 
@@ -107,16 +128,16 @@ impl Iterator for Lines {
         loop {
             let mut text = Vec::new();
             let taken = match self.read(&mut text) {
-                Ok(0) => return None,
+                Ok(0) => return self.short().map(Err),
                 Ok(taken) => taken,
-                Err(source) => return Some(Err(Unreadable { name: self.name.clone(), source })),
+                Err(error) => return Some(Err(Unreadable::File(self.name.clone(), error))),
             };
             self.end += u64::try_from(taken).unwrap_or(u64::MAX);
             self.number += 1;
             let line = text.trim_ascii_end().len();
             let length = if taken == text.len() { line } else { taken };
             text.truncate(line);
-            if self.number > self.skip && !text.trim_ascii_start().is_empty() {
+            if self.number > self.skip {
                 return Some(Ok(Line { number: self.number, text, length, end: self.end }));
             }
         }
@@ -140,9 +161,20 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_count_but_are_not_read() {
-        let all = lines("a\n\nb", 0);
-        assert_eq!(all, [(1, "a".to_owned(), 1, 2), (3, "b".to_owned(), 1, 4)]);
+    fn blank_lines_are_lines() {
+        let all = lines("a\n \nb", 0);
+        let text = |text: &str| text.to_owned();
+        assert_eq!(all, [(1, text("a"), 1, 2), (2, text(""), 0, 4), (3, text("b"), 1, 5)]);
+    }
+
+    #[test]
+    fn more_lines_than_there_are_cannot_be_skipped() {
+        let input: Box<dyn BufRead + Send> = Box::new(Cursor::new("a\nb\n"));
+        let name = "orders.ndjson".to_owned();
+        let mut lines = Lines { name, input, bytes: None, number: 0, skip: 3, end: 0, limit: 8 };
+        let told = lines.next().unwrap().unwrap_err().to_string();
+        assert_eq!(told, "orders.ndjson has 2 lines: --skip 3 passes over more");
+        assert!(lines.next().is_none());
     }
 
     #[test]

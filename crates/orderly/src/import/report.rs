@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, BufWriter, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Outcome, lines::Line};
-use crate::console::say;
+use crate::console::{many, say, whole};
 
 /// Refusals shown in full on the terminal; all of them are in the report file.
 const SHOWN: usize = 10;
@@ -23,12 +23,45 @@ const SHOWN: usize = 10;
 #[derive(Debug)]
 pub(crate) struct Report {
     lines: u64,
+    blank: u64,
     accepted: u64,
     replayed: u64,
     refused: u64,
     by_code: BTreeMap<&'static str, u64>,
     shown: Vec<Refusal>,
-    file: Option<BufWriter<File>>,
+    file: Option<Written>,
+}
+
+/// The report file.
+#[derive(Debug)]
+struct Written {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+/// Why the report cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the report {}: {error}", path.display())]
+pub(crate) struct Unwritable {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl Written {
+    fn create(path: &Path) -> Result<Self, Unwritable> {
+        let path = whole(path);
+        match File::create(&path) {
+            Ok(file) => Ok(Self { path, file: BufWriter::new(file) }),
+            Err(error) => Err(Unwritable { path, error }),
+        }
+    }
+
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), Unwritable> {
+        write(&mut self.file).map_err(|error| Unwritable { path: self.path.clone(), error })
+    }
 }
 
 /// A line that was not taken.
@@ -44,13 +77,14 @@ struct Refusal {
 
 impl Report {
     /// A report, also to this file if one is named.
-    pub(crate) fn new(path: Option<&Path>) -> io::Result<Self> {
-        let mut file = path.map(File::create).transpose()?.map(BufWriter::new);
+    pub(crate) fn new(path: Option<&Path>) -> Result<Self, Unwritable> {
+        let mut file = path.map(Written::create).transpose()?;
         if let Some(file) = &mut file {
-            file.write_all(b"{\"refusals\":[")?;
+            file.write(|file| file.write_all(b"{\"refusals\":["))?;
         }
         Ok(Self {
             lines: 0,
+            blank: 0,
             accepted: 0,
             replayed: 0,
             refused: 0,
@@ -66,9 +100,10 @@ impl Report {
     }
 
     /// Counts a line.
-    pub(crate) fn count(&mut self, line: &Line, outcome: Outcome) -> io::Result<()> {
+    pub(crate) fn count(&mut self, line: &Line, outcome: Outcome) -> Result<(), Unwritable> {
         self.lines += 1;
         match outcome {
+            Outcome::Blank => self.blank += 1,
             Outcome::Accepted => self.accepted += 1,
             Outcome::Replayed => self.replayed += 1,
             Outcome::Refused(problem) => self.refuse(line, &problem)?,
@@ -76,7 +111,7 @@ impl Report {
         Ok(())
     }
 
-    fn refuse(&mut self, line: &Line, problem: &Problem) -> io::Result<()> {
+    fn refuse(&mut self, line: &Line, problem: &Problem) -> Result<(), Unwritable> {
         let refusal = Refusal {
             line: line.number,
             idempotency_key: key(&line.text),
@@ -85,8 +120,11 @@ impl Report {
             errors: problem.errors().to_vec(),
         };
         if let Some(file) = &mut self.file {
-            file.write_all(if self.refused == 0 { b"\n" } else { b",\n" })?;
-            serde_json::to_writer(&mut *file, &refusal)?;
+            let first = self.refused == 0;
+            file.write(|file| {
+                file.write_all(if first { b"\n" } else { b",\n" })?;
+                Ok(serde_json::to_writer(file, &refusal)?)
+            })?;
         }
         self.refused += 1;
         *self.by_code.entry(refusal.code).or_default() += 1;
@@ -97,14 +135,15 @@ impl Report {
     }
 
     /// Ends the report: completes the file and tells a person.
-    pub(crate) fn finish(mut self, elapsed: Duration) -> io::Result<()> {
-        let Self { lines, accepted, replayed, refused, .. } = self;
+    pub(crate) fn finish(mut self, elapsed: Duration) -> Result<(), Unwritable> {
+        let Self { lines, blank, accepted, replayed, refused, .. } = self;
         let seconds = elapsed.as_secs_f64();
         let mut full_list = "--report FILE lists";
         if let Some(mut file) = self.file.take() {
             full_list = "the report lists";
             let sums = json!({
                 "lines": lines,
+                "blank": blank,
                 "accepted": accepted,
                 "replayed": replayed,
                 "refused": refused,
@@ -112,12 +151,16 @@ impl Report {
             });
             // The sums go on behind the list, as members of the same object.
             let sums = sums.to_string();
-            writeln!(file, "\n],{}", sums.trim_start_matches('{'))?;
-            file.flush()?;
+            file.write(|file| {
+                writeln!(file, "\n],{}", sums.trim_start_matches('{'))?;
+                file.flush()
+            })?;
         }
+        let lines = many(lines, "line");
+        let blank = if blank == 0 { String::new() } else { format!(", {blank} blank") };
         say(&format!(
-            "{lines} lines in {seconds:.1} s: {accepted} orders placed, {replayed} were there \
-             already, {refused} refused"
+            "{lines} in {seconds:.1} s: {accepted} accepted, {replayed} replayed (accepted \
+             before), {refused} refused{blank}"
         ));
         self.show(full_list);
         Ok(())
@@ -131,8 +174,9 @@ impl Report {
                 say(&format!("    {detail}"));
             }
             for error in errors {
-                let pointer = error.pointer.as_deref().unwrap_or_default();
-                say(&format!("    {pointer} {}", error.detail));
+                let place = error.pointer.as_deref().filter(|pointer| !pointer.is_empty());
+                let place = place.map_or_else(String::new, |pointer| format!("{pointer}: "));
+                say(&format!("    {place}{}", error.detail));
             }
         }
         if usize::try_from(self.refused).is_ok_and(|refused| refused > self.shown.len()) {

@@ -215,7 +215,7 @@ async fn findings_are_told_as_json_too() {
     let ran = home.run(&["audit", "--json"]).await;
     assert_eq!(ran.code, Some(1));
     let report: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(report["orders"], 2);
+    assert_eq!((&report["orders"], text(&report["store"])), (&json!(2), path(home.store())));
     let findings: Vec<String> = report["findings"].as_array().unwrap().iter().map(text).collect();
     assert_eq!(findings, [format!("order {order}: counts 1 notes and has 0")]);
 }
@@ -236,11 +236,48 @@ async fn the_store_itself_refuses_what_no_order_can_do() {
     home.sound().await;
 }
 
+fn path(store: &Path) -> String {
+    store.display().to_string()
+}
+
+#[tokio::test]
+async fn an_audit_says_of_which_store_it_speaks_and_whether_there_is_anything_in_it() {
+    let home = Home::new();
+    home.serve().await.stop().await;
+    let empty = home.run(&["audit"]).await;
+    assert_eq!(empty.code, Some(0), "{empty:?}");
+    assert!(empty.out.starts_with(&format!("store {}\n0 orders, ", path(home.store()))));
+    assert!(empty.out.contains("\nempty: ") && !empty.out.contains("sound"), "{}", empty.out);
+
+    let service = home.serve().await;
+    service.client().create("audited-order-001").await.placed();
+    service.stop().await;
+    let ran = home.run(&["audit"]).await;
+    assert!(ran.out.contains("\n1 order, 1 history row, 1 event, 1 receipt\nsound: "), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_copy_made_while_the_service_runs_is_whole() {
+    let home = Home::new();
+    let service = home.serve().await;
+    service.client().create("copied-order-0001").await.placed();
+    let copy = home.clone().with_store("copy.db");
+    edit(home.store(), &format!("VACUUM INTO '{}'", copy.store().display()), "").unwrap();
+    service.client().create("copied-order-0002").await.placed();
+    service.stop().await;
+    assert_eq!(copy.sound().await["orders"], 1);
+    let service = copy.serve().await;
+    assert_eq!(service.client().all_orders().await.len(), 1);
+    service.stop().await;
+    assert_eq!(home.sound().await["orders"], 2);
+}
+
 #[tokio::test]
 async fn a_store_that_is_not_there_is_not_sound() {
     let home = Home::new();
     let ran = home.run(&["audit"]).await;
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
-    assert!(ran.err.contains("orderly.db"), "{}", ran.err);
+    let told = format!("there is no store {}; name the one that is meant", path(home.store()));
+    assert!(ran.err.contains(&told) && ran.err.contains("--config FILE"), "{}", ran.err);
     assert!(!home.store().exists(), "looking makes no store");
 }

@@ -1,6 +1,10 @@
 //! A newcomer's first minute: what the banner tells to try works as it stands.
 
-use std::process::{Command, Stdio};
+use std::{
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -66,6 +70,24 @@ async fn the_addresses_in_the_banner_answer() {
         assert!([200, 307, 308, 303].contains(&answer.status), "{path}: {answer:?}");
         assert!(service.banner().contains(&format!("http://{at}{path}")));
     }
+}
+
+#[tokio::test]
+async fn the_banner_is_one_write_so_that_no_log_line_comes_between() {
+    // On a datagram socket each write is a message of its own.
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let home = Home::new();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let mut command = home.orderly(&arguments);
+    command.stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut buffer = [0; 8_192];
+    let read = ours.recv(&mut buffer);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let banner = String::from_utf8_lossy(&buffer[..read.unwrap()]).into_owned();
+    assert!(banner.starts_with("orderly ") && banner.ends_with("stops the service.\n"), "{banner}");
 }
 
 #[tokio::test]

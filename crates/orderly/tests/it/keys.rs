@@ -1,10 +1,10 @@
 //! API keys: `orderly key new` makes what opens the API, and nothing else opens it.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use hyper::header;
 
-use crate::support::{Client, Home};
+use crate::support::{Client, Home, Process};
 
 /// A request that carries this instead of a key.
 async fn knock(client: &Client, authorization: &str) -> u16 {
@@ -129,6 +129,52 @@ async fn a_key_that_the_service_would_refuse_is_not_made() {
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
     }
     assert_eq!(home.serve().await.client_with(&key).get("/v1/orders").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_tenant_is_refused_by_the_same_rule_wherever_it_is_named() {
+    let home = Home::with_keys();
+    fs::write(home.path("orders.ndjson"), "").unwrap();
+    let rule = "--tenant may hold only letters, digits, '.', '_' and '-'";
+    let key = ["key", "new", "--tenant", "not a tenant", "--principal", "till"];
+    for arguments in [&key[..], &["import", "orders.ndjson", "--tenant", "not a tenant"]] {
+        let ran = home.run(arguments).await;
+        assert!(ran.code == Some(1) && ran.err.contains(rule), "{ran:?}");
+    }
+    assert!(!home.path("pepper").exists(), "nothing was made");
+}
+
+#[tokio::test]
+async fn a_lost_pepper_has_one_advice() {
+    let home = Home::with_keys();
+    home.new_key("acme", "till").await;
+    fs::remove_file(home.path("pepper")).unwrap();
+    let key = ["key", "new", "--tenant", "acme", "--principal", "till"];
+    for arguments in [&key[..], &["config", "check", "--while-running"], &["serve"]] {
+        let ran = home.run(arguments).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        for told in ["Put the pepper back, or remove the key file", "orderly key new --set"] {
+            assert_eq!(ran.err.matches(told).count(), 1, "{told}: {}", ran.err);
+        }
+    }
+    assert!(!home.path("pepper").exists());
+}
+
+#[tokio::test]
+async fn a_hint_can_be_followed_as_it_stands() {
+    let home = Home::new();
+    let settings = "[auth]\nkeys_file = \"keys.toml\"\npepper_file = \"pepper\"\n";
+    fs::write(home.path("my shop.toml"), settings).unwrap();
+    let check = ["config", "check", "--while-running", "--config", "my shop.toml"];
+    let ran = home.run(&check).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let hint = ran.err.split('`').nth(1).unwrap().strip_prefix("orderly ").unwrap();
+    let mut shell = Command::new("sh");
+    shell.current_dir(home.path(".")).env("ORDERLY", env!("CARGO_BIN_EXE_orderly"));
+    shell.args(["-c", &format!("\"$ORDERLY\" {hint}")]);
+    let made = Process::start(shell).end().await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert_eq!(home.run(&check).await.code, Some(0));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The configuration: checked as a whole before anything starts, and shown with where it is from.
 
-use std::fs;
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
 
 use orders_testkit::generated::is_committed;
 use serde_json::json;
@@ -21,7 +21,9 @@ async fn nobody_else_can_reach_a_service_without_keys() {
     let home = Home::new();
     for command in [&["serve"][..], &["config", "check"]] {
         let ran = home.run(&[command, &["--listen", "0.0.0.0:0"]].concat()).await;
-        refused(&ran, &["http.listen", "auth.keys_file is not set", "orderly key new"]);
+        let hint = "Set auth.keys_file and auth.pepper_file and make a key with `orderly key new \
+                    --set lifecycle.lame_duck=0s --tenant T --principal P`";
+        refused(&ran, &["http.listen", "auth.keys_file is not set", hint]);
     }
     assert!(!home.store().exists());
 }
@@ -29,7 +31,7 @@ async fn nobody_else_can_reach_a_service_without_keys() {
 #[tokio::test]
 async fn a_service_with_keys_may_be_reached() {
     let home = Home::with_keys();
-    let check = &["config", "check", "--listen", "0.0.0.0:0"];
+    let check = &["config", "check", "--listen", "0.0.0.0:0", "--admin-listen", "127.0.0.1:0"];
     refused(&home.run(check).await, &["pepper"]);
     home.new_key("acme", "till").await;
     let ran = home.run(check).await;
@@ -47,8 +49,8 @@ async fn every_wrong_value_is_told_at_once_with_its_layer() {
     let reasons = [
         "lifecycle.drain (file orderly.toml): ",
         "http.body (file orderly.toml): ",
-        "http.listen (flag http.listen): ",
-        "store.queue (flag store.queue): ",
+        "http.listen (flag http.listen): must be IP:PORT such as 127.0.0.1:8080; names are not",
+        "store.queue (flag store.queue): must be a whole number, 0 or more, not text",
         "retention.keys (environment ORDERLY__RETENTION__KEYS): ",
     ];
     refused(&ran, &reasons);
@@ -78,7 +80,7 @@ async fn every_rule_that_is_broken_is_told_at_once() {
         "http.largest_deadline (flag http.largest_deadline): it must be below 10min",
         "store.batch (flag store.batch): ",
         "store.wal_limit (flag store.wal_limit): it must be at least 1048576",
-        "log.level (flag log.level): the log level \"loud\" is malformed",
+        "log.level (flag log.level): \"loud\" is not a log level: it must be",
         "log.traces.sample_ratio (flag log.traces.sample_ratio): ",
         "retention.keys (flag retention.keys): it is shorter than http.largest_deadline",
         "retention.events (flag retention.events): it must not be 0",
@@ -98,12 +100,14 @@ async fn values_rules_and_files_are_told_in_one_go() {
         .set("log.level=orders=loud")
         .set("store.batch=0")
         .set("server.idle_timeout=soon");
+    let [no_keys, no_pepper] = ["no-keys", "no-pepper"].map(|name| whole(&home, name));
+    let make = "orderly key new --set lifecycle.lame_duck=0s --set auth.keys_file=no-keys";
     let reasons = [
         "server.idle_timeout (flag server.idle_timeout): expected a duration",
-        "store.batch (flag store.batch): it must not be 0",
-        "log.level (flag log.level): the log level \"orders=loud\" is malformed",
-        "auth.keys_file (flag auth.keys_file): there is no file no-keys; `orderly key new",
-        "auth.pepper_file (flag auth.pepper_file): there is no file no-pepper; `orderly key new",
+        "store.batch (flag store.batch): it must be from 1 to 65536",
+        "log.level (flag log.level): \"orders=loud\" is not a log level: it must be",
+        &format!("auth.keys_file (flag auth.keys_file): there is no file {no_keys}; `{make}"),
+        &format!("auth.pepper_file (flag auth.pepper_file): there is no file {no_pepper}; `{make}"),
         "admin.token_file (flag admin.token_file): cannot read no-token; `(umask 077; openssl",
     ];
     for command in [&["serve"][..], &["config", "check"]] {
@@ -113,10 +117,96 @@ async fn values_rules_and_files_are_told_in_one_go() {
     }
 }
 
+/// A file of the folder as messages name it.
+fn whole(home: &Home, name: &str) -> String {
+    home.path(name).display().to_string()
+}
+
+#[tokio::test]
+async fn counts_have_bounds_at_both_ends() {
+    for (key, most) in [
+        ("store.readers", 64),
+        ("store.queue", 1_000_000),
+        ("store.read_queue", 1_000_000),
+        ("store.batch", 65_536),
+        ("http.body_limit", 64 << 20),
+    ] {
+        for count in [0, most + 1] {
+            let ran = Home::new().set(&format!("{key}={count}")).run(&["config", "check"]).await;
+            refused(&ran, &[&format!("{key} (flag {key}): it must be from 1 to {most}")]);
+        }
+        let free = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let home = Home::new().set(&format!("{key}={most}"));
+        let ran = home.run(&[&["config", "check"][..], &free].concat()).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_is_not_usable() {
+    let home = Home::new();
+    let service = home.serve().await;
+    let api = service.api.to_string();
+    let taken = ["config", "check", "--listen", &api, "--admin-listen", "127.0.0.1:0"];
+    let store = format!("store.path (flag store.path): {} is in use", home.store().display());
+    refused(&home.run(&taken).await, &[&format!("cannot listen on {api}: "), &store]);
+    let ran = home.run(&[&taken[..], &["--while-running"]].concat()).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    service.stop().await;
+    let ran = home.run(&taken).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[tokio::test]
+async fn one_address_is_not_enough_for_both_listeners() {
+    let home = Home::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let same = ["--listen", &free, "--admin-listen", &free];
+    for command in [&["serve"][..], &["config", "check"]] {
+        let ran = home.run(&[command, &same].concat()).await;
+        refused(&ran, &["admin.listen (flag admin.listen): it is the same as http.listen"]);
+        assert_eq!(ran.err.lines().count(), 2, "nothing twice: {}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn a_store_needs_a_place() {
+    let home = Home::new();
+    let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    for command in [&["serve"][..], &["config", "check"]] {
+        let astray = home.clone().with_store("no/such/orderly.db");
+        let told = format!("cannot make {}: the folder above it", whole(&home, "no/such"));
+        refused(&astray.run(&[command, &ports].concat()).await, &["store.path", &told]);
+        assert!(!home.path("no").exists());
+        let folder = home.clone().with_store(".");
+        refused(&folder.run(&[command, &ports].concat()).await, &["is a folder; name a file in"]);
+    }
+    let beside = home.clone().with_store("data/orderly.db");
+    beside.serve().await.stop().await;
+    assert!(beside.store().exists(), "one folder is made");
+}
+
+#[tokio::test]
+async fn a_secret_that_others_can_read_is_warned_of() {
+    let home = Home::with_keys();
+    home.new_key("acme", "till").await;
+    let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let check = [&["config", "check"][..], &ports].concat();
+    let ran = home.run(&check).await;
+    assert!(ran.code == Some(0) && !ran.out.contains("warning"), "{ran:?}");
+    fs::set_permissions(home.path("pepper"), fs::Permissions::from_mode(0o640)).unwrap();
+    let warning =
+        format!("auth.pepper_file: others than its owner can read {}", whole(&home, "pepper"));
+    assert!(home.run(&check).await.out.contains(&format!("warning: {warning}")));
+    let service = home.serve().await;
+    assert!(service.log().contains(&warning), "{}", service.log());
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn an_admin_listener_that_others_reach_asks_for_its_token() {
     let home = Home::new();
-    let everywhere = ["config", "check", "--admin-listen", "0.0.0.0:0"];
+    let everywhere = ["config", "check", "--listen", "127.0.0.1:0", "--admin-listen", "0.0.0.0:0"];
     let ran = home.run(&everywhere).await;
     refused(&ran, &["admin.listen (flag admin.listen): it is reachable", "openssl rand -hex 32"]);
 
@@ -167,6 +257,7 @@ async fn the_reference_of_all_keys_is_true_and_committed() {
     let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let keys: Vec<_> = (0..lines.len()).filter(|&at| is_key(lines[at])).collect();
     assert!(keys.len() > 20, "{}", made.out);
+    assert!(lines.contains(&"#tls.reload_every = \"10s\""), "{}", made.out);
     for at in keys {
         assert!(lines[at - 1].starts_with("# "), "{} has no description", lines[at]);
     }
@@ -201,6 +292,10 @@ async fn a_key_is_explained() {
     }
     let section = home.run(&["config", "explain", "http"]).await.out;
     assert!(section.contains("http.listen = \"127.0.0.1:8080\"  # default"), "{section}");
+    let address = home.run(&["config", "explain", "admin.listen"]).await.out;
+    assert!(address.contains("accepts  IP:PORT such as 127.0.0.1:8080; names are"), "{address}");
+    let tls = home.run(&["config", "explain", "http.tls.reload_every"]).await.out;
+    assert!(tls.contains("default  \"10s\"\nvalue    not set\n"), "{tls}");
     let unknown = home.run(&["config", "explain", "http.lisen"]).await;
     refused(&unknown, &["there is no key http.lisen; did you mean http.listen"]);
 }
@@ -210,13 +305,15 @@ async fn unknown_keys_are_refused_wherever_they_stand() {
     let home = Home::new();
     fs::write(home.path("orderly.toml"), "surprise = 1\n").unwrap();
     let ran = home.run(&["serve", "--config", "orderly.toml"]).await;
-    refused(&ran, &["surprise (file orderly.toml): unknown field"]);
+    let told = "there is no such key; here there are ";
+    refused(&ran, &[&format!("surprise (file orderly.toml): {told}")]);
     let ran = home.run(&["serve", "--set", "http.surprise=1"]).await;
-    refused(&ran, &["http.surprise (flag http.surprise): unknown field"]);
+    refused(&ran, &[&format!("http.surprise (flag http.surprise): {told}listen, ")]);
     let mut command = home.orderly(&["serve"]);
     command.env("ORDERLY__STORE__SURPRISE", "1");
     let ran = Process::start(command).end().await;
-    refused(&ran, &["store.surprise (environment ORDERLY__STORE__SURPRISE): unknown field"]);
+    let variable = "environment ORDERLY__STORE__SURPRISE";
+    refused(&ran, &[&format!("store.surprise ({variable}): {told}path, ")]);
 }
 
 #[tokio::test]
@@ -242,6 +339,8 @@ async fn the_configuration_is_shown_with_where_it_is_from() {
         "largest_deadline = \"1m30s\"  # environment ORDERLY__HTTP__LARGEST_DEADLINE",
         "default_deadline = \"2s\"  # default",
         "queue = 9  # flag store.queue",
+        "# auth.keys_file is not set",
+        "# http.tls.cert_file is not set",
     ] {
         assert!(ran.out.lines().any(|shown| shown == line), "not shown: {line}\n{}", ran.out);
     }

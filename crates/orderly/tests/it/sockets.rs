@@ -136,7 +136,7 @@ async fn a_certificate_makes_the_api_tls_only() {
 async fn plain_text_that_others_reach_is_warned_of() {
     let home = Home::with_keys();
     home.new_key("acme", "till").await;
-    let check = &["config", "check", "--listen", "0.0.0.0:0"];
+    let check = &["config", "check", "--listen", "0.0.0.0:0", "--admin-listen", "127.0.0.1:0"];
     let warning = "without TLS on an address that other machines reach";
     assert!(home.run(check).await.out.contains(warning));
     let home = with_tls(home);

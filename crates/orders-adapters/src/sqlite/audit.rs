@@ -31,14 +31,14 @@ impl fmt::Debug for Snapshot {
 
 impl Snapshot {
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
-        if let Err(error) = std::fs::metadata(path) {
-            return Err(OpenError::File(path.to_owned(), error));
-        }
-        let connection = schema::reader(path)?;
-        connection.execute_batch("BEGIN")?;
-        // A read makes the snapshot; BEGIN alone does not.
-        connection.query_row("SELECT forgotten FROM meta", [], |row| row.get::<_, i64>(0))?;
-        Ok(Self(Mutex::new(connection)))
+        schema::find(path)?;
+        let connection = schema::reader(path).and_then(|connection| {
+            connection.execute_batch("BEGIN")?;
+            // A read makes the snapshot; BEGIN alone does not.
+            connection.query_row("SELECT forgotten FROM meta", [], |row| row.get::<_, i64>(0))?;
+            Ok(connection)
+        });
+        Ok(Self(Mutex::new(connection.map_err(OpenError::sqlite(path))?)))
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Read<T>) -> Result<T, ReadError> {

@@ -63,8 +63,11 @@ pub(super) fn passive(connection: &Connection) -> Result<bool, Broken> {
 }
 
 pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<()>, OpenError> {
-    let connection = Connection::open(&config.path)?;
-    schema::set_durability(&connection, config.durable)?;
+    let connection = Connection::open(&config.path).and_then(|connection| {
+        schema::set_durability(&connection, config.durable)?;
+        Ok(connection)
+    });
+    let connection = connection.map_err(OpenError::sqlite(&config.path))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(OpenError::Thread)?;
     spawn("orders-checkpoint", move || {

@@ -67,7 +67,8 @@ impl Readers {
         let queue = Arc::new(Mutex::new(queue));
         let mut threads = Vec::new();
         for _ in 0..config.readers.max(1) {
-            let mut connection = schema::reader(&config.path)?;
+            let mut connection =
+                schema::reader(&config.path).map_err(OpenError::sqlite(&config.path))?;
             let queue = Arc::clone(&queue);
             threads.push(spawn("orders-reader", move || {
                 while let Some(job) = next(&queue) {

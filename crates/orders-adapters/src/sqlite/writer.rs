@@ -78,12 +78,14 @@ impl Writer {
     pub fn open(config: &Config) -> Result<Self, OpenError> {
         let lock = schema::lock(&config.path)?;
         let mut connection = schema::writer(&config.path, config.durable)?;
-        let log = count_log(&mut connection)?;
+        let failed = OpenError::sqlite(&config.path);
+        let log = count_log(&mut connection).map_err(&failed)?;
         let head = connection.query_row(
             "SELECT max(coalesce((SELECT max(position) FROM events), 0), forgotten) FROM meta",
             [],
             |row| row.get(0),
-        )?;
+        );
+        let head = head.map_err(failed)?;
         let log_limit = config.wal_limit;
         Ok(Self { connection, head: position(head), log, log_limit, _lock: lock })
     }

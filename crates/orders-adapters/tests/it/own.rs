@@ -108,6 +108,43 @@ async fn a_store_is_one_store_whatever_link_leads_to_it() {
     assert!(matches!(again, Err(OpenError::Linked(_))), "{again:?}");
 }
 
+#[test]
+fn no_more_than_one_folder_is_made_for_a_store() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    let astray = Sqlite::open(&Config::at(at("no/such/orderly.db")));
+    assert!(matches!(&astray, Err(OpenError::NoFolder(folder)) if *folder == at("no/such")));
+    assert!(!at("no").exists());
+    let inside = Sqlite::open(&Config::at(home.path()));
+    assert!(matches!(inside, Err(OpenError::Folder(_))), "{inside:?}");
+    drop(Sqlite::open(&Config::at(at("data/orderly.db"))).unwrap());
+    assert!(at("data/orderly.db").exists());
+}
+
+#[test]
+fn a_probe_says_what_opening_would_say_and_makes_nothing() {
+    let fixture = Fixture::new();
+    assert!(matches!(Sqlite::probe(&fixture.path()), Err(OpenError::InUse(_))));
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    Sqlite::probe(&at("data/orderly.db")).unwrap();
+    assert!(!at("data").exists());
+    assert!(matches!(Sqlite::find(&at("orderly.db")), Err(OpenError::Missing(_))));
+
+    let (path, text) = (at("text.db"), "customer,amount\n1,2\n");
+    std::fs::write(&path, text).unwrap();
+    assert!(matches!(Sqlite::probe(&path), Err(OpenError::Foreign(_))));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    let refused = Sqlite::open(&Config::at(&path)).unwrap_err().to_string();
+    assert!(refused.contains(&format!("cannot open the store {}", path.display())), "{refused}");
+
+    std::fs::write(at("empty.db"), "").unwrap();
+    Sqlite::probe(&at("empty.db")).unwrap();
+    drop(Sqlite::open(&Config::at(at("made.db"))).unwrap());
+    Sqlite::probe(&at("made.db")).unwrap();
+    Sqlite::find(&at("made.db")).unwrap();
+}
+
 #[tokio::test]
 async fn a_closed_store_is_whole_in_its_file() {
     let fixture = Fixture::new();

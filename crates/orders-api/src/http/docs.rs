@@ -13,7 +13,7 @@ use http::{StatusCode, header};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, serve};
 
-use super::gate;
+use super::{gate, openapi};
 use crate::problem::Problem;
 
 /// Nothing comes from, or goes, anywhere else. Swagger UI sets inline styles and data images.
@@ -27,6 +27,8 @@ pub(super) fn router(document: &OpenApi) -> Router {
     let json = move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
     Router::new()
         .route("/openapi.json", get(json))
+        // Not for ever: something else may stand there one day.
+        .route("/", get(async || Redirect::temporary("/docs/")))
         .route("/docs", get(async || Redirect::permanent("/docs/")))
         .route("/docs/", get(async || page("")))
         .route("/docs/{*file}", get(async |Path(file): Path<String>| page(&file)))
@@ -46,7 +48,9 @@ fn page(file: &str) -> Result<Response, Problem> {
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
                 (header::CACHE_CONTROL, cached.to_owned()),
             ];
-            Ok((headers, bytes(file.bytes)).into_response())
+            let titled = cached == "no-cache";
+            let bytes = if titled { titled_page(&file.bytes) } else { bytes(file.bytes) };
+            Ok((headers, bytes).into_response())
         }
         Ok(None) => Err(gate::nothing_here()),
         Err(error) => {
@@ -54,6 +58,13 @@ fn page(file: &str) -> Result<Response, Problem> {
             Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
         }
     }
+}
+
+/// The page under its own title.
+fn titled_page(page: &[u8]) -> Bytes {
+    let page = String::from_utf8_lossy(page);
+    let title = format!("<title>{}</title>", openapi::TITLE);
+    page.replace("<title>Swagger UI</title>", &title).into()
 }
 
 /// Most assets are in the binary, megabytes of them: not one is copied for a request.

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 pub(super) fn create() -> Value {
     json!({
         "customer_id": "c-1024",
-        "external_reference": "web-2026-000017",
         "lines": [
             {
                 "sku": "tea-assam-250",

@@ -6,7 +6,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{StatusCode, header};
+use http::{StatusCode, Uri, header};
 use mainstay::http::{Record, set_principal};
 use mainstay_context::{Context, Principal};
 
@@ -19,18 +19,26 @@ pub(super) async fn authenticate<P: Ports>(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let principal = principal(&api, &request).ok_or_else(|| {
-        Problem::new(Code::Unauthenticated, "The request carries no key that is known here.")
-    })?;
+    let principal =
+        principal(&api, &request).map_err(|detail| Problem::new(Code::Unauthenticated, detail))?;
     set_principal(request.extensions_mut(), principal);
     Ok(next.run(request).await)
 }
 
-fn principal<P>(api: &Api<P>, request: &Request) -> Option<Principal> {
+/// Who asks, or what is wrong with the way it is said; whether an id is known is not told.
+fn principal<P>(api: &Api<P>, request: &Request) -> Result<Principal, &'static str> {
     let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
-    let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
-    let bearer = scheme.eq_ignore_ascii_case("bearer") && values.next().is_none();
-    bearer.then(|| api.config.keys.verify(token.trim()))?
+    let value = values.next().ok_or("The request has no Authorization header.")?;
+    if values.next().is_some() {
+        return Err("The request has more than one Authorization header.");
+    }
+    let pair = value.to_str().ok().and_then(|value| value.split_once(' '));
+    let token = pair.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (_, token) = token.ok_or("The Authorization header is not `Bearer KEY`.")?;
+    api.config.keys.verify(token.trim()).ok_or(
+        "The key is not known here. One that was made after the service started is known once it \
+         is started again.",
+    )
 }
 
 /// Writes the body of a problem, where the request's ids are known, and tells of it once.
@@ -53,13 +61,18 @@ pub(super) async fn write_problems(request: Request, next: Next) -> Response {
 }
 
 /// The answer where there is no route.
-pub(super) async fn no_such_route() -> Problem {
-    nothing_here()
+pub(super) async fn no_such_route(uri: Uri) -> Problem {
+    match uri.path() {
+        "/livez" | "/readyz" | "/startupz" | "/metrics" | "/status" => Problem::no_address(
+            "Health, metrics and status are on the admin listener (admin.listen), not here.",
+        ),
+        _ => nothing_here(),
+    }
 }
 
 /// The problem of an address that names nothing.
 pub(super) fn nothing_here() -> Problem {
-    Problem::new(Code::NotFound, "There is nothing at this address.")
+    Problem::no_address("There is nothing at this address.")
 }
 
 /// The answer where the route has no such method; axum adds `Allow`.

@@ -24,7 +24,7 @@ use crate::problem::Body;
 /// The document of these paths, complete.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     document.info = InfoBuilder::new()
-        .title("Orderly")
+        .title(TITLE)
         .version("1.0.0")
         .description(Some(DESCRIPTION))
         .license(Some(
@@ -40,7 +40,10 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("ID.SECRET")
-        .description(Some("An API key."))
+        .description(Some(
+            "An API key, `ID.SECRET`. `make run` prints one for development and keeps it in \
+             `data/dev-key`; elsewhere `orderly key new` makes it.",
+        ))
         .build();
     document.security = Some(vec![SecurityRequirement::new("key", [""; 0])]);
     let mut problem: Vec<(String, RefOr<Schema>)> = vec![(Body::name().into(), Body::schema())];
@@ -54,8 +57,13 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     document
 }
 
+/// What the document and its page are called.
+pub(super) const TITLE: &str = "Orderly API";
+
 const DESCRIPTION: &str = "\
-The order core behind your own checkout. Amounts are integers of minor units in strings. Every \
+The order core behind your own checkout. Amounts are strings that count minor units: `\"499\"` is \
+4.99 EUR. They are whole; only a unit price may have up to 6 digits more, so that `\"4.99\"` is 4.99 \
+cents. Send `expected_total`, and a slip of that kind is refused. Every \
 error is an RFC 9457 problem with a stable `code`. A request with an `Idempotency-Key` can be sent \
 again safely. `x-request-id` and `traceparent` are taken from the request, or made, and echoed; \
 `x-request-timeout-ms` says how long you will wait.";

@@ -1,7 +1,9 @@
 //! Query parameters and path segments.
 
+use std::str::FromStr;
+
 use ::orders::{
-    domain::{CustomerId, ExternalReference, OrderId, PaymentState, Position, State},
+    domain::{CustomerId, ExternalReference, OrderId, PaymentState, Position, State, TextError},
     ports::{Filter, OrderRef},
 };
 use axum::extract::{FromRequestParts, Path, Query};
@@ -11,7 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::wire;
+use super::{wire, words};
 use crate::problem::{FieldError, Problem};
 
 /// The query of a request, with no parameter that is not known.
@@ -30,7 +32,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
             let quoted = || text.split('`').nth(1).map(|name| (name, text.as_str()));
             let named = text.split_once(": ").or_else(quoted);
             let (name, detail) = named.unwrap_or(("query", &text));
-            Problem::malformed(FieldError::parameter(name, detail))
+            wrong(name, &words::of_query(detail))
         })
     }
 }
@@ -91,8 +93,8 @@ pub(super) struct ListParams {
     #[param(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
     external_reference: Option<String>,
     /// How many orders a page has at most.
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    page_size: Option<u8>,
+    #[param(value_type = Option<u8>, minimum = 1, maximum = 100, default = 20)]
+    page_size: Option<u64>,
     /// Where this page starts: `next_page_token` of the page before.
     #[param(pattern = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$")]
     pub(super) page_token: Option<String>,
@@ -101,30 +103,24 @@ pub(super) struct ListParams {
 impl ListParams {
     /// How many orders the page has.
     pub(super) fn page_size(&self) -> Result<usize, Problem> {
-        let size = self.page_size.unwrap_or(20);
-        let fits = (1..=100).contains(&size);
-        fits.then_some(size.into()).ok_or_else(|| wrong("page_size", "must be 1 to 100"))
+        count("page_size", self.page_size, 20, 100)
     }
 
     /// The orders it asks for.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
         Ok(Filter {
-            state: read("state", self.state.as_deref(), State::from_name)?,
-            payment_state: read(
-                "payment_state",
-                self.payment_state.as_deref(),
-                PaymentState::from_name,
-            )?,
-            customer_id: read("customer_id", self.customer_id.as_deref(), |text| {
-                text.parse::<CustomerId>().ok()
+            state: read("state", self.state.as_deref(), |text| {
+                named(text, State::ALL, State::as_str)
             })?,
-            created_after: read("created_after", self.created_after.as_deref(), |text| {
-                text.parse::<Timestamp>().ok()
+            payment_state: read("payment_state", self.payment_state.as_deref(), |text| {
+                named(text, &PaymentState::ALL, PaymentState::as_str)
             })?,
+            customer_id: read("customer_id", self.customer_id.as_deref(), said::<CustomerId>)?,
+            created_after: read("created_after", self.created_after.as_deref(), time)?,
             external_reference: read(
                 "external_reference",
                 self.external_reference.as_deref(),
-                |text| text.parse::<ExternalReference>().ok(),
+                said::<ExternalReference>,
             )?,
         })
     }
@@ -135,34 +131,60 @@ impl ListParams {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct FeedParams {
-    /// The last position already seen; from the oldest on when it is left out.
+    /// The last position already seen; from the oldest on when it is left out. One that the feed has
+    /// not come to yet is waited for: after a store was put back from a copy, ask from the oldest.
     #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     after: Option<u64>,
     /// How many events an answer has at most; a live feed has no end.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u16>,
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u64>,
 }
 
 impl FeedParams {
     pub(super) fn after(&self) -> Result<Option<Position>, Problem> {
-        let read = |after| position(after).ok_or_else(|| wrong("after", "is not a position"));
+        let read =
+            |after| position(after).ok_or_else(|| wrong("after", "must be a position of the feed"));
         self.after.map(read).transpose()
     }
 
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let limit = self.limit.unwrap_or(100);
-        let fits = (1..=1000).contains(&limit);
-        fits.then_some(limit.into()).ok_or_else(|| wrong("limit", "must be 1 to 1000"))
+        count("limit", self.limit, 100, 1000)
     }
 }
 
 fn read<T>(
     name: &str,
     text: Option<&str>,
-    parse: impl Fn(&str) -> Option<T>,
+    parse: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Option<T>, Problem> {
-    let parse = |text| parse(text).ok_or_else(|| wrong(name, "is not a value it can have"));
-    text.map(parse).transpose()
+    text.map(|text| parse(text).map_err(|rule| wrong(name, &rule))).transpose()
+}
+
+/// A text of the domain, or its rule.
+fn said<T: FromStr<Err = TextError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: TextError| error.to_string())
+}
+
+/// The value of this name, or all names.
+fn named<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    let found = all.iter().copied().find(|value| name(*value) == text);
+    let names = || all.iter().map(|value| name(*value)).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| format!("must be one of {}", names()))
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| {
+        let rule = "must be a time by RFC 3339, such as 2026-01-31T12:00:00Z";
+        let plus = if text.contains(' ') { "; a + is written as %2B" } else { "" };
+        format!("{rule}{plus}")
+    })
+}
+
+/// How many are asked for.
+fn count(name: &str, asked: Option<u64>, default: u64, most: u64) -> Result<usize, Problem> {
+    let asked = asked.unwrap_or(default);
+    let count = usize::try_from(asked).ok().filter(|_| (1..=most).contains(&asked));
+    count.ok_or_else(|| wrong(name, &format!("must be 1 to {most}")))
 }
 
 /// A position that a store can hold.

@@ -39,7 +39,7 @@ pub struct Body {
     trace_id: Option<String>,
     /// Whether the same request can succeed later.
     retryable: bool,
-    /// What the order can do now.
+    /// What can be done to the order now, by the last part of its address, such as `confirm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, nullable = false)]
     allowed_transitions: Option<Vec<&'static str>>,
@@ -98,8 +98,8 @@ impl FieldError {
     pub(super) fn sentence(&self) -> String {
         match (&self.pointer, &self.parameter) {
             (Some(pointer), _) if !pointer.is_empty() => format!("{pointer}: {}.", self.detail),
-            (_, Some(parameter)) => format!("{parameter} {}.", self.detail),
-            (_, None) => format!("{}.", self.detail),
+            (_, Some(parameter)) => format!("{parameter}: {}.", self.detail),
+            (_, None) => super::from::sentence(&self.detail),
         }
     }
 }
@@ -126,7 +126,7 @@ impl Problem {
             computed_totals: None,
         };
         match &self.facts {
-            Facts::None | Facts::Unkeyed => {}
+            Facts::None | Facts::Unkeyed | Facts::NoAddress => {}
             Facts::Errors(errors) => body.errors.clone_from(errors),
             Facts::State(state) => body.allowed_transitions = Some(super::from::verbs(*state)),
             Facts::Version(version) => body.current_version = Some(version.get()),

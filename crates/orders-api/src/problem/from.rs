@@ -68,13 +68,27 @@ fn errors(violations: &[Violation]) -> Vec<FieldError> {
     violations.iter().map(error).collect()
 }
 
-/// The verbs a client may give in this state, by name.
+/// The verbs a client may give in this state, as their addresses end.
 pub(crate) fn verbs(state: State) -> Vec<&'static str> {
-    state.allowed().map(Command::as_str).collect()
+    state.allowed().map(address).collect()
+}
+
+/// How the address of a verb ends; the other commands have none, and are never allowed to a client.
+const fn address(command: Command) -> &'static str {
+    match command {
+        Command::AddNote => "notes",
+        Command::Confirm
+        | Command::Cancel
+        | Command::Place
+        | Command::BeginCancel
+        | Command::FinishCancel
+        | Command::Complete
+        | Command::Expire => command.as_str(),
+    }
 }
 
 /// An error's message, which starts small and ends open, as a sentence.
-fn sentence(message: &str) -> String {
+pub(super) fn sentence(message: &str) -> String {
     let mut chars = message.chars();
     chars
         .next()

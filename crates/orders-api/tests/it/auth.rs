@@ -30,6 +30,25 @@ async fn ask(shop: &Shop, method: &Method, path: &str, token: Option<&str>) -> A
 }
 
 #[tokio::test]
+async fn whoever_is_not_let_in_is_told_of_what_kind_the_fault_is() {
+    let shop = Shop::new();
+    for (token, told) in [
+        (None, "The request has no Authorization header."),
+        (Some("own.secret"), "The Authorization header is not `Bearer KEY`."),
+        (Some("Basic own.secret"), "The Authorization header is not `Bearer KEY`."),
+        (Some("Bearer nobody.secret"), UNKNOWN),
+        (Some("Bearer own.wrong"), UNKNOWN),
+    ] {
+        let answer = ask(&shop, &Method::GET, "/v1/orders", token).await;
+        assert_eq!(answer.problem(401, "unauthenticated")["detail"], told, "{token:?}");
+    }
+}
+
+/// The same whether the id is known or not.
+const UNKNOWN: &str = "The key is not known here. One that was made after the service started is \
+                       known once it is started again.";
+
+#[tokio::test]
 async fn every_operation_asks_who_it_is() {
     let shop = Shop::new();
     let id = shop.created("a").await;

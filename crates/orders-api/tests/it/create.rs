@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::shop::{Shop, json_body, long, order, order_with, post};
 
-/// The example of the document: every field that a create takes.
+/// The example of the document: every field that a create takes, but for the reference, which would
+/// be taken at the second try.
 fn example() -> serde_json::Value {
     let document =
         serde_json::to_value(orders_api::http::openapi::<orders_testkit::World>()).unwrap();
@@ -97,6 +98,43 @@ async fn what_cannot_be_read_is_pointed_at() {
         let answer = shop.send(request.body(Body::from(body.clone())).unwrap()).await;
         let problem = answer.problem(400, "malformed");
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{body:.80}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_in_words() {
+    let shop = Shop::new();
+    let line = |field: &str, value: serde_json::Value| {
+        let mut order = order();
+        order["lines"][0][field] = value;
+        order.to_string()
+    };
+    let price = |amount: serde_json::Value| {
+        line("unit_price", json!({ "amount_minor": amount, "currency": "EUR" }))
+    };
+    let amount = "/lines/0/unit_price/amount_minor: must be a string";
+    for (body, status, told) in [
+        (price(json!(499)), 400, format!("{amount}: write it as \"499\".")),
+        (price(json!(4.99)), 400, format!("{amount} of minor units: write \"499\" for 4.99 EUR.")),
+        (
+            line("quantity", json!("2")),
+            400,
+            "/lines/0/quantity: must be a whole number, not a string.".to_owned(),
+        ),
+        ("[]".to_owned(), 400, "Must be an object, not a list.".to_owned()),
+        ("{}".to_owned(), 400, "The field customer_id is missing.".to_owned()),
+        (String::new(), 400, "There is nothing where JSON is wanted.".to_owned()),
+        (price(json!("4,99")), 422, "The request breaks 1 rule.".to_owned()),
+    ] {
+        let request =
+            post("/v1/orders?validate_only=true").header("content-type", "application/json");
+        let answer = shop.send(request.body(Body::from(body.clone())).unwrap()).await;
+        let problem = answer.json();
+        assert_eq!((answer.status.as_u16(), &problem["detail"]), (status, &json!(told)), "{body}");
+        if status == 422 {
+            let detail = problem["errors"][0]["detail"].as_str().unwrap();
+            assert!(detail.contains("\"4.99\" would be 4.99 cents"), "{detail}");
+        }
     }
 }
 

@@ -89,20 +89,28 @@ async fn a_page_token_is_good_for_its_own_list_only() {
 #[tokio::test]
 async fn parameters_that_cannot_be_are_named() {
     let shop = Shop::new();
-    for (query, name) in [
-        ("page_size=0", "page_size"),
-        ("page_size=101", "page_size"),
-        ("page_size=many", "page_size"),
-        ("page_size=1&page_size=2", "page_size"),
-        ("state=pending", "state"),
-        ("state=", "state"),
-        ("payment_state=PAID", "payment_state"),
-        ("customer_id=", "customer_id"),
-        ("created_after=yesterday", "created_after"),
-        ("external_reference=%00", "external_reference"),
-        ("sort=asc", "sort"),
+    let size = "must be 1 to 100";
+    let states = "must be one of PENDING, CONFIRMED, COMPLETED, CANCELLING, CANCELLED, EXPIRED";
+    let time = "must be a time by RFC 3339, such as 2026-01-31T12:00:00Z";
+    for (query, name, rule) in [
+        ("page_size=0", "page_size", size),
+        ("page_size=101", "page_size", size),
+        ("page_size=1000", "page_size", size),
+        ("page_size=many", "page_size", "must be a whole number"),
+        ("page_size=1&page_size=2", "page_size", "the parameter is there twice"),
+        ("state=pending", "state", states),
+        ("state=", "state", states),
+        ("payment_state=PAID", "payment_state", "must be one of NONE, AUTHORIZED, "),
+        ("customer_id=", "customer_id", "must not be empty"),
+        ("created_after=yesterday", "created_after", time),
+        ("created_after=2026-01-01T00:00:00+01:00", "created_after", "a + is written as %2B"),
+        ("external_reference=%00", "external_reference", "may hold only characters that"),
+        ("sort=asc", "sort", "there is no such parameter; there are state, payment_state"),
     ] {
         let problem = shop.get(&format!("/v1/orders?{query}")).await.problem(400, "malformed");
+        let told = problem["errors"][0]["detail"].as_str().unwrap();
+        assert!(told.contains(rule), "{query}: {told}");
+        assert_eq!(problem["detail"], format!("{name}: {told}."), "{query}");
         assert_eq!(problem["errors"][0]["parameter"], name, "{query}: {problem}");
     }
 }

@@ -10,8 +10,25 @@ use crate::shop::{OWN, Shop, get, post};
 #[tokio::test]
 async fn unknown_addresses_are_not_found() {
     let shop = Shop::new();
-    for path in ["/", "/v1", "/v1/order", "/v2/orders", "/v1/orders/", "/docs/none.js"] {
-        shop.get(path).await.problem(404, "not-found");
+    for path in ["/v1", "/v1/order", "/v2/orders", "/v1/orders/", "/docs/none.js"] {
+        let problem = shop.get(path).await.problem(404, "not-found");
+        assert_eq!(
+            problem["advice"], "Check the address; `/docs` shows those there are.",
+            "{path}"
+        );
+    }
+    let problem = shop.get("/v1/orders/x").await.problem(404, "not-found");
+    assert!(problem["advice"].as_str().unwrap().contains("another tenant"), "{problem}");
+}
+
+#[tokio::test]
+async fn whoever_looks_around_is_shown_the_way() {
+    let shop = Shop::new();
+    let answer = shop.get("/").await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (307, "/docs/"));
+    for path in ["/livez", "/readyz", "/startupz", "/metrics", "/status"] {
+        let problem = shop.get(path).await.problem(404, "not-found");
+        assert!(problem["detail"].as_str().unwrap().contains("on the admin listener"), "{problem}");
     }
 }
 
@@ -99,6 +116,7 @@ async fn the_document_and_its_page_are_open_and_complete() {
         assert!(!elsewhere, "{html}");
     }
     assert_eq!(page.header("cache-control"), "no-cache");
+    assert!(page.text().contains("<title>Orderly API</title>"), "{}", page.text());
     for asset in ["swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-standalone-preset.js"] {
         let asset = open(&format!("/docs/{asset}")).await;
         assert_eq!((asset.status.as_u16(), asset.body.is_empty()), (200, false));

@@ -12,7 +12,7 @@ async fn an_order_is_confirmed_and_cancelled() {
     let id = shop.created("a").await;
     let confirmed = shop.verb(&id, "confirm", &[("if-match", "\"v1\"")]).await;
     assert_eq!((confirmed.status.as_u16(), confirmed.header("etag")), (200, "\"v2\""));
-    assert_eq!(confirmed.json()["allowed_transitions"], json!(["cancel", "add-note"]));
+    assert_eq!(confirmed.json()["allowed_transitions"], json!(["cancel", "notes"]));
     let request = post(&format!("/v1/orders/{id}/cancel"));
     let cancelled = shop.send(json_body(request, &json!({ "reason": "changed their mind" }))).await;
     assert_eq!((cancelled.status.as_u16(), cancelled.header("etag")), (200, "\"v3\""));
@@ -70,7 +70,8 @@ async fn a_refusal_is_replayed_as_it_was() {
     let headers = [("idempotency-key", key.as_str())];
     let first = shop.verb(&id, "confirm", &headers).await;
     let problem = first.problem(409, "illegal-transition");
-    assert_eq!(problem["allowed_transitions"], json!(["add-note"]));
+    assert_eq!(problem["allowed_transitions"], json!(["notes"]));
+    assert_eq!(problem["detail"], "An order that is CANCELLED cannot be confirmed.");
     assert_eq!(first.header("idempotent-replayed"), "");
     let second = shop.verb(&id, "confirm", &headers).await;
     second.problem(409, "illegal-transition");
@@ -149,5 +150,19 @@ async fn a_deadline_is_no_reason_to_try_again_without_a_key() {
         shop.world.fail_next(Fault::Slow(Duration::from_hours(1)));
         let problem = shop.verb(&id, "confirm", headers).await.problem(504, "deadline-exceeded");
         assert_eq!(problem["retryable"], retryable);
+    }
+}
+
+#[tokio::test]
+async fn what_is_allowed_is_how_an_address_ends() {
+    let shop = Shop::new();
+    let id = shop.created("a").await;
+    let order = shop.get(&format!("/v1/orders/{id}")).await.json();
+    let allowed = order["allowed_transitions"].as_array().unwrap().clone();
+    assert_eq!(allowed, [json!("confirm"), json!("cancel"), json!("notes")]);
+    for verb in allowed {
+        // Whatever it says of the order or the body, there is such an address.
+        let answer = shop.verb(&id, verb.as_str().unwrap(), &[]).await;
+        assert!([200, 409, 415].contains(&answer.status.as_u16()), "{verb}: {}", answer.text());
     }
 }

@@ -123,6 +123,18 @@ impl Command {
         TRANSITIONS.iter().find(|t| t.from == from && t.command == self)
     }
 
+    /// What happens to the order, to be read after "cannot".
+    pub const fn passive(self) -> &'static str {
+        match self {
+            Self::Place => "be placed",
+            Self::Confirm => "be confirmed",
+            Self::Cancel | Self::BeginCancel | Self::FinishCancel => "be cancelled",
+            Self::Complete => "be completed",
+            Self::Expire => "expire",
+            Self::AddNote => "be given a note",
+        }
+    }
+
     /// Whether a client gives this command, as a verb of the API; the others are the service's own.
     pub const fn is_verb(self) -> bool {
         match self {

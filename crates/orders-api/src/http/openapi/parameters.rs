@@ -36,7 +36,8 @@ pub(in crate::http) struct CreateKey;
 
 impl IntoParams for CreateKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let why = "Makes one order of several tries. Not needed with `validate_only=true`.";
+        let why = "Makes one order of several tries. With `validate_only=true` nothing is stored, and \
+                   the header may be left out, which the document cannot state.";
         vec![key(Required::True, why)]
     }
 }
@@ -76,7 +77,9 @@ impl IntoParams for LastEventId {
 }
 
 fn key(required: Required, why: &str) -> Parameter {
-    let rule = "16 to 128 visible ASCII characters, drawn at random, bare or quoted.";
+    let rule = "16 to 128 visible ASCII characters, bare or quoted. Draw a new one at random for each \
+                request, such as a UUID, and send it again with every try of that request; with another \
+                request it is refused.";
     header("Idempotency-Key", text(KEY_PATTERN))
         .required(required)
         .description(Some(format!("{why} {rule}")))

@@ -4,7 +4,7 @@ use std::{borrow::Cow, str::FromStr, sync::LazyLock};
 
 use orders::{
     Violation,
-    domain::{self, Currency},
+    domain::{self, Currency, money::UnitPriceError},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{
@@ -68,7 +68,12 @@ impl UnitPrice {
         let plain = if is_canonical(text) { Ok(()) } else { Err(NOT_DECIMAL.to_owned()) };
         let currency = currency(pointer, &self.currency);
         // Which currency does not matter to whether the number can be read.
-        let number = |currency| domain::UnitPrice::parse(text, currency).map_err(|e| e.to_string());
+        let number = |currency| {
+            domain::UnitPrice::parse(text, currency).map_err(|error| match error {
+                UnitPriceError::NotDecimal => NOT_DECIMAL.to_owned(),
+                UnitPriceError::TooFine | UnitPriceError::TooLarge => error.to_string(),
+            })
+        };
         let any = currency.as_ref().copied().ok().or_else(|| Currency::from_str("EUR").ok());
         let price = any.map_or(Ok(None), |any| plain.and_then(|()| number(any)).map(Some));
         let (price, _) = both(price.map_err(|why| amount(pointer, why)), currency)?;
@@ -76,10 +81,9 @@ impl UnitPrice {
     }
 }
 
-const NOT_WHOLE: &str =
-    "must be a whole number of minor units in a string, without leading zeros, such as \"1999\"";
-const NOT_DECIMAL: &str =
-    "must be a plain decimal number of minor units in a string, such as \"199\" or \"199.5\"";
+const NOT_WHOLE: &str = "must be a whole number of minor units in a string, without leading zeros: \"1999\" is 19.99 EUR";
+const NOT_DECIMAL: &str = "must be a decimal number of minor units in a string, without leading zeros: \
+                           \"499\" is 4.99 EUR, and \"4.99\" would be 4.99 cents";
 
 /// Whether the whole part has no zero too many. `-` is for the rules to refuse.
 fn is_canonical(text: &str) -> bool {

@@ -60,7 +60,8 @@ pub(crate) struct OrderSummary {
     /// When it last changed.
     #[schema(format = DateTime)]
     updated_at: String,
-    /// What you can do to it now.
+    /// What you can do to it now, by the last part of the address: `confirm` is
+    /// `POST /v1/orders/{id}/confirm`.
     #[schema(value_type = Vec<String>)]
     allowed_transitions: Vec<&'static str>,
     /// Where more about it is.

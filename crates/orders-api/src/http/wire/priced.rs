@@ -60,7 +60,8 @@ pub(crate) struct Line {
     total: Money,
     /// Pieces handed over to the buyer.
     fulfilled: u32,
-    /// Pieces that will not be handed over.
+    /// Pieces called off by themselves. Lines cannot be cancelled one by one yet, and cancelling the
+    /// order leaves this as it is: it is 0 until they can.
     cancelled: u32,
     /// Pieces that came back.
     returned: u32,
