@@ -122,15 +122,14 @@ impl State {
         }
     }
 
-    /// The faults that the plan has for the next request of this kind, each script counted down.
-    fn scripted(&mut self, target: Target) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        for next in self.next.iter_mut().filter(|next| next.is_for(target)) {
-            next.count -= 1;
-            faults.extend(&next.faults);
-        }
-        self.next.retain(|next| next.count > 0);
-        faults
+    /// What the first entry of the plan that is for this request has for it.
+    fn planned(&mut self, target: Target) -> Vec<Fault> {
+        let Some(at) = self.next.iter().position(|next| next.is_for(target)) else {
+            return Vec::new();
+        };
+        let next = &mut self.next[at];
+        next.count -= 1;
+        if next.count > 0 { next.faults.clone() } else { self.next.remove(at).faults }
     }
 
     /// The faults that their rates bring.
@@ -174,13 +173,13 @@ impl Faults {
     /// The faults of this request: those it brings itself, the planned and the drawn.
     pub(crate) fn strike(&self, target: Target, own: &[Fault]) -> Strike {
         let mut state = self.state();
-        let mut faults = state.scripted(target);
+        let mut faults = state.planned(target);
         faults.extend(own);
         if target != Target::Lookup {
             let drawn = state.drawn();
             let rest = self.config.burst.saturating_sub(1);
             if drawn.contains(&Fault::Burst429) && !faults.contains(&Fault::Burst429) && rest > 0 {
-                state.next.push(Next::new(Fault::Burst429, rest));
+                state.next.insert(0, Next::new(Fault::Burst429, rest));
             }
             faults.extend(drawn);
         }
@@ -191,7 +190,8 @@ impl Faults {
         strike
     }
 
-    /// Strikes the next so many operations of any kind; lookups excepted.
+    /// Strikes the next so many operations of any kind, lookups excepted, once what was planned
+    /// before is used up.
     pub fn next(&self, fault: Fault, count: u32) {
         self.plan_next(Next::new(fault, count));
     }
@@ -201,7 +201,7 @@ impl Faults {
         self.plan_next(Next { kind: Some(target.into()), ..Next::new(fault, count) });
     }
 
-    /// Strikes the next requests with several faults at once.
+    /// Strikes the next requests, with several faults at once if wanted.
     pub fn plan_next(&self, next: Next) {
         if next.count > 0 {
             self.state().next.push(next);

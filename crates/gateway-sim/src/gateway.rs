@@ -17,7 +17,7 @@ use crate::{
     http,
     instrument::{Steer, UnknownFault},
     ledger::{Answer, Ledger, LedgerError, Marks},
-    operation::{Command, Decline, Operation},
+    operation::{Command, Operation},
     sim::StartError,
     webhooks::{self, Sender},
 };
@@ -40,7 +40,6 @@ pub struct Gateway {
 pub(crate) struct Asked {
     pub(crate) command: Command,
     pub(crate) key: String,
-    refusal: Option<Decline>,
     marks: Marks,
 }
 
@@ -57,8 +56,8 @@ impl Gateway {
         crate::faults::check_rates(&config.faults.rates)?;
         let (target, key) = (config.webhooks.target()?, config.webhooks.key()?);
         let ledger = Arc::new(Ledger::open(&config.ledger)?);
-        let sender = target
-            .map(|target| Sender::new(&ledger, &config.webhooks, (target, key), metrics));
+        let sender =
+            target.map(|target| Sender::new(&ledger, &config.webhooks, (target, key), metrics));
         let (operations, faults) = ("Operations decided", "Faults that struck");
         Ok(Arc::new(Self {
             secret: config.http.secret.clone(),
@@ -134,18 +133,17 @@ impl Gateway {
         };
         let strike = self.count(self.faults.strike(command.kind.into(), &own));
         let marks = Marks {
+            refusal,
             forget_key: strike.has(Fault::KeyWindowExpired),
             delivery: self.webhooks.delivery(&strike),
         };
-        Ok((strike, Asked { command, key, refusal, marks }))
+        Ok((strike, Asked { command, key, marks }))
     }
 
     /// Decides the operation, or finds what was decided.
     pub(crate) async fn apply(&self, asked: Asked) -> Result<Answer, LedgerError> {
-        let Asked { command, key, refusal, marks } = asked;
-        let apply = move |ledger: &Ledger| {
-            ledger.apply(&command, &key, refusal, marks, Timestamp::now())
-        };
+        let Asked { command, key, marks } = asked;
+        let apply = move |ledger: &Ledger| ledger.apply(&command, &key, marks, Timestamp::now());
         let answer = self.with_ledger(apply).await?;
         if let Answer::Decided(operation) = &answer {
             self.tell(operation);

@@ -32,7 +32,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::schema::Lock;
-use crate::operation::Operation;
+use crate::operation::{Decline, Id, Operation};
 
 /// Where the ledger is, and how long it remembers keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,10 +48,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            path: "data/gateway-sim.db".into(),
-            idempotency_window: Duration::from_hours(24),
-        }
+        Self { path: "data/gateway-sim.db".into(), idempotency_window: Duration::from_hours(24) }
     }
 }
 
@@ -67,6 +64,8 @@ pub struct LedgerError(
 /// What is special about one operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
+    /// A decline that its instrument brings, whatever the payment allows.
+    pub refusal: Option<Decline>,
     /// Its key is forgotten as soon as it is done.
     pub forget_key: bool,
     /// How its event is delivered; none is sent without it.
@@ -127,7 +126,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Fails when the file does.
-    pub fn first_try(&self, reference: crate::operation::Id) -> Result<bool, LedgerError> {
+    pub fn first_try(&self, reference: Id) -> Result<bool, LedgerError> {
         let sql = "INSERT OR IGNORE INTO tried (reference) VALUES (?1)";
         let added = self.writer().prepare_cached(sql)?.execute([reference.to_string()])?;
         Ok(added > 0)

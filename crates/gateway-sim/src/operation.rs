@@ -343,9 +343,7 @@ mod tests {
     use super::*;
 
     fn money(amount: &str, currency: &str) -> Result<Money, serde_json::Error> {
-        serde_json::from_value(
-            serde_json::json!({ "amount_minor": amount, "currency": currency }),
-        )
+        serde_json::from_value(serde_json::json!({ "amount_minor": amount, "currency": currency }))
     }
 
     #[test]

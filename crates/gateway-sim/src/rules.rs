@@ -39,8 +39,9 @@ impl Sums {
             return Err(Decline::CurrencyMismatch);
         }
         let (moved, most, otherwise) = match command.kind {
-            Kind::Authorization if self.voided > 0 => return Err(Decline::AlreadyVoided),
-            Kind::Capture | Kind::Void if self.voided > 0 => return Err(Decline::AlreadyVoided),
+            Kind::Authorization | Kind::Capture | Kind::Void if self.voided > 0 => {
+                return Err(Decline::AlreadyVoided);
+            }
             Kind::Authorization => (amount, LARGEST - self.authorized, Decline::CardDeclined),
             Kind::Capture => (amount, self.held(), Decline::ExceedsAuthorized),
             Kind::Void if self.held() == 0 => return Err(Decline::NothingToVoid),

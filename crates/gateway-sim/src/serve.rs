@@ -29,10 +29,7 @@ pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
     runtime.block_on(run(&loaded, &telemetry))
 }
 
-async fn run(
-    loaded: &Loaded<Settings>,
-    telemetry: &telemetry::Guard,
-) -> Result<ExitCode, Failure> {
+async fn run(loaded: &Loaded<Settings>, telemetry: &telemetry::Guard) -> Result<ExitCode, Failure> {
     let settings = &loaded.value;
     let lifecycle = Lifecycle::new(settings.lifecycle.clone());
     let metrics = Metrics::new("gateway_sim");

@@ -1,6 +1,6 @@
 //! The program's configuration: the simulator's, and what every service has.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use gateway_sim::{Config, Http, faults, ledger, webhooks};
 use mainstay::{
@@ -47,7 +47,10 @@ impl Default for Settings {
         // Not 9090, so that it runs beside the service it is a provider for.
         let admin =
             admin::Config { listen: ([127, 0, 0, 1], 9092).into(), ..admin::Config::default() };
-        let (lifecycle, log) = (lifecycle::Config::default(), telemetry::Config::default());
+        // No load balancer stands before it that would have to notice.
+        let lifecycle =
+            lifecycle::Config { lame_duck: Duration::ZERO, ..lifecycle::Config::default() };
+        let log = telemetry::Config::default();
         Self { http, ledger, webhooks, faults, server, admin, lifecycle, log }
     }
 }

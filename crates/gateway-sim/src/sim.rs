@@ -68,15 +68,15 @@ impl Sim {
         let gateway = Gateway::open(&config, &tasks, &metrics)?;
         let app = gateway.router(&Stack::new(&metrics));
         let stop = watch::Sender::new(false);
-        let (served, sent) = (stop.subscribe(), stop.subscribe());
+        let (drain, end) = (stop.subscribe(), stop.subscribe());
         tasks.spawn("gateway-sim server", async move {
-            server.run(app, stopped(served)).await;
+            server.run(app, stopped(drain)).await;
         });
         let events = Arc::clone(&gateway);
         tasks.spawn("gateway-sim webhooks", async move {
             tokio::select! {
                 () = events.send_webhooks() => {}
-                () = stopped(sent) => {}
+                () = stopped(end) => {}
             }
         });
         Ok(Self { address, gateway, metrics, tasks, stop })

@@ -190,9 +190,8 @@ impl Sender {
             Some(reason) => {
                 let pause = self.config.pause(due.tries);
                 tracing::debug!(event = id, reason, "event not delivered; trying again");
-                let again = move |ledger: &Ledger| {
-                    ledger.not_delivered(&id, Timestamp::now(), pause)
-                };
+                let again =
+                    move |ledger: &Ledger| ledger.not_delivered(&id, Timestamp::now(), pause);
                 self.ledger(again).await?;
             }
         }

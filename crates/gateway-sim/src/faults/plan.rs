@@ -16,7 +16,7 @@ pub struct Plan {
     pub seed: Option<u64>,
     /// How likely each fault strikes an operation, from 0 to 1.
     pub rates: BTreeMap<Fault, f64>,
-    /// What strikes the next requests; each entry counts by itself.
+    /// What strikes the next requests: of each, the first entry that is for it, which counts down.
     pub next: Vec<Next>,
     /// How the API is down, if it is.
     pub down: Option<Down>,

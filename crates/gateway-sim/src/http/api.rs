@@ -93,7 +93,9 @@ async fn operate(
     let unknown = |error| Problem::malformed(format!("The instrument is wrong: {error}."));
     let steer = gateway::steer(&command).map_err(unknown)?;
     let (strike, asked) = gateway.strike(command, key, steer).await?;
-    if strike.has(Fault::LateApply) && !strike.has(Fault::Burst429) && !strike.has(Fault::EffectLost)
+    if strike.has(Fault::LateApply)
+        && !strike.has(Fault::Burst429)
+        && !strike.has(Fault::EffectLost)
     {
         gateway.apply_late(asked.clone());
     }

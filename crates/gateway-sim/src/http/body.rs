@@ -84,7 +84,8 @@ fn broke_off(error: &(dyn Error + Send + Sync)) -> Problem {
 }
 
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
-    let wrong = |error: serde_json::Error| Problem::malformed(format!("The body is wrong: {error}."));
+    let wrong =
+        |error: serde_json::Error| Problem::malformed(format!("The body is wrong: {error}."));
     let body = serde_json::from_slice(json).map_err(wrong)?;
     // Serde reads an array too where an object with these fields is asked for.
     let shown: Value = serde_json::from_slice(json).map_err(wrong)?;

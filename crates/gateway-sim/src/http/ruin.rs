@@ -87,30 +87,34 @@ pub(super) async fn spoil(request: Request, next: Next) -> Response {
     match end {
         End::Whole => response,
         // A body that fails at once takes the head along, which hyper has not sent by then.
-        End::Silence => response.map(|_| Body::from_stream(stream::once(broken()))),
-        End::Reset => in_parts(response, |bytes| {
-            let half = bytes.slice(..bytes.len() / 2);
-            stream::once(async { Ok(half) }).chain(stream::once(async {
-                tokio::time::sleep(HALFWAY).await;
-                broken().await
-            }))
-        })
-        .await,
-        End::Drip(pause) => in_parts(response, |bytes| {
-            stream::iter(0..bytes.len()).then(move |at| {
-                let byte = bytes.slice(at..=at);
-                async move {
-                    tokio::time::sleep(pause).await;
-                    Ok(byte)
-                }
+        End::Silence => response.map(|_| Body::from_stream(stream::once(async { broken() }))),
+        End::Reset => {
+            in_parts(response, |bytes| {
+                let half = bytes.slice(..bytes.len() / 2);
+                stream::once(async { Ok(half) }).chain(stream::once(async {
+                    tokio::time::sleep(HALFWAY).await;
+                    broken()
+                }))
             })
-        })
-        .await,
+            .await
+        }
+        End::Drip(pause) => {
+            in_parts(response, |bytes| {
+                stream::iter(0..bytes.len()).then(move |at| {
+                    let byte = bytes.slice(at..=at);
+                    async move {
+                        tokio::time::sleep(pause).await;
+                        Ok(byte)
+                    }
+                })
+            })
+            .await
+        }
         End::Huge(bytes) => response.map(|_| Body::from_stream(huge(bytes))),
     }
 }
 
-async fn broken() -> io::Result<Bytes> {
+fn broken() -> io::Result<Bytes> {
     Err(io::Error::other("broken by a fault"))
 }
 

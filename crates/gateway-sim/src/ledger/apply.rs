@@ -17,8 +17,7 @@ use crate::{
 };
 
 impl Ledger {
-    /// Decides `command` under `key`, or answers as it was decided before. `refusal` is a decline
-    /// that the instrument brings.
+    /// Decides `command` under `key`, or answers as it was decided before.
     ///
     /// # Errors
     /// Fails when the file does; it is then unknown whether the operation was written.
@@ -26,10 +25,11 @@ impl Ledger {
         &self,
         command: &Command,
         key: &str,
-        refusal: Option<Decline>,
         marks: Marks,
         now: Timestamp,
     ) -> Result<Answer, LedgerError> {
+        // Microseconds are kept; a finer time would differ between an answer and its replay.
+        let now = Timestamp::from_microsecond(micros(now)).unwrap_or(now);
         self.write(|db| {
             let hash = hash(command);
             if let Some(known) = known(db, key, &hash, now)? {
@@ -38,7 +38,7 @@ impl Ledger {
             if is_in_use(db, command.reference, key, now)? {
                 return Ok(Answer::ReferenceInUse);
             }
-            let operation = decide(db, command, key, refusal, now)?;
+            let operation = decide(db, command, key, marks.refusal, now)?;
             let seq = insert(db, &operation)?;
             let kept = if marks.forget_key { Duration::ZERO } else { self.window };
             remember(db, &operation, &hash, seq, kept)?;
@@ -96,12 +96,7 @@ fn known(
 }
 
 /// Whether another key is remembered for this reference.
-fn is_in_use(
-    db: &Connection,
-    reference: Id,
-    key: &str,
-    now: Timestamp,
-) -> rusqlite::Result<bool> {
+fn is_in_use(db: &Connection, reference: Id, key: &str, now: Timestamp) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM keys WHERE reference = ?1 AND key <> ?2 AND expires_at > ?3";
     db.prepare_cached(sql)?.exists(params![reference.to_string(), key, micros(now)])
 }

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn a_secret_in_another_form_is_refused() {
-        for wrong in ["", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!"] {
+        for wrong in ["", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!"]
+        {
             assert!(wrong.parse::<Key>().is_err(), "{wrong}");
         }
         assert!(super::super::DEVELOPMENT_SECRET.parse::<Key>().is_ok());
