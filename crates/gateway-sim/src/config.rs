@@ -72,6 +72,14 @@ impl Config {
         );
         rules.accept(&["faults.rates"], faults::check_rates(&self.faults.rates));
         rules.accept(&["webhooks.url"], self.webhooks.target());
+        rules.require(
+            self.http.listen.ip().is_loopback()
+                || self.webhooks.url.is_none()
+                || self.webhooks.secret.expose() != webhooks::DEVELOPMENT_SECRET,
+            &["webhooks.secret", "webhooks.url", "http.listen"],
+            "it is the one everybody knows, and the simulator is reachable from other machines: \
+             set another",
+        );
         rules.accept(&["webhooks.secret"], self.webhooks.key());
     }
 }

@@ -3,6 +3,10 @@
 //! Outermost first: what a fault makes of an answer, the chassis's inbound stack, being down,
 //! authentication, the routes. Faults of answers stand outside the stack, because its deadline
 //! would end them: a request that hangs has been answered as far as the stack knows.
+//!
+//! Faults that end a connection are made for HTTP/1.1. Over HTTP/2 they end the stream, and the
+//! head of an answer may have been sent by then. The end is a plain one (FIN): the chassis hands
+//! out no socket that could be made to send RST.
 
 mod api;
 mod body;

@@ -35,7 +35,7 @@ faults! {
     EffectLost "effect-lost" "No effect; the connection is closed without an answer.";
     LateApply "late-apply" "The connection is closed without an answer; the effect comes later.";
     AnswerLost "answer-lost" "The effect, then the connection is closed without an answer.";
-    Reset "reset" "The effect, then the connection is reset in the middle of the answer.";
+    Reset "reset" "The effect, then the connection breaks in the middle of the answer.";
     ErrorAfterSuccess "error-after-success" "The effect, then 500.";
     Redirect "redirect" "The effect, then 307 to an address that counts who follows.";
     Hang "hang" "The effect, then nothing for a long time, then the answer.";
@@ -44,7 +44,7 @@ faults! {
     LieAmount "lie-amount" "The effect, then an answer with another amount.";
     LieCurrency "lie-currency" "The effect, then an answer with another currency.";
     LieKey "lie-key" "The effect, then an answer with another idempotency key.";
-    KeyWindowExpired "key-window-expired" "The key is forgotten as soon as the effect is done.";
+    KeyWindowExpired "key-window-expired" "The effect; its key is then new, as after its window.";
     WebhookDuplicate "webhook-duplicate" "The event is delivered three times.";
     WebhookLate "webhook-late" "The event is delivered late.";
     WebhookOutOfOrder "webhook-out-of-order" "The event waits until a later one was delivered.";

@@ -33,6 +33,10 @@ impl Ledger {
         self.write(|db| {
             let hash = hash(command);
             if let Some(known) = known(db, key, &hash, now)? {
+                if marks.forget_key && known != Answer::KeyReused {
+                    let sql = "UPDATE keys SET expires_at = ?2 WHERE key = ?1";
+                    db.prepare_cached(sql)?.execute(params![key, micros(now)])?;
+                }
                 return Ok(known);
             }
             if is_in_use(db, command.reference, key, now)? {
@@ -47,6 +51,14 @@ impl Ledger {
             }
             Ok(Answer::Decided(operation))
         })
+    }
+
+    /// Makes every key new, as if the windows of all had passed.
+    ///
+    /// # Errors
+    /// Fails when the file does.
+    pub fn forget_keys(&self) -> Result<(), LedgerError> {
+        self.write(|db| db.execute("DELETE FROM keys", []).map(drop))
     }
 
     /// The operation of this reference; the latest, if it was sent again after its key's window.

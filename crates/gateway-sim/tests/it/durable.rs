@@ -1,12 +1,5 @@
 //! What was answered is in the ledger, whatever became of the process.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
-};
-
 use futures_util::future::join_all;
 use gateway_sim::{
     Ledger,
@@ -16,7 +9,10 @@ use gateway_sim::{
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::support::{Lost, Shop, authorization, id, key, post, request, send};
+use crate::{
+    program::Process,
+    support::{Lost, Shop, authorization, id, key, post, request, send},
+};
 
 const PATH: &str = "/v1/authorizations";
 
@@ -61,38 +57,6 @@ async fn the_fault_of_a_token_strikes_once_over_restarts() {
     assert_eq!(shop.post(PATH, &key, &body).await.unwrap_err(), Lost::Unanswered);
     let shop = shop.restart().await;
     assert_eq!(shop.operate(PATH, &key, &body).await.json()["status"], "succeeded");
-}
-
-/// The program itself.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(folder: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway-sim"));
-        command.args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
-        command.arg("--ledger").arg(folder.join("ledger.db"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit("http://").next().unwrap().parse().unwrap();
-        Self { child, address }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _killed = self.child.kill().is_ok();
-        let _ended = self.child.wait().is_ok();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

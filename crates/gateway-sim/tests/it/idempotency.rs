@@ -117,3 +117,16 @@ async fn errors_are_not_remembered() {
     body["amount"]["amount_minor"] = json!("1");
     assert_eq!(shop.operate(PATH, &key, &body).await.json()["status"], "succeeded");
 }
+
+#[tokio::test]
+async fn keys_can_be_forgotten_before_their_window_ends() {
+    let shop = Shop::new().await;
+    let (key, body) = (key(), authorization(id(), id(), "tok_ok"));
+    shop.operate(PATH, &key, &body).await;
+    shop.sim.ledger().forget_keys().unwrap();
+    assert!(!shop.operate(PATH, &key, &body).await.is_replayed());
+    shop.sim.faults().next(gateway_sim::Fault::KeyWindowExpired, 1);
+    assert!(shop.operate(PATH, &key, &body).await.is_replayed(), "forgotten once it is answered");
+    assert!(!shop.operate(PATH, &key, &body).await.is_replayed());
+    assert_eq!(shop.summary().successful.authorization, 3);
+}

@@ -8,6 +8,7 @@ mod durable;
 mod faults;
 mod idempotency;
 mod page;
+mod program;
 mod sums;
 mod support;
 mod webhooks;

@@ -199,7 +199,7 @@ pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder()
         .method(method)
         .uri(path)
-        .header(header::HOST, "gateway")
+        .header(header::HOST, "localhost")
         .header(header::AUTHORIZATION, bearer)
 }
 
