@@ -14,7 +14,7 @@
 //!
 //! let mut config = Config::default();
 //! config.http.listen = ([127, 0, 0, 1], 0).into();
-//! config.ledger.path = "/tmp/gateway-sim.db".into();
+//! config.ledger.path = "gateway-sim.db".into();
 //! let sim = Sim::start(config).await?;
 //! sim.faults().next(Fault::AnswerLost, 1);
 //! // ... let the service pay through sim.url() ...

@@ -111,7 +111,7 @@ async fn a_caller_that_gives_up_on_a_hang_finds_the_effect() {
     let shop = Shop::with(|config| config.faults.hang = Duration::from_hours(1)).await;
     let (reference, key) = (id(), key());
     let body = authorization(reference, id(), "tok_fault_hang");
-    let waited = tokio::time::timeout(Duration::from_millis(300), shop.post(PATH, &key, &body));
+    let waited = tokio::time::timeout(Duration::from_secs(1), shop.post(PATH, &key, &body));
     assert!(waited.await.is_err());
     assert_eq!(shop.lookup(reference).await.json()["status"], "succeeded");
     assert!(shop.operate(PATH, &key, &body).await.is_replayed());

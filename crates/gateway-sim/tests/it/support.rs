@@ -73,7 +73,7 @@ impl Shop {
         config.ledger.path = folder.path().join("ledger.db");
         config.faults.hang = Duration::from_millis(300);
         config.faults.drip = Duration::from_millis(1);
-        config.faults.late = Duration::from_millis(200);
+        config.faults.late = Duration::from_millis(600);
         config.faults.huge_bytes = 4 << 20;
         change(&mut config);
         Self { sim: Sim::start(config.clone()).await.unwrap(), config, folder }
