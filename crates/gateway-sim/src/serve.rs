@@ -26,7 +26,10 @@ pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {
     let loaded = settings::load(options)?;
     let telemetry = telemetry::init("gateway-sim", &loaded.value.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(&loaded, &telemetry))
+    let ended = runtime.block_on(run(&loaded, &telemetry));
+    // What still runs was told in the report, and must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run(loaded: &Loaded<Settings>, telemetry: &telemetry::Guard) -> Result<ExitCode, Failure> {
@@ -53,10 +56,9 @@ async fn run(loaded: &Loaded<Settings>, telemetry: &telemetry::Guard) -> Result<
         .log_level(move || level.get(), move |text| set_level.set(text))
         .config(loaded.print())
         .token(settings.admin.token()?);
-    lifecycle.ready();
     show(server.local_addr()?, admin_server.local_addr()?);
-    let report = lifecycle.run(server, app, Some((admin_server, admin.router()))).await;
-    Ok(report.exit_code())
+    lifecycle.serve_admin(admin_server, admin.router());
+    Ok(lifecycle.run(server, app).await.exit_code())
 }
 
 async fn bind(key: &str, address: SocketAddr, config: server::Config) -> Result<Server, Failure> {

@@ -113,7 +113,7 @@ impl ListParams {
                 named(text, State::ALL, State::as_str)
             })?,
             payment_state: read("payment_state", self.payment_state.as_deref(), |text| {
-                named(text, &PaymentState::ALL, PaymentState::as_str)
+                named(text, PaymentState::ALL, PaymentState::as_str)
             })?,
             customer_id: read("customer_id", self.customer_id.as_deref(), said::<CustomerId>)?,
             created_after: read("created_after", self.created_after.as_deref(), time)?,

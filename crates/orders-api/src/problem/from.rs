@@ -83,7 +83,12 @@ const fn address(command: Command) -> &'static str {
         | Command::BeginCancel
         | Command::FinishCancel
         | Command::Complete
-        | Command::Expire => command.as_str(),
+        | Command::Expire
+        | Command::Pay
+        | Command::RecordPayment
+        | Command::Capture
+        | Command::Refund
+        | Command::Settle => command.as_str(),
     }
 }
 

@@ -131,6 +131,10 @@ impl Command {
             Self::Cancel | Self::BeginCancel | Self::FinishCancel => "be cancelled",
             Self::Complete => "be completed",
             Self::Expire => "expire",
+            Self::Pay | Self::RecordPayment => "be paid for",
+            Self::Capture => "have its money taken",
+            Self::Refund => "have its money given back",
+            Self::Settle => "take in what became of a payment",
             Self::AddNote => "be given a note",
         }
     }
