@@ -91,8 +91,8 @@ pub struct DrainReport {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    /// Whether somebody else has the socket too, and serves on it after this process. What is set on
-    /// it would stay, and what waits in it is the successor's.
+    /// Whether somebody else may have the socket too, and serve on it after this process. What is set
+    /// on it would stay, and what waits in it is the successor's.
     shared: bool,
     config: Config,
     seats: Seats,
@@ -110,13 +110,29 @@ impl Server {
     ///
     /// Fails when the address cannot be resolved or is taken.
     pub async fn bind(addr: impl ToSocketAddrs, config: Config) -> io::Result<Self> {
-        Ok(Self::from_listener(TcpListener::bind(addr).await?, config))
+        Ok(Self::from_listener(TcpListener::bind(addr).await?, config).exclusive())
     }
 
-    /// Serves on a socket that is bound already.
+    /// Serves on a socket that is bound already, and that others may hold too: a service manager, or
+    /// the next process.
+    ///
+    /// Nothing is set on it that would outlive this process, and at a stop the connections that stand
+    /// in its queue are left to whoever holds it. If nobody does, the system resets them; see
+    /// [`exclusive`](Self::exclusive).
     pub fn from_listener(listener: TcpListener, config: Config) -> Self {
         let seats = Seats::new(&config);
-        Self { listener, shared: false, config, seats, tls: None, tally: None }
+        Self { listener, shared: true, config, seats, tls: None, tally: None }
+    }
+
+    /// Declares that nobody else holds the socket, as is so for one that this process has bound.
+    ///
+    /// Then a stop serves whoever is connected by then and turns others away before they are, and
+    /// addresses that flood are turned away before they connect. Both set a filter on the socket: one
+    /// that is passed on nevertheless lets nobody in.
+    #[must_use]
+    pub fn exclusive(mut self) -> Self {
+        self.shared = false;
+        self
     }
 
     /// Serves over TLS only.

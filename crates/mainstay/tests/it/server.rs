@@ -233,6 +233,20 @@ async fn a_drain_waits_for_the_request_in_flight_and_refuses_new_ones() {
     assert_eq!((report.cut, report.refused), (0, 0));
 }
 
+#[tokio::test]
+async fn a_socket_that_somebody_else_holds_too_lets_everybody_in_after_the_drain() {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    held.set_nonblocking(true).unwrap();
+    let addr = held.local_addr().unwrap();
+    let own = TcpListener::from_std(held.try_clone().unwrap()).unwrap();
+    Server::from_listener(own, Config::default()).run(hello(), std::future::ready(())).await;
+
+    let successor = TcpListener::from_std(held).unwrap();
+    let (connected, accepted) =
+        soon(async { tokio::join!(TcpStream::connect(addr), successor.accept()) }).await;
+    assert_eq!(connected.unwrap().local_addr().unwrap(), accepted.unwrap().1);
+}
+
 /// Asks over new connections until none is accepted any more; tells how many were answered.
 async fn ask_until_refused(addr: SocketAddr) -> usize {
     for answered in 0.. {
