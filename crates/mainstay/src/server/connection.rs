@@ -16,7 +16,9 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -166,7 +168,7 @@ async fn serve_http(
                 (Ok(()), None) => Ended::Done,
                 (Err(error), None) => {
                     tracing::debug!(%peer, error, "connection broke");
-                    if pulse.is_http2() { Ended::Protocol } else { Ended::Error }
+                    if refused(&*error) || pulse.is_strained() { Ended::Protocol } else { Ended::Error }
                 }
             },
             () = drained(&mut modes, accepted), if !draining => {
@@ -191,6 +193,13 @@ async fn serve_http(
 async fn drained(modes: &mut watch::Receiver<Mode>, accepted: Instant) {
     Mode::draining(modes).await;
     tokio::time::sleep_until(accepted + FIRST_REQUEST).await;
+}
+
+/// Whether h2 refused what the peer sent. A socket that broke and a peer that fell silent are nobody's
+/// abuse.
+fn refused(error: &(dyn Error + 'static)) -> bool {
+    let mut chain = std::iter::successors(Some(error), |&error| error.source());
+    chain.any(|error| error.downcast_ref().is_some_and(h2::Error::is_library))
 }
 
 /// `time`, up to 10 % more or less.

@@ -125,9 +125,9 @@ impl Pulse {
         self.state().leaving
     }
 
-    /// Whether the peer speaks HTTP/2.
-    pub(super) fn is_http2(&self) -> bool {
-        matches!(self.state().protocol, Protocol::Http2(_))
+    /// Whether the peer has sent much that did no work.
+    pub(super) fn is_strained(&self) -> bool {
+        self.state().patience.is_strained()
     }
 
     /// Waits for [`leave`](Self::leave), which must have only one such waiter.

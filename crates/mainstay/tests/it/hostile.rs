@@ -244,6 +244,16 @@ async fn floods_of_frames_that_do_no_work_are_cut() {
 }
 
 #[tokio::test]
+async fn a_reset_of_an_http2_connection_is_no_abuse() {
+    let server = Hostile::start(Config::default()).await;
+    let mut stream = server.http2(&frame(1, 5, 1, &headers(0x82, "/endless"))).await;
+    soon(stream.read_u8()).await.unwrap();
+    // What was not read makes the close a reset.
+    drop(stream);
+    server.ended("error", 1).await;
+}
+
+#[tokio::test]
 async fn a_flood_is_told_to_go_away() {
     let server = Hostile::start(Config::default()).await;
     // No acknowledgements come of these, so they fill no buffer on the way back. Far more than the
