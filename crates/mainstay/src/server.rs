@@ -19,6 +19,7 @@
 mod arriving;
 mod config;
 mod connection;
+mod draining;
 mod felt;
 mod first;
 mod frames;
@@ -54,7 +55,10 @@ use std::{
     future, io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{
@@ -78,7 +82,7 @@ pub struct PeerAddr(pub SocketAddr);
 pub struct DrainReport {
     /// How many were open when the drain began.
     pub open: usize,
-    /// How many of those did not end within the budget and were aborted.
+    /// How many connections ended, for the sake of the drain, with a request in flight or half sent.
     pub cut: usize,
     /// How long the drain took.
     pub waited: Duration,
@@ -193,7 +197,8 @@ impl Server {
         let connections = Connections(Tasks::new());
         let protocols = Protocols::new(&self.config, &connections.0);
         let (config, seats, tls) = (self.config, self.seats, self.tls);
-        let shared = Arc::new(Shared { app, config, tls: tls.clone(), protocols });
+        let shared =
+            Arc::new(Shared { app, config, tls: tls.clone(), protocols, cut: AtomicUsize::new(0) });
         let mut fresh_tls = pin!(keep_fresh(tls));
         let mut barred = if self.shared { Barred::nobody() } else { Barred::default() };
         let mut door = Door {
@@ -229,8 +234,9 @@ impl Server {
         drop(self.listener);
         let open = door.seats.taken();
         let left = budget.saturating_sub(start.elapsed());
-        let ended = door.connections.0.close_and_wait(left).await;
-        let cut = ended.cut.iter().filter(|&&name| name == CONNECTION).count();
+        let ended = door.connections.0.close_and_wait(left.saturating_add(draining::NOTICE)).await;
+        let aborted = ended.cut.iter().filter(|&&name| name == CONNECTION).count();
+        let cut = aborted + door.shared.cut.load(Relaxed);
         DrainReport { open, cut, waited: start.elapsed(), refused: door.refused }
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Config, PeerAddr, Tls,
     arriving::Arriving,
+    draining,
     felt::Felt,
     pulse::{InFlight, Pulse},
     tally::{Ended, Open},
@@ -17,7 +18,15 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use std::{
-    convert::Infallible, error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+    convert::Infallible,
+    error::Error,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -58,6 +67,8 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) tls: Option<Tls>,
     pub(super) protocols: Protocols,
+    /// How many connections ended by the drain's budget with something of a request.
+    pub(super) cut: AtomicUsize,
 }
 
 /// The HTTP settings, and the owner of tasks for HTTP/2 streams.
@@ -93,9 +104,6 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Stream
     }
 }
 
-/// How long after a connection was made its first request is waited for, if a drain begins.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
-
 /// Serves `stream` until it ends, breaks a limit, or is drained.
 ///
 /// After abuse it keeps its seat for [`PENALTY`] where seats count by address.
@@ -106,8 +114,11 @@ pub(super) async fn serve(
     shared: Arc<Shared>,
     mut modes: watch::Receiver<Mode>,
 ) {
-    let ended = serve_socket(stream, peer, shared, modes.clone()).await;
+    let ended = serve_socket(stream, peer, Arc::clone(&shared), modes.clone()).await;
     tracing::debug!(%peer, reason = ended.as_str(), "connection ended");
+    if ended == Ended::Cut {
+        shared.cut.fetch_add(1, Relaxed);
+    }
     if ended.is_abuse() && open.abused() {
         let _drained = timeout(PENALTY, Mode::draining(&mut modes)).await.is_ok();
     }
@@ -129,7 +140,7 @@ async fn serve_socket(
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             // Nothing was asked yet, so nothing is cut.
-            () = drained(&mut modes, accepted) => return Ended::Done,
+            () = draining::unasked(&mut modes, accepted) => return Ended::Done,
         };
         match shaken {
             Ok(Ok(stream)) => Box::pin(serve_http(stream, peer, Arc::clone(&shared), modes)).await,
@@ -148,7 +159,7 @@ async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     shared: Arc<Shared>,
-    mut modes: watch::Receiver<Mode>,
+    modes: watch::Receiver<Mode>,
 ) -> Ended {
     let pulse = Pulse::new();
     let io = TokioIo::new(Felt::new(stream, pulse.clone()));
@@ -160,7 +171,7 @@ async fn serve_http(
     let retires = accepted.checked_add(jittered(shared.config.max_age));
     let mut checks = interval(shared.config.check_period());
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut draining = false;
+    let mut drain = pin!(draining::drain(modes, accepted, pulse.clone()));
     loop {
         tokio::select! {
             ended = connection.as_mut() => return match (ended, pulse.leaving()) {
@@ -171,10 +182,7 @@ async fn serve_http(
                     if refused(&*error) || pulse.is_strained() { Ended::Protocol } else { Ended::Error }
                 }
             },
-            () = drained(&mut modes, accepted), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
+            ended = &mut drain => return ended,
             () = pulse.left() => connection.as_mut().graceful_shutdown(),
             now = checks.tick() => {
                 if let Some(limit) = pulse.expired(&shared.config, now) {
@@ -186,13 +194,6 @@ async fn serve_http(
             }
         }
     }
-}
-
-/// Waits until this connection takes part in the drain, whose begin ends an unused connection at
-/// once: a new one's first request may be on its way.
-async fn drained(modes: &mut watch::Receiver<Mode>, accepted: Instant) {
-    Mode::draining(modes).await;
-    tokio::time::sleep_until(accepted + FIRST_REQUEST).await;
 }
 
 /// Whether h2 refused what the peer sent. A socket that broke and a peer that fell silent are nobody's

@@ -44,6 +44,8 @@ struct State {
     /// When the connection was accepted, last became free of requests, or last took a part of an
     /// answer: hyper lets go of a body while most of it may still wait for the peer.
     idle_since: Instant,
+    /// When something last came.
+    heard_at: Instant,
     /// When the unfinished request header began, if one has.
     header_since: Option<Instant>,
     /// Since when the socket has taken nothing of what it was given, if it has not.
@@ -63,6 +65,7 @@ impl Pulse {
             in_flight: 0,
             waiting: 0,
             idle_since: Instant::now(),
+            heard_at: Instant::now(),
             header_since: None,
             stalled_since: None,
             flooded_at: None,
@@ -130,7 +133,41 @@ impl Pulse {
         self.state().patience.is_strained()
     }
 
-    /// Waits for [`leave`](Self::leave), which must have only one such waiter.
+    /// Lets the connection end by itself, which is no reason for its end.
+    pub(super) fn finish(&self) {
+        self.0.leave.notify_one();
+    }
+
+    /// Whether nothing ever came.
+    pub(super) fn is_silent(&self) -> bool {
+        self.state().protocol == Protocol::Undecided(0)
+    }
+
+    /// Whether anything of a request is not done: its header is not whole, or its answer not sent.
+    pub(super) fn owes(&self) -> bool {
+        let state = self.state();
+        state.in_flight > 0 || state.header_since.is_some()
+    }
+
+    /// How long nothing has come of an unfinished header, if it must be waited for: HTTP/2 knows which
+    /// requests it still has to take.
+    pub(super) fn header_pause(&self) -> Option<Duration> {
+        let state = self.state();
+        let http2 = matches!(state.protocol, Protocol::Http2(_));
+        let unfinished = state.header_since.is_some() && !http2;
+        unfinished.then(|| state.heard_at.elapsed())
+    }
+
+    /// Whether this is HTTP/2 and had no request, nor anything to send, for `time`.
+    pub(super) fn is_http2_unused_for(&self, time: Duration) -> bool {
+        let state = self.state();
+        let http2 = matches!(state.protocol, Protocol::Http2(_));
+        let used = state.in_flight > 0 || state.stalled_since.is_some();
+        http2 && !used && state.header_since.is_none() && state.idle_since.elapsed() >= time
+    }
+
+    /// Waits for [`leave`](Self::leave) or [`finish`](Self::finish); there must be only one such
+    /// waiter.
     pub(super) async fn left(&self) {
         self.0.leave.notified().await;
     }
@@ -180,6 +217,7 @@ impl State {
     /// Takes in bytes; returns whether the peer may go on.
     fn received(&mut self, bytes: &[u8]) -> bool {
         let heard = self.protocol.received(bytes);
+        self.heard_at = Instant::now();
         let in_body = self.protocol == Protocol::Http1 && self.in_flight > 0;
         match heard.header {
             Header::Whole => self.header_since = None,
