@@ -3,8 +3,9 @@
 //! HTTP/1.1 and HTTP/2, by prior knowledge or by ALPN, over TCP or [TLS](tls). A connection is
 //! closed, at most a second late, when it does not finish its handshake, send its first byte,
 //! finish a header, a preface or a frame, or use its keep-alive in time; when it takes nothing of
-//! the answers that wait for it; and when it sends more HTTP/2 frames that do no work than
-//! answering others excuses. A body of which nothing comes fails with [`BodyIdle`]. A connection
+//! the answers that wait for it; and when it sends more HTTP/2 frames that do no work than answering
+//! others excuses. Of several answers on HTTP/2 one that it does not take is reset and the others go
+//! on. A body of which nothing comes fails with [`BodyIdle`]. A connection
 //! that is old or has carried many requests is told to end (`Connection: close`, `GOAWAY`) and
 //! finishes what it carries. After abuse a connection's seat stays taken for a second, and an address
 //! that has several such seats is barred for as long, by the kernel where that is possible: it cannot
@@ -31,6 +32,7 @@ mod patience;
 mod protocol;
 mod pulse;
 mod seats;
+mod stream;
 mod tally;
 pub mod tls;
 

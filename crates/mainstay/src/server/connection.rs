@@ -6,11 +6,11 @@ use super::{
     draining,
     felt::Felt,
     pulse::{InFlight, Pulse},
+    stream::Streams,
     tally::{Ended, Open},
 };
 use crate::{body::Observed, tasks::Tasks};
 use axum::{Router, body::Body, http::HeaderValue};
-use futures_util::FutureExt;
 use http::{Request, Response, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -92,15 +92,6 @@ impl Protocols {
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10));
         Self(builder)
-    }
-}
-
-#[derive(Clone)]
-struct Streams(Tasks);
-
-impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        self.0.spawn("stream", stream.map(drop));
     }
 }
 
@@ -188,6 +179,7 @@ async fn serve_http(
                 if let Some(limit) = pulse.expired(&shared.config, now) {
                     return limit;
                 }
+                pulse.end_stalled(&shared.config, now);
                 if retires.is_some_and(|at| now >= at) && pulse.leaving().is_none() {
                     pulse.leave(Ended::Age);
                 }

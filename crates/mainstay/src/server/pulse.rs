@@ -4,6 +4,7 @@ mod in_flight;
 
 pub(super) use self::in_flight::InFlight;
 
+use self::in_flight::Waiting;
 use super::{
     Config,
     patience::Patience,
@@ -39,8 +40,8 @@ struct State {
     protocol: Protocol,
     requests: u64,
     in_flight: usize,
-    /// How many requests in flight have more of an answer than the connection has taken.
-    waiting: usize,
+    /// Those requests in flight that have more of an answer than the connection has taken.
+    waiting: Vec<Waiting>,
     /// When the connection was accepted, last became free of requests, or last took a part of an
     /// answer: hyper lets go of a body while most of it may still wait for the peer.
     idle_since: Instant,
@@ -63,7 +64,7 @@ impl Pulse {
             protocol: Protocol::Undecided(0),
             requests: 0,
             in_flight: 0,
-            waiting: 0,
+            waiting: Vec::new(),
             idle_since: Instant::now(),
             heard_at: Instant::now(),
             header_since: None,
@@ -81,7 +82,7 @@ impl Pulse {
         let late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
         let late_if = |since: Option<Instant>, limit| since.is_some_and(|since| late(since, limit));
         // Every answer has more to send than the peer has taken, and so it has been for long.
-        let untaken = state.in_flight > 0 && state.waiting == state.in_flight;
+        let untaken = state.in_flight > 0 && state.waiting.len() == state.in_flight;
         let idle = state.in_flight == 0 && state.header_since.is_none();
         let silent = matches!(state.protocol, Protocol::Undecided(_));
         if late_if(state.flooded_at, FLOOD_GRACE) {
@@ -109,12 +110,19 @@ impl Pulse {
         if state.protocol == Protocol::Http1 {
             state.header_since = None;
         }
-        let last = state.requests >= most;
+        let number = state.requests;
         drop(state);
-        if last {
+        if number >= most {
             self.leave(Ended::Requests);
         }
-        InFlight::new(self.clone())
+        InFlight::new(self.clone(), number)
+    }
+
+    /// Ends the streams of answers that have waited too long, though others go on.
+    pub(super) fn end_stalled(&self, config: &Config, now: Instant) {
+        for waiting in &self.state().waiting {
+            waiting.end_after(config.write_timeout, now);
+        }
     }
 
     /// Lets the connection take no more requests; the first reason stays.
