@@ -140,6 +140,16 @@ async fn requests_are_measured_by_route() {
 }
 
 #[tokio::test]
+async fn a_method_that_a_route_does_not_have_is_measured_as_other() {
+    let world = world().await;
+    let mut client = Client::connect(world.service.addr).await;
+    client.send("PATCH /who HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    assert_eq!(client.answer().await.status(), 405);
+    let labels = "{method=\"OTHER\",route=\"/who\",code=\"405\"}";
+    until(|| world.metrics.render(Format::Text).contains(labels)).await;
+}
+
+#[tokio::test]
 async fn a_panic_is_a_500_and_the_service_lives() {
     let world = world().await;
     let mut client = Client::connect(world.service.addr).await;
