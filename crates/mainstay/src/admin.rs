@@ -125,8 +125,13 @@ impl Config {
     }
 }
 
-/// Something that the service tells about itself, by its name.
-type Section = (String, Arc<dyn Fn() -> Value + Send + Sync>);
+/// Something that the service tells about itself.
+#[derive(Clone)]
+struct Section {
+    name: String,
+    tell: Arc<dyn Fn() -> Value + Send + Sync>,
+    asking: Asking,
+}
 
 /// Gathers what the admin listener shows. Clones share what they ask.
 #[derive(Clone)]
@@ -137,7 +142,8 @@ pub struct Admin {
     log_level: Option<LogLevel>,
     config: Option<Arc<str>>,
     token: Option<Secret<String>>,
-    asking: Asking,
+    readiness: Asking,
+    scrapes: Asking,
 }
 
 impl Admin {
@@ -151,20 +157,22 @@ impl Admin {
             log_level: None,
             config: None,
             token: None,
-            asking: Asking::new(),
+            readiness: Asking::new(),
+            scrapes: Asking::new(),
         };
         admin.section("tasks", move || json!(tasks.tasks().by_name()))
     }
 
     /// Shows what `tell` tells, best an object, under this name; asked at each look, and told as
-    /// hanging when it takes longer than 1 s.
+    /// hanging when it takes longer than 1 s. It is not asked again while it hangs.
     #[must_use]
     pub fn section(
         mut self,
         name: impl Into<String>,
         tell: impl Fn() -> Value + Send + Sync + 'static,
     ) -> Self {
-        self.sections.push((name.into(), Arc::new(tell)));
+        let (name, tell) = (name.into(), Arc::new(tell));
+        self.sections.push(Section { name, tell, asking: Asking::new() });
         self
     }
 
@@ -212,7 +220,7 @@ impl Admin {
             .route("/readyz", get(async move || ready.readyz().await))
             .route("/startupz", get(async move || startupz(&startup.lifecycle)));
         let (metrics, page, status) = (self.clone(), self.clone(), self.clone());
-        let levels = self.log_level.map(|level| level.routes(&self.asking)).unwrap_or_default();
+        let levels = self.log_level.map(LogLevel::routes).unwrap_or_default();
         let guarded = Router::new()
             .route("/metrics", get(async move |headers: HeaderMap| metrics.scrape(&headers).await))
             .route("/", get(async move |headers: HeaderMap| page.answer(&headers).await))
@@ -230,14 +238,14 @@ impl Admin {
 
     async fn unready_reasons(&self) -> Vec<String> {
         let lifecycle = self.lifecycle.clone();
-        let reasons = self.asking.ask(move || lifecycle.unready_reasons()).await;
+        let reasons = self.readiness.ask(move || lifecycle.unready_reasons()).await;
         reasons.unwrap_or_else(|| vec!["a readiness check gave no answer within 1 s".to_owned()])
     }
 
     async fn scrape(&self, headers: &HeaderMap) -> impl IntoResponse + use<> {
         let format = Format::from_accept(accept(headers));
         let metrics = self.metrics.clone();
-        match self.asking.ask(move || metrics.render(format)).await {
+        match self.scrapes.ask(move || metrics.render(format)).await {
             Some(text) => Ok(([(header::CONTENT_TYPE, format.content_type())], text)),
             None => Err((StatusCode::SERVICE_UNAVAILABLE, "a metric gave no answer within 1 s\n")),
         }
@@ -246,7 +254,7 @@ impl Admin {
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sections: Vec<_> = self.sections.iter().map(|(name, _)| name).collect();
+        let sections: Vec<_> = self.sections.iter().map(|section| &section.name).collect();
         f.debug_struct("Admin").field("sections", &sections).finish_non_exhaustive()
     }
 }

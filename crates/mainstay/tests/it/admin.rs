@@ -194,6 +194,42 @@ async fn a_section_that_hangs_takes_nothing_else_along() {
     drop(release);
 }
 
+#[tokio::test]
+async fn sections_that_hang_are_asked_once_and_probes_and_metrics_go_on() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let service = Service::start_admin(Router::new(), |lifecycle, metrics| {
+        let hang = move || json!(held.lock().unwrap().recv().is_ok());
+        Admin::new(lifecycle, metrics).section("stuck", hang)
+    })
+    .await;
+    // More than there were places for all sections together.
+    for _ in 0..10 {
+        let status = get(service.admin, "/status", "").await.json();
+        assert_eq!(status["stuck"], "gave no answer within 1 s");
+    }
+    assert_eq!(get(service.admin, "/readyz", "").await.status(), 200);
+    assert_eq!(get(service.admin, "/metrics", "").await.status(), 200);
+    drop(release);
+}
+
+#[tokio::test]
+async fn a_metric_that_hangs_holds_up_no_probe_and_no_status() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let service = Service::start_admin(Router::new(), |lifecycle, metrics| {
+        let hang = move || f64::from(u8::from(held.lock().unwrap().recv().is_ok()));
+        metrics.gauge_fn("stuck", "Never told", hang);
+        Admin::new(lifecycle, metrics)
+    })
+    .await;
+    assert_eq!(get(service.admin, "/metrics", "").await.status(), 503);
+    for path in ["/status", "/readyz", "/livez"] {
+        assert_eq!(get(service.admin, path, "").await.status(), 200, "{path}");
+    }
+    drop(release);
+}
+
 #[test]
 fn it_answers_while_every_worker_of_the_main_runtime_is_blocked() {
     const WORKERS: usize = 2;
