@@ -14,7 +14,8 @@
 //! runtime is busy. What the service contributes is asked with a limit of 1 s, so that a section
 //! that hangs is told as such and takes nothing else along.
 //!
-//! With a token ([`Config::token_file`]) everything but the first three asks for it. Without one
+//! With a token ([`Config::token_file`]) everything but the first three asks for it, so that a
+//! browser asks its user. Without one
 //! the listener belongs on loopback, and refuses hosts that are neither an address nor `localhost`,
 //! so that no page in the operator's browser can be made to point here. In either case a page of
 //! another site cannot change anything.
@@ -61,7 +62,8 @@ pub struct Config {
     /// other machines reach needs `token_file`. Default 127.0.0.1:9090.
     pub listen: SocketAddr,
     /// The file with the token that everything but `/livez`, `/readyz` and `/startupz` asks for,
-    /// as `Authorization: Bearer TOKEN`; at least 32 bytes, relative to the working directory.
+    /// as `Authorization: Bearer TOKEN` or, in a browser, as the password of any user; at least 32
+    /// bytes, relative to the working directory.
     /// Make one with `(umask 077; openssl rand -hex 32 > admin-token)`. Default: none, and nobody
     /// is asked.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -151,6 +151,10 @@ async fn with_a_token_only_probes_are_for_everybody() {
         assert_eq!((refused.status(), refused.header("www-authenticate")), (401, Some("bearer")));
         assert_eq!(get(service.admin, path, &right).await.status(), 200, "{path}");
     }
+    let mut client = Client::connect(service.admin).await;
+    client.send("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await;
+    let asked = client.rest().await;
+    assert!(asked.contains("\r\nwww-authenticate: Basic realm="), "a browser asks: {asked}");
     assert_eq!(send(service.admin, "PUT", "", "debug").await.status(), 401);
     assert_eq!(send(service.admin, "PUT", &right, "debug").await.status(), 200);
 }
