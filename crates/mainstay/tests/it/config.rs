@@ -118,9 +118,11 @@ fn an_empty_section_is_taken_as_given() {
     assert_eq!(told, [("door_bell", &layer), ("window", &layer)]);
 
     let (_folder, path) = file("[window]\n[server]\n");
-    let loader = Loader::new().file(&path);
-    let loaded = loader.env("SHOP_", pairs(&[("SHOP_WINDOW__WIDTH", "3")])).load::<Config>();
-    let loaded = loaded.unwrap();
+    let loaded = Loader::new()
+        .file(&path)
+        .env("SHOP_", pairs(&[("SHOP_WINDOW__WIDTH", "3")]))
+        .load::<Config>()
+        .unwrap();
     assert_eq!(loaded.value.window.as_ref().map(|window| window.width), Some(3));
     assert_eq!(loaded.origin("server.port"), Layer::Default);
 }

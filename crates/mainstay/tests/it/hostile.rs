@@ -170,10 +170,12 @@ async fn frames_until(stream: &mut TcpStream, wanted: (u8, u32)) -> Vec<(u8, u32
     while seen.last() != Some(&wanted) {
         let mut head = [0; 9];
         soon(stream.read_exact(&mut head)).await.unwrap();
-        let [a, b, c, kind, _, d, e, f, g] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        let [length @ .., _, _, _, _, _, _] = head;
+        let mut payload =
+            vec![0; length.into_iter().fold(0, |all, byte| all << 8 | usize::from(byte))];
         soon(stream.read_exact(&mut payload)).await.unwrap();
-        seen.push((kind, u32::from_be_bytes([d, e, f, g])));
+        let [.., d, e, f, g] = head;
+        seen.push((head[3], u32::from_be_bytes([d, e, f, g])));
     }
     seen
 }
