@@ -76,7 +76,7 @@ fn logs(level: &str) -> telemetry::Config {
 }
 
 async fn serve_mainstay(listener: TcpListener, app: Router) {
-    let server = Server::from_listener(listener, Config::default());
+    let server = Server::from_listener(listener, Config::default()).exclusive();
     server.run(app, std::future::pending()).await;
 }
 

@@ -6,7 +6,7 @@ use mainstay::{
     config::Loader,
     http::{self, Cx},
     lifecycle::{self, Lifecycle},
-    metrics::Metrics,
+    metrics::{self, Metrics},
     server::{self, Server},
     telemetry,
 };
@@ -27,7 +27,7 @@ struct Config {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let mut layers = Loader::new().env("SHOP__", std::env::vars());
+    let mut layers = Loader::new().env_os("SHOP__", std::env::vars_os());
     if std::path::Path::new("shop.toml").exists() {
         layers = layers.file("shop.toml");
     }
@@ -36,17 +36,21 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     })?;
     let shown = loaded.print();
     let config = loaded.value;
-    let _telemetry = telemetry::init("shop", &config.log)?;
+    let telemetry = telemetry::init("shop", &config.log)?;
     let metrics = Metrics::new("shop");
     metrics.build_info(&[("version", env!("CARGO_PKG_VERSION"))]);
+    telemetry.measure(&metrics);
     let lifecycle = Lifecycle::new(config.lifecycle);
+    metrics::watch(&metrics, &lifecycle);
 
     let hello = async |Cx(cx): Cx| format!("you are request {}\n", cx.request_id());
     let routes = Router::new().route("/", get(hello));
-    let app = http::inbound(routes, &http::Stack::new(&metrics).with_config(config.http));
-    let server = Server::bind("127.0.0.1:8080", config.server).await?;
+    let stack = http::Stack::new(&metrics).with_config(config.http);
+    let (app, in_flight) = (http::inbound(routes, &stack), stack.in_flight());
+    let server = Server::bind("127.0.0.1:8080", config.server).await?.with_metrics(&metrics);
 
     let admin = Admin::new(&lifecycle, &metrics).config(shown).token(config.admin.token()?);
+    let admin = admin.in_flight(move || in_flight.list());
     let admin_server = Server::bind(config.admin.listen, server::Config::default()).await?;
 
     lifecycle.serve_admin(admin_server, admin.router());

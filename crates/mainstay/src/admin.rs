@@ -14,7 +14,8 @@
 //! runtime is busy. What the service contributes is asked with a limit of 1 s, so that a section
 //! that hangs is told as such and takes nothing else along.
 //!
-//! With a token ([`Config::token_file`]) everything but the first three asks for it. Without one
+//! With a token ([`Config::token_file`]) everything but the first three asks for it, so that a
+//! browser asks its user. Without one
 //! the listener belongs on loopback, and refuses hosts that are neither an address nor `localhost`,
 //! so that no page in the operator's browser can be made to point here. In either case a page of
 //! another site cannot change anything.
@@ -61,7 +62,8 @@ pub struct Config {
     /// other machines reach needs `token_file`. Default 127.0.0.1:9090.
     pub listen: SocketAddr,
     /// The file with the token that everything but `/livez`, `/readyz` and `/startupz` asks for,
-    /// as `Authorization: Bearer TOKEN`; at least 32 bytes, relative to the working directory.
+    /// as `Authorization: Bearer TOKEN` or, in a browser, as the password of any user; at least 32
+    /// bytes, relative to the working directory.
     /// Make one with `(umask 077; openssl rand -hex 32 > admin-token)`. Default: none, and nobody
     /// is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,8 +127,13 @@ impl Config {
     }
 }
 
-/// Something that the service tells about itself, by its name.
-type Section = (String, Arc<dyn Fn() -> Value + Send + Sync>);
+/// Something that the service tells about itself.
+#[derive(Clone)]
+struct Section {
+    name: String,
+    tell: Arc<dyn Fn() -> Value + Send + Sync>,
+    asking: Asking,
+}
 
 /// Gathers what the admin listener shows. Clones share what they ask.
 #[derive(Clone)]
@@ -137,7 +144,8 @@ pub struct Admin {
     log_level: Option<LogLevel>,
     config: Option<Arc<str>>,
     token: Option<Secret<String>>,
-    asking: Asking,
+    readiness: Asking,
+    scrapes: Asking,
 }
 
 impl Admin {
@@ -151,20 +159,22 @@ impl Admin {
             log_level: None,
             config: None,
             token: None,
-            asking: Asking::new(),
+            readiness: Asking::new(),
+            scrapes: Asking::new(),
         };
         admin.section("tasks", move || json!(tasks.tasks().by_name()))
     }
 
     /// Shows what `tell` tells, best an object, under this name; asked at each look, and told as
-    /// hanging when it takes longer than 1 s.
+    /// hanging when it takes longer than 1 s. It is not asked again while it hangs.
     #[must_use]
     pub fn section(
         mut self,
         name: impl Into<String>,
         tell: impl Fn() -> Value + Send + Sync + 'static,
     ) -> Self {
-        self.sections.push((name.into(), Arc::new(tell)));
+        let (name, tell) = (name.into(), Arc::new(tell));
+        self.sections.push(Section { name, tell, asking: Asking::new() });
         self
     }
 
@@ -212,7 +222,7 @@ impl Admin {
             .route("/readyz", get(async move || ready.readyz().await))
             .route("/startupz", get(async move || startupz(&startup.lifecycle)));
         let (metrics, page, status) = (self.clone(), self.clone(), self.clone());
-        let levels = self.log_level.map(|level| level.routes(&self.asking)).unwrap_or_default();
+        let levels = self.log_level.map(LogLevel::routes).unwrap_or_default();
         let guarded = Router::new()
             .route("/metrics", get(async move |headers: HeaderMap| metrics.scrape(&headers).await))
             .route("/", get(async move |headers: HeaderMap| page.answer(&headers).await))
@@ -230,14 +240,14 @@ impl Admin {
 
     async fn unready_reasons(&self) -> Vec<String> {
         let lifecycle = self.lifecycle.clone();
-        let reasons = self.asking.ask(move || lifecycle.unready_reasons()).await;
+        let reasons = self.readiness.ask(move || lifecycle.unready_reasons()).await;
         reasons.unwrap_or_else(|| vec!["a readiness check gave no answer within 1 s".to_owned()])
     }
 
     async fn scrape(&self, headers: &HeaderMap) -> impl IntoResponse + use<> {
         let format = Format::from_accept(accept(headers));
         let metrics = self.metrics.clone();
-        match self.asking.ask(move || metrics.render(format)).await {
+        match self.scrapes.ask(move || metrics.render(format)).await {
             Some(text) => Ok(([(header::CONTENT_TYPE, format.content_type())], text)),
             None => Err((StatusCode::SERVICE_UNAVAILABLE, "a metric gave no answer within 1 s\n")),
         }
@@ -246,7 +256,7 @@ impl Admin {
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sections: Vec<_> = self.sections.iter().map(|(name, _)| name).collect();
+        let sections: Vec<_> = self.sections.iter().map(|section| &section.name).collect();
         f.debug_struct("Admin").field("sections", &sections).finish_non_exhaustive()
     }
 }

@@ -59,6 +59,7 @@ use self::{layers::Layers, reference::Entry};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
+    ffi::OsString,
     fmt,
     path::{self, Path, PathBuf},
 };
@@ -104,6 +105,20 @@ impl Loader {
             }
         }
         self
+    }
+
+    /// As [`env`](Self::env), with the variables as [`std::env::vars_os`] gives them: of those that
+    /// are not text, which [`std::env::vars`] panics at, none can be a key.
+    #[must_use]
+    pub fn env_os(
+        self,
+        prefix: &str,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        self.env(prefix, variables.into_iter().filter_map(text))
     }
 
     /// Adds values from the command line as pairs of a key such as `server.idle_timeout` and a

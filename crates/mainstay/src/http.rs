@@ -111,12 +111,15 @@ impl Stack {
             config: Config::default(),
             streams: Vec::new(),
             failures: Failure::problem,
-            duration: metrics.histogram(
-                "http_request_duration_seconds",
-                "Time from a request's header to the end of its answer",
-                &["method", "route", "code"],
-                metrics::LATENCY_BUCKETS,
-            ),
+            duration: metrics
+                .histogram(
+                    "http_request_duration_seconds",
+                    "Time from a request's header to the end of its answer",
+                    &["method", "route", "code"],
+                    metrics::LATENCY_BUCKETS,
+                )
+                // What is asked for is up to the caller; errors must be seen whatever was asked.
+                .keeping("code"),
             in_flight: metrics.gauge(
                 "http_requests_in_flight",
                 "Requests whose answer is not finished",

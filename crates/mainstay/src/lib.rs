@@ -50,16 +50,31 @@ mod body;
 mod chain;
 mod panics;
 
-use std::io;
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 /// Serves `app` until SIGTERM or SIGINT, then drains, all with default limits.
+///
+/// Whoever was accepted is served to the end. Connections that still stand in the listener's queue
+/// at the stop are not: somebody else may hold the socket, to serve them next, and if nobody does the
+/// system resets them. [`Server::bind`](server::Server::bind) serves those too.
+///
+/// First it serves on for the 5 s that a balancer may need to notice, with `Connection: close` in
+/// its answers. Not at a terminal (standard input is one), where nobody balances and somebody waits
+/// for Ctrl-C: there the drain begins at once.
 ///
 /// # Errors
 ///
 /// Fails when the signals cannot be listened for, when a part of the service failed, and when a
 /// second signal cut the drain short.
 pub async fn serve(listener: tokio::net::TcpListener, app: axum::Router) -> io::Result<()> {
-    let lifecycle = lifecycle::Lifecycle::new(lifecycle::Config::default());
+    let mut budgets = lifecycle::Config::default();
+    if io::stdin().is_terminal() {
+        budgets.lame_duck = Duration::ZERO;
+    }
+    let lifecycle = lifecycle::Lifecycle::new(budgets);
     let server = server::Server::from_listener(listener, server::Config::default());
     match lifecycle.run(server, app).await.end {
         lifecycle::End::Stopped => Ok(()),

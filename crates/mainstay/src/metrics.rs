@@ -2,7 +2,8 @@
 //!
 //! Guarantee: a metric never has more than [`MAX_SERIES`] label sets and one more; what comes
 //! later is folded into the one whose values are all `other`, and counted in
-//! `{namespace}_metrics_folded_total`. Asking twice for a name gives the same metric, so a layer
+//! `{namespace}_metrics_folded_total`. A histogram may [keep](Histogram::keeping) one label when it
+//! folds, and then has one more for each of its values, up to 50. Asking twice for a name gives the same metric, so a layer
 //! can be built twice. What [`watch`] tells of the process and its runtime is for every service
 //! alike.
 
@@ -40,15 +41,17 @@ pub struct Metrics {
     namespace: Arc<str>,
     folded: Counter,
     known: Arc<Mutex<Known>>,
+    /// See [`Metrics::build_info`]. Not under the lock of the others, which a scrape holds.
+    build: Arc<Mutex<Build>>,
 }
+
+type Build = Vec<(&'static str, String)>;
 
 #[derive(Debug, Default)]
 struct Known {
     registry: Registry,
     /// Each metric's `Series<M>` by its full name.
     series: HashMap<String, Box<dyn Any + Send + Sync>>,
-    /// See [`Metrics::build_info`].
-    build: Vec<(&'static str, String)>,
 }
 
 impl Metrics {
@@ -65,6 +68,7 @@ impl Metrics {
             namespace: namespace.into(),
             folded: Counter(folded),
             known: Arc::new(Mutex::new(known)),
+            build: Arc::default(),
         }
     }
 
@@ -123,12 +127,13 @@ impl Metrics {
     pub fn build_info(&self, facts: &[(&'static str, &str)]) {
         let (labels, values): (Vec<_>, Vec<_>) = facts.iter().copied().unzip();
         self.gauge("build_info", "What is running; always 1", &labels).set(1.0, &values);
-        self.known().build = facts.iter().map(|&(fact, value)| (fact, value.to_owned())).collect();
+        *self.build.lock().unwrap_or_else(PoisonError::into_inner) =
+            facts.iter().map(|&(fact, value)| (fact, value.to_owned())).collect();
     }
 
     /// What [`build_info`](Self::build_info) was told.
-    pub(crate) fn build(&self) -> Vec<(&'static str, String)> {
-        self.known().build.clone()
+    pub(crate) fn build(&self) -> Build {
+        self.build.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All metrics as a scraper reads them.
@@ -245,6 +250,23 @@ mod tests {
         assert!(text.contains("shop_hits_total{path=\"0\"} 2\n"), "{text}");
         assert!(text.contains("shop_metrics_folded_total{metric=\"shop_hits\"} 50\n"), "{text}");
         assert_eq!(text.matches("shop_hits_total{").count(), MAX_SERIES + 1);
+    }
+
+    #[test]
+    fn a_label_that_is_kept_is_told_when_the_others_are_folded() {
+        let metrics = Metrics::new("shop");
+        let waits = metrics.histogram("waits", "Waits", &["path", "code"], &[1.0]).keeping("code");
+        for n in 0..MAX_SERIES {
+            waits.observe(0.5, &[&n.to_string(), "200"]);
+        }
+        waits.observe(0.5, &["late", "503"]);
+        let text = metrics.render(Format::Text);
+        assert!(text.contains("shop_waits_count{path=\"other\",code=\"503\"} 1\n"), "{text}");
+        for code in 0..MAX_SERIES {
+            waits.observe(0.5, &["late", &code.to_string()]);
+        }
+        let text = metrics.render(Format::Text);
+        assert_eq!(text.matches("shop_waits_count{").count(), MAX_SERIES + 50 + 1);
     }
 
     #[test]

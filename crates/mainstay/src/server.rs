@@ -3,8 +3,9 @@
 //! HTTP/1.1 and HTTP/2, by prior knowledge or by ALPN, over TCP or [TLS](tls). A connection is
 //! closed, at most a second late, when it does not finish its handshake, send its first byte,
 //! finish a header, a preface or a frame, or use its keep-alive in time; when it takes nothing of
-//! the answers that wait for it; and when it sends more HTTP/2 frames that do no work than
-//! answering others excuses. A body of which nothing comes fails with [`BodyIdle`]. A connection
+//! the answers that wait for it; and when it sends more HTTP/2 frames that do no work than answering
+//! others excuses. Of several answers on HTTP/2 one that it does not take is reset and the others go
+//! on. A body of which nothing comes fails with [`BodyIdle`]. A connection
 //! that is old or has carried many requests is told to end (`Connection: close`, `GOAWAY`) and
 //! finishes what it carries. After abuse a connection's seat stays taken for a second, and an address
 //! that has several such seats is barred for as long, by the kernel where that is possible: it cannot
@@ -19,6 +20,7 @@
 mod arriving;
 mod config;
 mod connection;
+mod draining;
 mod felt;
 mod first;
 mod frames;
@@ -30,6 +32,7 @@ mod patience;
 mod protocol;
 mod pulse;
 mod seats;
+mod stream;
 mod tally;
 pub mod tls;
 
@@ -54,7 +57,10 @@ use std::{
     future, io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{
@@ -78,7 +84,7 @@ pub struct PeerAddr(pub SocketAddr);
 pub struct DrainReport {
     /// How many were open when the drain began.
     pub open: usize,
-    /// How many of those did not end within the budget and were aborted.
+    /// How many connections ended, for the sake of the drain, with a request in flight or half sent.
     pub cut: usize,
     /// How long the drain took.
     pub waited: Duration,
@@ -91,8 +97,8 @@ pub struct DrainReport {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    /// Whether somebody else has the socket too, and serves on it after this process. What is set on
-    /// it would stay, and what waits in it is the successor's.
+    /// Whether somebody else may have the socket too, and serve on it after this process. What is set
+    /// on it would stay, and what waits in it is the successor's.
     shared: bool,
     config: Config,
     seats: Seats,
@@ -110,13 +116,29 @@ impl Server {
     ///
     /// Fails when the address cannot be resolved or is taken.
     pub async fn bind(addr: impl ToSocketAddrs, config: Config) -> io::Result<Self> {
-        Ok(Self::from_listener(TcpListener::bind(addr).await?, config))
+        Ok(Self::from_listener(TcpListener::bind(addr).await?, config).exclusive())
     }
 
-    /// Serves on a socket that is bound already.
+    /// Serves on a socket that is bound already, and that others may hold too: a service manager, or
+    /// the next process.
+    ///
+    /// Nothing is set on it that would outlive this process, and at a stop the connections that stand
+    /// in its queue are left to whoever holds it. If nobody does, the system resets them; see
+    /// [`exclusive`](Self::exclusive).
     pub fn from_listener(listener: TcpListener, config: Config) -> Self {
         let seats = Seats::new(&config);
-        Self { listener, shared: false, config, seats, tls: None, tally: None }
+        Self { listener, shared: true, config, seats, tls: None, tally: None }
+    }
+
+    /// Declares that nobody else holds the socket, as is so for one that this process has bound.
+    ///
+    /// Then a stop serves whoever is connected by then and turns others away before they are, and
+    /// addresses that flood are turned away before they connect. Both set a filter on the socket: one
+    /// that is passed on nevertheless lets nobody in.
+    #[must_use]
+    pub fn exclusive(mut self) -> Self {
+        self.shared = false;
+        self
     }
 
     /// Serves over TLS only.
@@ -177,7 +199,8 @@ impl Server {
         let connections = Connections(Tasks::new());
         let protocols = Protocols::new(&self.config, &connections.0);
         let (config, seats, tls) = (self.config, self.seats, self.tls);
-        let shared = Arc::new(Shared { app, config, tls: tls.clone(), protocols });
+        let shared =
+            Arc::new(Shared { app, config, tls: tls.clone(), protocols, cut: AtomicUsize::new(0) });
         let mut fresh_tls = pin!(keep_fresh(tls));
         let mut barred = if self.shared { Barred::nobody() } else { Barred::default() };
         let mut door = Door {
@@ -213,8 +236,9 @@ impl Server {
         drop(self.listener);
         let open = door.seats.taken();
         let left = budget.saturating_sub(start.elapsed());
-        let ended = door.connections.0.close_and_wait(left).await;
-        let cut = ended.cut.iter().filter(|&&name| name == CONNECTION).count();
+        let ended = door.connections.0.close_and_wait(left.saturating_add(draining::NOTICE)).await;
+        let aborted = ended.cut.iter().filter(|&&name| name == CONNECTION).count();
+        let cut = aborted + door.shared.cut.load(Relaxed);
         DrainReport { open, cut, waited: start.elapsed(), refused: door.refused }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn measure(metrics: &Metrics, orders: &Arc<Orders<Wired>>, watchers: 
         u64::try_from(store.queue_depth()).unwrap_or(u64::MAX)
     });
     store.counter(metrics, "commit_changes", "Changes answered", |store| store.counters().changes);
-    store.counter(metrics, "commit_batches", "Transactions they took", |store| {
+    store.counter(metrics, "commit_batches", "Transactions that changes went into", |store| {
         store.counters().batches
     });
     store.gauge(metrics, "read_queue_depth", "Reads that wait for a reader", |store| {

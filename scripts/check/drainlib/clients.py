@@ -1,5 +1,6 @@
 """Clients that know what they sent, on what kind of connection, and what they are owed."""
 
+import contextlib
 import itertools
 import json
 import socket
@@ -7,7 +8,8 @@ import threading
 import time
 
 from crashlib.client import ORDER
-from crashlib.service import Service
+from crashlib.service import Failed, Service
+from hostilelib import wire
 
 SLOW_SECONDS = 0.6
 
@@ -20,6 +22,7 @@ class Seen:
         self.acknowledged: set[str] = set()
         self.failed: list[str] = []
         self.late = self.slow_served = self.reused_closed = self.turned_away = 0
+        self.http2_served = self.http2_told = 0
         self.keys = itertools.count()
 
     def key(self) -> str:
@@ -130,6 +133,99 @@ class Slow(threading.Thread):
         return int(answer[9:12] or 0)
 
 
+class Http2:
+    """A connection of HTTP/2 that is answered one `GET` after another; headers are read as far as `:status 200`."""
+
+    OK = 0x88
+
+    def __init__(self, service: Service) -> None:
+        self.head = wire.block("GET", "/v1/orders", service.token)
+        self.socket = socket.create_connection(("127.0.0.1", service.port), 15)
+        self.frames = self.socket.makefile("rb")
+        self.socket.sendall(wire.HELLO)
+        self.stream, self.last = -1, None
+
+    def ask(self) -> None:
+        self.stream += 2
+        self.socket.sendall(wire.frame(wire.HEADERS, wire.END_STREAM | wire.END_HEADERS, self.stream, self.head))
+
+    def answered(self) -> bool | None:
+        """Whether the answer was good; `None` when the connection ended before its end."""
+        good = False
+        while (frame := self.next()) is not None:
+            kind, flags, stream, payload = frame
+            if stream == self.stream and kind == wire.RST_STREAM:
+                return False
+            if stream == self.stream and kind == wire.HEADERS:
+                good |= payload[0] == self.OK
+            if stream == self.stream and kind in (wire.HEADERS, wire.DATA) and flags & wire.END_STREAM:
+                return good
+        return None
+
+    def next(self) -> tuple[int, int, int, bytes] | None:
+        """The next frame; `None` at the end. What HTTP/2 asks to be acknowledged is."""
+        head = self.frames.read(9)
+        if len(head) < 9:
+            return None
+        length, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+        stream, payload = int.from_bytes(head[5:], "big"), self.frames.read(length)
+        if kind in (wire.SETTINGS, wire.PING) and not flags & wire.ACK:
+            self.acknowledge(wire.frame(kind, wire.ACK, 0, payload if kind == wire.PING else b""))
+        if kind == wire.GOAWAY:
+            self.last = int.from_bytes(payload[:4], "big")
+        if kind == wire.DATA and length:
+            self.acknowledge(wire.frame(wire.WINDOW_UPDATE, 0, 0, length.to_bytes(4, "big")))
+        return kind, flags, stream, payload
+
+    def acknowledge(self, frame: bytes) -> None:
+        """Whoever has answered and gone needs no acknowledgement."""
+        with contextlib.suppress(OSError):
+            self.socket.sendall(frame)
+
+    def close(self) -> None:
+        self.frames.close()
+        self.socket.close()
+
+
+class KeptHttp2(threading.Thread):
+    """Reads over kept connections of HTTP/2 until nobody accepts connections any more."""
+
+    def __init__(self, service: Service, seen: Seen, stop: Stop) -> None:
+        super().__init__(daemon=True)
+        self.service, self.seen, self.stop = service, seen, stop
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection = Http2(self.service)
+            except ConnectionRefusedError:
+                if self.stop.at is None:
+                    self.seen.fail("a client of HTTP/2 was refused before the stop")
+                return
+            try:
+                self.use(connection)
+            finally:
+                connection.close()
+
+    def use(self, connection: Http2) -> None:
+        """Asks until it is told to go; what it had asked by then is answered, or was not taken."""
+        while connection.last is None:
+            reused, good = connection.stream > 0, None
+            try:
+                connection.ask()
+                good = connection.answered()
+            except OSError:
+                pass
+            if good:
+                self.seen.count("http2_served")
+            elif good is None and (reused if connection.last is None else connection.stream > connection.last):
+                return self.seen.count("reused_closed")
+            else:
+                return self.seen.fail(f"stream {connection.stream} on HTTP/2: {'no end' if good is None else 'a bad answer'}")
+        if self.stop.at is not None:
+            self.seen.count("http2_told")
+
+
 class Watcher(threading.Thread):
     """Reads the live feed to its end, and remembers where it may go on."""
 
@@ -173,6 +269,16 @@ class Watcher(threading.Thread):
         if self.resume != last:
             return f"ended at {last}, told to go on after {self.resume}"
         return ""
+
+
+def deaf_http2(service: Service) -> socket.socket:
+    """A client of HTTP/2 that was answered once, and from then on reads nothing and never goes."""
+    connection = Http2(service)
+    connection.ask()
+    if not connection.answered():
+        raise Failed("HTTP/2 is not answered")
+    connection.frames.close()
+    return connection.socket
 
 
 def half_open(port: int, sent: bytes) -> socket.socket:

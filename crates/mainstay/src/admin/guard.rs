@@ -1,15 +1,23 @@
-//! Who may ask: the bearer of the token, or without one a caller on this machine that is not a
+//! Who may ask: whoever sends the token, as a tool (`Bearer`) or as a browser (the password of
+//! `Basic`, with any name); or without one a caller on this machine that is not a
 //! page of another site in its browser.
 
 use crate::config::Secret;
 use axum::{
     extract::{Request, State},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use constant_time_eq::constant_time_eq;
-use http::{HeaderMap, StatusCode, header, uri::Authority};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Authority};
 use std::net::IpAddr;
+
+/// A browser asks its user for the token because of the second.
+const CHALLENGES: [(HeaderName, &str); 2] = [
+    (header::WWW_AUTHENTICATE, "Bearer"),
+    (header::WWW_AUTHENTICATE, "Basic realm=\"admin; the password is the token\""),
+];
 
 /// The token to ask for, if any.
 pub(super) type Token = Option<Secret<String>>;
@@ -19,7 +27,7 @@ pub(super) async fn guard(State(token): State<Token>, request: Request, next: Ne
     match refusal(&token, &request) {
         None => next.run(request).await,
         Some((StatusCode::UNAUTHORIZED, why)) => {
-            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], why).into_response()
+            (StatusCode::UNAUTHORIZED, AppendHeaders(CHALLENGES), why).into_response()
         }
         Some(refused) => refused.into_response(),
     }
@@ -48,9 +56,19 @@ fn refusal(token: &Token, request: &Request) -> Option<(StatusCode, &'static str
 }
 
 fn bears(headers: &HeaderMap, token: &Secret<String>) -> bool {
-    let given = headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-    let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
-    given.is_some_and(|given| constant_time_eq(given, token.expose().as_bytes()))
+    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let given = given.and_then(|value| match value.strip_prefix(b"Bearer ") {
+        Some(token) => Some(token.to_vec()),
+        None => password(value.strip_prefix(b"Basic ")?),
+    });
+    given.is_some_and(|given| constant_time_eq(&given, token.expose().as_bytes()))
+}
+
+/// The password of Basic credentials: what follows the first colon.
+fn password(credentials: &[u8]) -> Option<Vec<u8>> {
+    let decoded = BASE64_STANDARD.decode(credentials).ok()?;
+    let colon = decoded.iter().position(|&byte| byte == b':')?;
+    Some(decoded[colon + 1..].to_vec())
 }
 
 /// Whom the request is for.
@@ -134,7 +152,17 @@ mod tests {
             refused(token, "PUT", &[host, right, ("sec-fetch-site", "cross-site")]),
             Some(403)
         );
-        for wrong in ["Bearer 0123456789abcdef0123456789abcdeF", "Bearer ", "Basic eDp5", ""] {
+        let by_browser = |password: &str| {
+            let credentials = BASE64_STANDARD.encode(format!("anybody:{password}"));
+            format!("Basic {credentials}")
+        };
+        let named = by_browser("0123456789abcdef0123456789abcdef");
+        assert_eq!(refused(token, "GET", &[host, ("authorization", &named)]), None);
+        let guess = by_browser("0123456789abcdef0123456789abcdeF");
+        let bare = BASE64_STANDARD.encode("0123456789abcdef0123456789abcdef");
+        let bare = format!("Basic {bare}");
+        let bearers = ["Bearer 0123456789abcdef0123456789abcdeF", "Bearer ", "Basic eDp5", ""];
+        for wrong in [&*guess, &bare, "Basic :"].into_iter().chain(bearers) {
             assert_eq!(
                 refused(token, "GET", &[host, ("authorization", wrong)]),
                 Some(401),

@@ -17,8 +17,9 @@ type Set = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 /// How to read and change it.
 #[derive(Clone)]
 pub(super) struct LogLevel {
-    pub(super) get: Get,
+    get: Get,
     set: Set,
+    asking: Asking,
 }
 
 /// What the form on the page sends.
@@ -33,17 +34,22 @@ impl LogLevel {
         set: impl Fn(&str) -> Result<(), E> + Send + Sync + 'static,
     ) -> Self {
         let set = move |level: &str| set(level).map_err(|error| chain(&*error.into()));
-        Self { get: Arc::new(get), set: Arc::new(set) }
+        Self { get: Arc::new(get), set: Arc::new(set), asking: Asking::new() }
+    }
+
+    /// What it is, if that is told in time.
+    pub(super) async fn read(&self) -> Option<String> {
+        let get = Arc::clone(&self.get);
+        self.asking.ask(move || get()).await
     }
 
     /// `GET` and `PUT` for tools; `POST` for a form, which can do nothing else.
-    pub(super) fn routes(self, asking: &Asking) -> Router {
+    pub(super) fn routes(self) -> Router {
         let (read, put, post) = (self.clone(), self.clone(), self);
-        let (reading, putting, posting) = (asking.clone(), asking.clone(), asking.clone());
-        let routes = get(async move || told(reading.ask(move || Ok((read.get)())).await))
-            .put(async move |level: String| told(putting.ask(move || put.change(&level)).await))
+        let routes = get(async move || told(read.read().await.map(Ok)))
+            .put(async move |level: String| told(put.change(level).await))
             .post(async move |Form(wanted): Form<Wanted>| {
-                let changed = posting.ask(move || post.change(&wanted.level)).await;
+                let changed = post.change(wanted.level).await;
                 if let Some(Ok(_)) = changed {
                     Redirect::to("/").into_response()
                 } else {
@@ -53,8 +59,13 @@ impl LogLevel {
         Router::new().route("/log-level", routes)
     }
 
-    /// Changes it, and tells what it is now.
-    fn change(&self, wanted: &str) -> Result<String, String> {
+    /// Changes it, and tells what it is now, if that is told in time.
+    async fn change(&self, wanted: String) -> Option<Result<String, String>> {
+        let level = self.clone();
+        self.asking.ask(move || level.change_now(&wanted)).await
+    }
+
+    fn change_now(&self, wanted: &str) -> Result<String, String> {
         (self.set)(wanted.trim())?;
         let level = (self.get)();
         tracing::info!(level, "log level changed by the admin listener");

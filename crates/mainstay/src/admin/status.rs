@@ -38,15 +38,12 @@ pub(super) struct Status {
 impl Admin {
     /// Asks everything at once.
     pub(super) async fn status(&self) -> Status {
-        let told = join_all(self.sections.iter().map(async |(name, tell)| {
-            let tell = Arc::clone(tell);
-            let value = self.asking.ask(move || tell()).await;
-            (name.clone(), value.unwrap_or_else(|| json!("gave no answer within 1 s")))
+        let told = join_all(self.sections.iter().map(async |section| {
+            let tell = Arc::clone(&section.tell);
+            let value = section.asking.ask(move || tell()).await;
+            (section.name.clone(), value.unwrap_or_else(|| json!("gave no answer within 1 s")))
         }));
-        let level = async {
-            let get = Arc::clone(&self.log_level.as_ref()?.get);
-            self.asking.ask(move || get()).await
-        };
+        let level = async { self.log_level.as_ref()?.read().await };
         let (sections, log_level, reasons) = tokio::join!(told, level, self.unready_reasons());
         Status {
             name: self.metrics.namespace().to_owned(),

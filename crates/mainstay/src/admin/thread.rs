@@ -1,4 +1,3 @@
-use super::asking;
 use crate::server::{Mode, Server};
 use axum::Router;
 use std::{io, thread};
@@ -27,8 +26,7 @@ pub(crate) async fn serve_on_thread(
 }
 
 fn serve(server: Server, router: Router, modes: watch::Receiver<Mode>) -> io::Result<()> {
-    let mut runtime = Builder::new_current_thread();
-    let runtime = runtime.enable_all().max_blocking_threads(asking::AT_ONCE).build()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         server.into_this_runtime()?.run_by(router, modes).await;
         Ok(())

@@ -45,6 +45,8 @@ pub(super) fn path(dotted: &str) -> Keys {
 pub(super) struct Layers {
     tree: Table,
     origins: BTreeMap<Keys, Layer>,
+    /// Where tables without a value were written. What they leave out is not theirs.
+    empty: BTreeMap<Keys, Layer>,
     /// The texts that were read as something else than text, which may have been wrong.
     texts: BTreeMap<Keys, String>,
 }
@@ -67,6 +69,12 @@ impl Layers {
         for (key, value) in table {
             at.push(key);
             match value {
+                // Not nothing: its presence may mean something, or be wrong.
+                Value::Table(table) if table.is_empty() => {
+                    self.set(at, table.into(), layer.clone());
+                    self.origins.remove(at);
+                    self.empty.insert(at.clone(), layer.clone());
+                }
                 Value::Table(table) => self.add_table(at, table, layer),
                 Value::String(_)
                 | Value::Integer(_)
@@ -118,12 +126,13 @@ impl Layers {
         table.is_some_and(|table| table.remove(last).is_some())
     }
 
-    /// The layer of the value at `keys`, of a part of it, or of what it is a part of.
+    /// The layer of the value at `keys`, of a part of it, or of what it is a part of; or of the empty
+    /// table there.
     pub(super) fn origin(&self, keys: &[String]) -> Layer {
         let related =
             |(known, _): &(&Keys, &Layer)| known.starts_with(keys) || keys.starts_with(known);
-        let origin = self.origins.iter().find(related);
-        origin.map_or(Layer::Default, |(_, layer)| layer.clone())
+        let origin = self.origins.iter().find(related).map(|(_, layer)| layer);
+        origin.or_else(|| self.empty.get(keys)).cloned().unwrap_or(Layer::Default)
     }
 
     /// Reads a `T`, and adds what is wrong to `problems`.

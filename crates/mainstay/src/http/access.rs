@@ -25,6 +25,11 @@ use tracing::Span;
 /// The most of a path that the log line and the span tell, in bytes.
 const PATH: usize = 256;
 
+const NOT_ALLOWED: u16 = StatusCode::METHOD_NOT_ALLOWED.as_u16();
+
+/// The label of methods without one of their own.
+const OTHER: &str = "OTHER";
+
 const TOO_LATE: Cause = Cause::DeadlineExceeded;
 
 /// What other layers and handlers tell the log line. Clones share it; it is in every request's
@@ -152,7 +157,9 @@ impl Drop for Exchange {
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
         let spent = |activity| part(self.cx.spent(activity, now.into_std()));
         self.in_flight.add(-1.0, &[]);
-        let (labels, trace) = ([self.method, route, &status.to_string()], self.cx.trace());
+        // A method that a route does not have is the caller's invention too.
+        let method = if status == NOT_ALLOWED { OTHER } else { self.method };
+        let (labels, trace) = ([method, route, &status.to_string()], self.cx.trace());
         self.duration.observe_traced(elapsed.as_secs_f64(), &labels, trace);
         self.end_span(status);
         let notes = self.record.notes();
@@ -219,7 +226,7 @@ pub(super) fn known_method(method: &Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
-        _ => "OTHER",
+        _ => OTHER,
     }
 }
 

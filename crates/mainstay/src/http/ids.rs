@@ -35,12 +35,14 @@ impl Ids {
         Self { request_id, trace }
     }
 
-    /// Tells the caller the names.
+    /// Tells the caller the names, and no others that a handler may have set.
     pub(super) fn echo(&self, headers: &mut HeaderMap) {
         let id = HeaderValue::from_str(self.request_id.as_str());
         let trace = HeaderValue::try_from(self.trace.to_string());
         for (name, value) in [(REQUEST_ID, id), (TRACEPARENT, trace)] {
-            headers.extend(value.ok().map(|value| (name, value)));
+            if let Ok(value) = value {
+                headers.insert(name, value);
+            }
         }
     }
 }

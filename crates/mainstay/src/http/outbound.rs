@@ -67,7 +67,7 @@ pub(super) fn attempt(headers: &HeaderMap) -> u32 {
     let Some(value) = headers.get(ATTEMPT) else { return 1 };
     let count = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|&count| count > 0);
     count.unwrap_or_else(|| {
-        tracing::debug!(?value, "x-envoy-attempt-count must be a whole number from 1 on");
+        tracing::debug!("x-envoy-attempt-count must be a whole number from 1 on");
         1
     })
 }

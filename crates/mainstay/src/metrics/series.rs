@@ -16,6 +16,9 @@ use std::{
 /// The most label sets of one metric before new ones are folded into `other`.
 pub const MAX_SERIES: usize = 200;
 
+/// The most values of a label that are told apart once the others are folded.
+const MAX_KEPT: usize = 50;
+
 type Labels = Vec<(&'static str, String)>;
 
 /// A number that only grows. Clones share it.
@@ -61,6 +64,14 @@ pub(super) type Distribution = HistogramWithExemplars<Vec<(&'static str, String)
 pub(super) const TRACE_ID: &str = "trace_id";
 
 impl Histogram {
+    /// Keeps the value of `label` when the label sets are too many and the others are folded; it
+    /// should have few. Holds for this handle and its clones.
+    #[must_use]
+    pub fn keeping(mut self, label: &'static str) -> Self {
+        self.0.kept = Some(label);
+        self
+    }
+
     /// Counts one `value`, in seconds if the metric is a time, under these label values.
     pub fn observe(&self, value: f64, labels: &[&str]) {
         self.0.at(labels).observe(value, None, None);
@@ -80,6 +91,10 @@ pub(super) struct Series<M> {
     labels: Arc<[&'static str]>,
     family: Family<Labels, M, Make<M>>,
     size: Arc<AtomicUsize>,
+    /// How many of the label sets are folded ones.
+    folded: Arc<AtomicUsize>,
+    /// The label that keeps its value when the others are folded.
+    kept: Option<&'static str>,
     /// Where to count what was folded, and under which name.
     folds: Option<Arc<(Counter, String)>>,
 }
@@ -95,6 +110,8 @@ impl<M: Clone> Series<M> {
             labels: labels.into(),
             family: Family::new_with_constructor(make),
             size: Arc::default(),
+            folded: Arc::default(),
+            kept: None,
             folds: folds.map(Arc::new),
         };
         if labels.is_empty() {
@@ -116,7 +133,7 @@ impl<M: Clone> Series<M> {
             self.labels
         );
         let values = values.iter().copied().chain(std::iter::repeat(""));
-        let labels = self.labels.iter().copied().zip(values.map(str::to_owned)).collect();
+        let labels: Labels = self.labels.iter().copied().zip(values.map(str::to_owned)).collect();
         if let Some(metric) = self.family.get(&labels) {
             return metric.clone();
         }
@@ -126,8 +143,22 @@ impl<M: Clone> Series<M> {
         if let Some((counter, name)) = self.folds.as_deref() {
             counter.inc(&[name]);
         }
-        let other = self.labels.iter().map(|label| (*label, "other".to_owned())).collect();
-        self.family.get_or_create_owned(&other)
+        self.fold(labels)
+    }
+
+    fn fold(&self, labels: Labels) -> M {
+        let other = || "other".to_owned();
+        let kept = |label| self.kept == Some(label);
+        let fold = |(label, value)| (label, if kept(label) { value } else { other() });
+        let labels: Labels = labels.into_iter().map(fold).collect();
+        if let Some(metric) = self.family.get(&labels) {
+            return metric.clone();
+        }
+        if self.folded.fetch_add(1, Relaxed) < MAX_KEPT {
+            return self.family.get_or_create_owned(&labels);
+        }
+        let all = self.labels.iter().map(|label| (*label, other())).collect();
+        self.family.get_or_create_owned(&all)
     }
 }
 

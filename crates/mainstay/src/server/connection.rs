@@ -3,20 +3,31 @@
 use super::{
     Config, PeerAddr, Tls,
     arriving::Arriving,
+    draining,
     felt::Felt,
     pulse::{InFlight, Pulse},
+    stream::Streams,
     tally::{Ended, Open},
 };
 use crate::{body::Observed, tasks::Tasks};
 use axum::{Router, body::Body, http::HeaderValue};
-use futures_util::FutureExt;
 use http::{Request, Response, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -56,6 +67,8 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) tls: Option<Tls>,
     pub(super) protocols: Protocols,
+    /// How many connections ended by the drain's budget with something of a request.
+    pub(super) cut: AtomicUsize,
 }
 
 /// The HTTP settings, and the owner of tasks for HTTP/2 streams.
@@ -82,18 +95,6 @@ impl Protocols {
     }
 }
 
-#[derive(Clone)]
-struct Streams(Tasks);
-
-impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        self.0.spawn("stream", stream.map(drop));
-    }
-}
-
-/// How long after a connection was made its first request is waited for, if a drain begins.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
-
 /// Serves `stream` until it ends, breaks a limit, or is drained.
 ///
 /// After abuse it keeps its seat for [`PENALTY`] where seats count by address.
@@ -104,8 +105,11 @@ pub(super) async fn serve(
     shared: Arc<Shared>,
     mut modes: watch::Receiver<Mode>,
 ) {
-    let ended = serve_socket(stream, peer, shared, modes.clone()).await;
+    let ended = serve_socket(stream, peer, Arc::clone(&shared), modes.clone()).await;
     tracing::debug!(%peer, reason = ended.as_str(), "connection ended");
+    if ended == Ended::Cut {
+        shared.cut.fetch_add(1, Relaxed);
+    }
     if ended.is_abuse() && open.abused() {
         let _drained = timeout(PENALTY, Mode::draining(&mut modes)).await.is_ok();
     }
@@ -127,7 +131,7 @@ async fn serve_socket(
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             // Nothing was asked yet, so nothing is cut.
-            () = drained(&mut modes, accepted) => return Ended::Done,
+            () = draining::unasked(&mut modes, accepted) => return Ended::Done,
         };
         match shaken {
             Ok(Ok(stream)) => Box::pin(serve_http(stream, peer, Arc::clone(&shared), modes)).await,
@@ -146,7 +150,7 @@ async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     shared: Arc<Shared>,
-    mut modes: watch::Receiver<Mode>,
+    modes: watch::Receiver<Mode>,
 ) -> Ended {
     let pulse = Pulse::new();
     let io = TokioIo::new(Felt::new(stream, pulse.clone()));
@@ -158,7 +162,7 @@ async fn serve_http(
     let retires = accepted.checked_add(jittered(shared.config.max_age));
     let mut checks = interval(shared.config.check_period());
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut draining = false;
+    let mut drain = pin!(draining::drain(modes, accepted, pulse.clone()));
     loop {
         tokio::select! {
             ended = connection.as_mut() => return match (ended, pulse.leaving()) {
@@ -166,18 +170,16 @@ async fn serve_http(
                 (Ok(()), None) => Ended::Done,
                 (Err(error), None) => {
                     tracing::debug!(%peer, error, "connection broke");
-                    if pulse.is_http2() { Ended::Protocol } else { Ended::Error }
+                    if refused(&*error) || pulse.is_strained() { Ended::Protocol } else { Ended::Error }
                 }
             },
-            () = drained(&mut modes, accepted), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
+            ended = &mut drain => return ended,
             () = pulse.left() => connection.as_mut().graceful_shutdown(),
             now = checks.tick() => {
                 if let Some(limit) = pulse.expired(&shared.config, now) {
                     return limit;
                 }
+                pulse.end_stalled(&shared.config, now);
                 if retires.is_some_and(|at| now >= at) && pulse.leaving().is_none() {
                     pulse.leave(Ended::Age);
                 }
@@ -186,11 +188,11 @@ async fn serve_http(
     }
 }
 
-/// Waits until this connection takes part in the drain, whose begin ends an unused connection at
-/// once: a new one's first request may be on its way.
-async fn drained(modes: &mut watch::Receiver<Mode>, accepted: Instant) {
-    Mode::draining(modes).await;
-    tokio::time::sleep_until(accepted + FIRST_REQUEST).await;
+/// Whether h2 refused what the peer sent. A socket that broke and a peer that fell silent are nobody's
+/// abuse.
+fn refused(error: &(dyn Error + 'static)) -> bool {
+    let mut chain = std::iter::successors(Some(error), |&error| error.source());
+    chain.any(|error| error.downcast_ref().is_some_and(h2::Error::is_library))
 }
 
 /// `time`, up to 10 % more or less.

@@ -31,7 +31,7 @@ impl Sockets {
         let Some(socket) = self.0.take_tcp_listener(index)? else { return Ok(None) };
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from_std(socket)?;
-        Ok(Some(Server { shared: true, ..Server::from_listener(listener, config) }))
+        Ok(Some(Server::from_listener(listener, config)))
     }
 }
 

@@ -41,6 +41,11 @@ impl Patience {
         self.tokens >= 0.0
     }
 
+    /// Whether more than half was spent at the last frame that cost something.
+    pub(super) fn is_strained(&self) -> bool {
+        self.tokens < BURST / 2.0
+    }
+
     /// A request was answered.
     pub(super) fn answered(&mut self) {
         self.give(ANSWER);

@@ -4,6 +4,7 @@ mod in_flight;
 
 pub(super) use self::in_flight::InFlight;
 
+use self::in_flight::Waiting;
 use super::{
     Config,
     patience::Patience,
@@ -39,11 +40,13 @@ struct State {
     protocol: Protocol,
     requests: u64,
     in_flight: usize,
-    /// How many requests in flight have more of an answer than the connection has taken.
-    waiting: usize,
+    /// Those requests in flight that have more of an answer than the connection has taken.
+    waiting: Vec<Waiting>,
     /// When the connection was accepted, last became free of requests, or last took a part of an
     /// answer: hyper lets go of a body while most of it may still wait for the peer.
     idle_since: Instant,
+    /// When something last came.
+    heard_at: Instant,
     /// When the unfinished request header began, if one has.
     header_since: Option<Instant>,
     /// Since when the socket has taken nothing of what it was given, if it has not.
@@ -61,8 +64,9 @@ impl Pulse {
             protocol: Protocol::Undecided(0),
             requests: 0,
             in_flight: 0,
-            waiting: 0,
+            waiting: Vec::new(),
             idle_since: Instant::now(),
+            heard_at: Instant::now(),
             header_since: None,
             stalled_since: None,
             flooded_at: None,
@@ -78,7 +82,7 @@ impl Pulse {
         let late = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
         let late_if = |since: Option<Instant>, limit| since.is_some_and(|since| late(since, limit));
         // Every answer has more to send than the peer has taken, and so it has been for long.
-        let untaken = state.in_flight > 0 && state.waiting == state.in_flight;
+        let untaken = state.in_flight > 0 && state.waiting.len() == state.in_flight;
         let idle = state.in_flight == 0 && state.header_since.is_none();
         let silent = matches!(state.protocol, Protocol::Undecided(_));
         if late_if(state.flooded_at, FLOOD_GRACE) {
@@ -106,12 +110,19 @@ impl Pulse {
         if state.protocol == Protocol::Http1 {
             state.header_since = None;
         }
-        let last = state.requests >= most;
+        let number = state.requests;
         drop(state);
-        if last {
+        if number >= most {
             self.leave(Ended::Requests);
         }
-        InFlight::new(self.clone())
+        InFlight::new(self.clone(), number)
+    }
+
+    /// Ends the streams of answers that have waited too long, though others go on.
+    pub(super) fn end_stalled(&self, config: &Config, now: Instant) {
+        for waiting in &self.state().waiting {
+            waiting.end_after(config.write_timeout, now);
+        }
     }
 
     /// Lets the connection take no more requests; the first reason stays.
@@ -125,12 +136,46 @@ impl Pulse {
         self.state().leaving
     }
 
-    /// Whether the peer speaks HTTP/2.
-    pub(super) fn is_http2(&self) -> bool {
-        matches!(self.state().protocol, Protocol::Http2(_))
+    /// Whether the peer has sent much that did no work.
+    pub(super) fn is_strained(&self) -> bool {
+        self.state().patience.is_strained()
     }
 
-    /// Waits for [`leave`](Self::leave), which must have only one such waiter.
+    /// Lets the connection end by itself, which is no reason for its end.
+    pub(super) fn finish(&self) {
+        self.0.leave.notify_one();
+    }
+
+    /// Whether nothing ever came.
+    pub(super) fn is_silent(&self) -> bool {
+        self.state().protocol == Protocol::Undecided(0)
+    }
+
+    /// Whether anything of a request is not done: its header is not whole, or its answer not sent.
+    pub(super) fn owes(&self) -> bool {
+        let state = self.state();
+        state.in_flight > 0 || state.header_since.is_some()
+    }
+
+    /// How long nothing has come of an unfinished header, if it must be waited for: HTTP/2 knows which
+    /// requests it still has to take.
+    pub(super) fn header_pause(&self) -> Option<Duration> {
+        let state = self.state();
+        let http2 = matches!(state.protocol, Protocol::Http2(_));
+        let unfinished = state.header_since.is_some() && !http2;
+        unfinished.then(|| state.heard_at.elapsed())
+    }
+
+    /// Whether this is HTTP/2 and had no request, nor anything to send, for `time`.
+    pub(super) fn is_http2_unused_for(&self, time: Duration) -> bool {
+        let state = self.state();
+        let http2 = matches!(state.protocol, Protocol::Http2(_));
+        let used = state.in_flight > 0 || state.stalled_since.is_some();
+        http2 && !used && state.header_since.is_none() && state.idle_since.elapsed() >= time
+    }
+
+    /// Waits for [`leave`](Self::leave) or [`finish`](Self::finish); there must be only one such
+    /// waiter.
     pub(super) async fn left(&self) {
         self.0.leave.notified().await;
     }
@@ -180,6 +225,7 @@ impl State {
     /// Takes in bytes; returns whether the peer may go on.
     fn received(&mut self, bytes: &[u8]) -> bool {
         let heard = self.protocol.received(bytes);
+        self.heard_at = Instant::now();
         let in_body = self.protocol == Protocol::Http1 && self.in_flight > 0;
         match heard.header {
             Header::Whole => self.header_since = None,

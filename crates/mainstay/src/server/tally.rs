@@ -34,7 +34,7 @@ pub(super) enum Ended {
     Done,
     /// It broke, or did not speak HTTP.
     Error,
-    /// It broke on HTTP/2: h2 refused what it was sent, or the peer was cut off.
+    /// It broke on HTTP/2 because h2 refused what it was sent, or after much that did no work.
     Protocol,
     /// It was aborted: the drain's budget was spent, or its task panicked.
     Cut,

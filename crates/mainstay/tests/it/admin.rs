@@ -151,6 +151,10 @@ async fn with_a_token_only_probes_are_for_everybody() {
         assert_eq!((refused.status(), refused.header("www-authenticate")), (401, Some("bearer")));
         assert_eq!(get(service.admin, path, &right).await.status(), 200, "{path}");
     }
+    let mut client = Client::connect(service.admin).await;
+    client.send("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await;
+    let asked = client.rest().await;
+    assert!(asked.contains("\r\nwww-authenticate: Basic realm="), "a browser asks: {asked}");
     assert_eq!(send(service.admin, "PUT", "", "debug").await.status(), 401);
     assert_eq!(send(service.admin, "PUT", &right, "debug").await.status(), 200);
 }
@@ -191,6 +195,42 @@ async fn a_section_that_hangs_takes_nothing_else_along() {
     assert_eq!(get(service.admin, "/livez", "").await.status(), 200);
     service.lifecycle.stop();
     assert_eq!(service.report().await.end, lifecycle::End::Stopped, "nor the end");
+    drop(release);
+}
+
+#[tokio::test]
+async fn sections_that_hang_are_asked_once_and_probes_and_metrics_go_on() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let service = Service::start_admin(Router::new(), |lifecycle, metrics| {
+        let hang = move || json!(held.lock().unwrap().recv().is_ok());
+        Admin::new(lifecycle, metrics).section("stuck", hang)
+    })
+    .await;
+    // More than there were places for all sections together.
+    for _ in 0..10 {
+        let status = get(service.admin, "/status", "").await.json();
+        assert_eq!(status["stuck"], "gave no answer within 1 s");
+    }
+    assert_eq!(get(service.admin, "/readyz", "").await.status(), 200);
+    assert_eq!(get(service.admin, "/metrics", "").await.status(), 200);
+    drop(release);
+}
+
+#[tokio::test]
+async fn a_metric_that_hangs_holds_up_no_probe_and_no_status() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let service = Service::start_admin(Router::new(), |lifecycle, metrics| {
+        let hang = move || f64::from(u8::from(held.lock().unwrap().recv().is_ok()));
+        metrics.gauge_fn("stuck", "Never told", hang);
+        Admin::new(lifecycle, metrics)
+    })
+    .await;
+    assert_eq!(get(service.admin, "/metrics", "").await.status(), 503);
+    for path in ["/status", "/readyz", "/livez"] {
+        assert_eq!(get(service.admin, path, "").await.status(), 200, "{path}");
+    }
     drop(release);
 }
 

@@ -105,6 +105,35 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_text_stops_nothing() {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt};
+    let variables =
+        [(b"OTHER\xff".to_vec(), b"\xff".to_vec()), (b"SHOP_NAME".to_vec(), b"a".to_vec())];
+    let os = |(name, value)| (OsString::from_vec(name), OsString::from_vec(value));
+    let loaded = Loader::new().env_os("SHOP_", variables.map(os)).load::<Config>().unwrap();
+    assert_eq!(loaded.value.name, "a");
+}
+
+#[test]
+fn an_empty_section_is_taken_as_given() {
+    let (_folder, path) = file("[window]\n[door_bell]\n[server]\n");
+    let layer = Layer::File(path.clone());
+    let errors = Loader::new().file(&path).load::<Config>().unwrap_err();
+    let told: Vec<_> = errors.0.iter().map(|problem| (&*problem.key, &problem.layer)).collect();
+    assert_eq!(told, [("door_bell", &layer), ("window", &layer)]);
+
+    let (_folder, path) = file("[window]\n[server]\n");
+    let loaded = Loader::new()
+        .file(&path)
+        .env("SHOP_", pairs(&[("SHOP_WINDOW__WIDTH", "3")]))
+        .load::<Config>()
+        .unwrap();
+    assert_eq!(loaded.value.window.as_ref().map(|window| window.width), Some(3));
+    assert_eq!(loaded.origin("server.port"), Layer::Default);
+}
+
 #[test]
 fn a_later_layer_wins_value_by_value() {
     let (_folder, path) =

@@ -164,6 +164,55 @@ async fn a_reader_on_http2_that_opens_no_window_ends_with_a_request_in_flight() 
     server.ended("stall", 1).await;
 }
 
+/// The kinds and streams of whole frames, as they come, until `wanted` is among them.
+async fn frames_until(stream: &mut TcpStream, wanted: (u8, u32)) -> Vec<(u8, u32)> {
+    let mut seen = Vec::new();
+    while seen.last() != Some(&wanted) {
+        let mut head = [0; 9];
+        soon(stream.read_exact(&mut head)).await.unwrap();
+        let [length @ .., _, _, _, _, _, _] = head;
+        let mut payload =
+            vec![0; length.into_iter().fold(0, |all, byte| all << 8 | usize::from(byte))];
+        soon(stream.read_exact(&mut payload)).await.unwrap();
+        let [.., d, e, f, g] = head;
+        seen.push((head[3], u32::from_be_bytes([d, e, f, g])));
+    }
+    seen
+}
+
+#[tokio::test]
+async fn an_answer_on_http2_that_nobody_takes_is_reset_and_a_feed_beside_it_goes_on() {
+    let tick = async || {
+        let event = stream::unfold((), async |()| {
+            tokio::time::sleep(SHORT / 4).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 100])), ()))
+        });
+        Body::from_stream(event)
+    };
+    let endless = async || {
+        let piece = Bytes::from_static(&[b'x'; 1 << 10]);
+        Body::from_stream(stream::repeat(Ok::<_, Infallible>(piece)))
+    };
+    let app = Router::new().route("/feed", on_get(tick)).route("/endless", on_get(endless));
+    let config = Config { write_timeout: SHORT, ..Config::default() };
+    let (addr, _server) = serve(app, config, &Metrics::new("test")).await;
+    let mut stream = soon(TcpStream::connect(addr)).await.unwrap();
+    let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let feed = frame(1, 5, 1, &headers(0x82, "/feed"));
+    let window = frame(8, 0, 1, &[0, 16, 0, 0]);
+    let stuck = frame(1, 5, 3, &headers(0x82, "/endless"));
+    let hello = [PREFACE, &no_window, &feed, &window, &stuck].concat();
+    soon(stream.write_all(&hello)).await.unwrap();
+    let (data, reset) = (0, 3);
+    frames_until(&mut stream, (reset, 3)).await;
+    let after = async {
+        for _ in 0..8 {
+            frames_until(&mut stream, (data, 1)).await;
+        }
+    };
+    after.await;
+}
+
 #[tokio::test]
 async fn an_old_connection_is_told_to_end() {
     let server = Hostile::start(Config { max_age: SHORT, ..Config::default() }).await;
@@ -241,6 +290,16 @@ async fn floods_of_frames_that_do_no_work_are_cut() {
         server.ended(reason, count).await;
     }
     assert_eq!(get(server.addr, "/", "").await.body, "hello");
+}
+
+#[tokio::test]
+async fn a_reset_of_an_http2_connection_is_no_abuse() {
+    let server = Hostile::start(Config::default()).await;
+    let mut stream = server.http2(&frame(1, 5, 1, &headers(0x82, "/endless"))).await;
+    soon(stream.read_u8()).await.unwrap();
+    // What was not read makes the close a reset.
+    drop(stream);
+    server.ended("error", 1).await;
 }
 
 #[tokio::test]

@@ -35,6 +35,10 @@ async fn world() -> World {
         .route("/hello/{name}", on_get(async || "hello"))
         .route("/panic", on_get(async || -> &'static str { panic!("on purpose") }))
         .route("/who", on_get(async |Cx(cx): Cx| cx.principal().map(ToString::to_string).unwrap()))
+        .route(
+            "/named",
+            on_get(async || [("x-request-id", "of the handler"), ("traceparent", "no")]),
+        )
         .route("/left", on_get(async |Cx(cx): Cx| left(&cx)))
         .route(
             "/hold",
@@ -92,6 +96,15 @@ async fn request_ids_and_traces_are_echoed_or_made() {
     assert!(trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{trace}");
     assert_ne!(trace, parent, "the span is ours");
 
+    let mut client = Client::connect(world.service.addr).await;
+    client
+        .send(
+            "GET /named HTTP/1.1\r\nhost: test\r\nx-request-id: ours\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+    let overruled = client.rest().await;
+    assert!(overruled.contains("\r\nx-request-id: ours\r\n"), "{overruled}");
+    assert!(!overruled.contains("of the handler") && !overruled.contains("traceparent: no"));
     let unnamed = get(world.service.addr, "/nowhere", "x-request-id: not valid\r\n").await;
     assert_eq!(unnamed.status(), 404);
     assert_eq!(unnamed.header("x-request-id").unwrap().len(), 32);
@@ -137,6 +150,16 @@ async fn requests_are_measured_by_route() {
     .await;
     until(|| seen(&format!("{count}{{method=\"GET\",route=\"none\",code=\"404\"}} 1\n"))).await;
     until(|| seen("test_http_requests_in_flight{} 0.0\n")).await;
+}
+
+#[tokio::test]
+async fn a_method_that_a_route_does_not_have_is_measured_as_other() {
+    let world = world().await;
+    let mut client = Client::connect(world.service.addr).await;
+    client.send("PATCH /who HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    assert_eq!(client.answer().await.status(), 405);
+    let labels = "{method=\"OTHER\",route=\"/who\",code=\"405\"}";
+    until(|| world.metrics.render(Format::Text).contains(labels)).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@ use axum::{Extension, Router, body::Bytes, routing::get as on_get};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mainstay::{
+    lifecycle::Phase,
     server::{Config, PeerAddr, Server},
     tasks::Tasks,
 };
@@ -188,7 +189,7 @@ async fn http2_with_prior_knowledge_is_served_and_drained() {
     let server = async {
         soon(entered.notified()).await;
         service.lifecycle.stop();
-        soon(service.lifecycle.reached(mainstay::lifecycle::Phase::Draining)).await;
+        soon(service.lifecycle.reached(Phase::Draining)).await;
         release.notify_one();
     };
     let (body, ()) = tokio::join!(client, server);
@@ -233,6 +234,20 @@ async fn a_drain_waits_for_the_request_in_flight_and_refuses_new_ones() {
     assert_eq!((report.cut, report.refused), (0, 0));
 }
 
+#[tokio::test]
+async fn a_socket_that_somebody_else_holds_too_lets_everybody_in_after_the_drain() {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    held.set_nonblocking(true).unwrap();
+    let addr = held.local_addr().unwrap();
+    let own = TcpListener::from_std(held.try_clone().unwrap()).unwrap();
+    Server::from_listener(own, Config::default()).run(hello(), std::future::ready(())).await;
+
+    let successor = TcpListener::from_std(held).unwrap();
+    let (connected, accepted) =
+        soon(async { tokio::join!(TcpStream::connect(addr), successor.accept()) }).await;
+    assert_eq!(connected.unwrap().local_addr().unwrap(), accepted.unwrap().1);
+}
+
 /// Asks over new connections until none is accepted any more; tells how many were answered.
 async fn ask_until_refused(addr: SocketAddr) -> usize {
     for answered in 0.. {
@@ -263,6 +278,62 @@ async fn whoever_could_connect_is_answered_whenever_the_drain_begins() {
     }
 }
 
+/// Longer than a new connection's first request is waited for.
+const OLD_ENOUGH: Duration = Duration::from_millis(600);
+
+#[tokio::test]
+async fn a_header_that_goes_on_when_the_drain_begins_is_served() {
+    let service = Service::start(hello(), 0, 20_000).await;
+    let mut client = Client::connect(service.addr).await;
+    client.send("GET / HTTP/1.1\r\n").await;
+    tokio::time::sleep(OLD_ENOUGH).await;
+    service.lifecycle.stop();
+    soon(service.lifecycle.reached(Phase::Draining)).await;
+    for piece in ["host:", " test\r\n", "\r\n"] {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.send(piece).await;
+    }
+    let answer = client.answer().await;
+    assert_eq!((&*answer.body, answer.header("connection")), ("hello", Some("close")));
+    assert_eq!(service.report().await.connections_cut, 0);
+}
+
+#[tokio::test]
+async fn a_header_that_does_not_go_on_is_cut_soon_and_counted() {
+    let service = Service::start(hello(), 0, 20_000).await;
+    let mut client = Client::connect(service.addr).await;
+    client.send("GET / HTTP/1.1\r\nhost").await;
+    tokio::time::sleep(OLD_ENOUGH).await;
+    service.lifecycle.stop();
+    assert_eq!(client.rest().await, "");
+    let report = service.report().await;
+    assert_eq!(report.connections_cut, 1);
+    assert!(report.duration(Phase::Draining) < Duration::from_secs(5), "{report:?}");
+}
+
+#[tokio::test]
+async fn an_http2_peer_that_has_no_request_and_does_not_go_is_left_soon_and_not_cut() {
+    let service = Service::start(hello(), 0, 20_000).await;
+    let mut deaf = Client::connect(service.addr).await;
+    deaf.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    tokio::time::sleep(OLD_ENOUGH).await;
+    service.lifecycle.stop();
+    let report = service.report().await;
+    assert_eq!(report.connections_cut, 0);
+    assert!(report.duration(Phase::Draining) < Duration::from_secs(5), "{report:?}");
+}
+
+#[tokio::test]
+async fn connections_without_a_request_are_not_cut_by_a_budget_that_is_over() {
+    let service = Service::start(hello(), 0, 100).await;
+    let mut deaf = Client::connect(service.addr).await;
+    deaf.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let _silent = Client::connect(service.addr).await;
+    tokio::time::sleep(OLD_ENOUGH).await;
+    service.lifecycle.stop();
+    assert_eq!(service.report().await.connections_cut, 0);
+}
+
 #[tokio::test]
 async fn a_stuck_client_cannot_hold_the_end_beyond_its_budget() {
     let entered = Arc::new(Notify::new());
@@ -284,8 +355,8 @@ async fn a_stuck_client_cannot_hold_the_end_beyond_its_budget() {
     service.lifecycle.stop();
     let report = service.report().await;
 
-    assert!(report.connections_cut >= 1, "{report:?}");
-    assert!(report.duration(mainstay::lifecycle::Phase::Draining) < Duration::from_secs(5));
+    assert_eq!(report.connections_cut, 2);
+    assert!(report.duration(Phase::Draining) < Duration::from_secs(5));
     assert_eq!(stuck.rest().await, "");
 }
 

@@ -26,6 +26,8 @@ async fn used() -> Service {
     let client = service.client();
     use_it(&client, 1).await;
     assert_eq!(client.get("/nowhere").await.status, 404);
+    let spent = client.request("GET", "/v1/orders").header("x-request-timeout-ms", "0");
+    assert_eq!(client.send(spent.body(Full::default()).unwrap()).await.status, 504);
     drop(client.watch(0).await);
     until("all of it is counted", async || {
         let metrics = service.metrics().await;

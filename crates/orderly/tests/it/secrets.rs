@@ -48,6 +48,7 @@ fn planted(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
         headers.insert(name, CANARY.parse().unwrap());
     }
     headers.insert("traceparent", format!("00-{CANARY}-{CANARY}-01").parse().unwrap());
+    headers.insert("x-envoy-attempt-count", CANARY.parse().unwrap());
     headers.insert("tracestate", format!("vendor={CANARY}").parse().unwrap());
     request
 }
