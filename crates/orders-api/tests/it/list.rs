@@ -100,7 +100,7 @@ async fn parameters_that_cannot_be_are_named() {
         ("page_size=1&page_size=2", "page_size", "the parameter is there twice"),
         ("state=pending", "state", states),
         ("state=", "state", states),
-        ("payment_state=PAID", "payment_state", "must be one of NONE, AUTHORIZED, "),
+        ("payment_state=PAID", "payment_state", "must be one of NONE, PENDING, AUTHORIZED, "),
         ("customer_id=", "customer_id", "must not be empty"),
         ("created_after=yesterday", "created_after", time),
         ("created_after=2026-01-01T00:00:00+01:00", "created_after", "a + is written as %2B"),
