@@ -14,6 +14,11 @@ from hostilelib.targets import Target
 
 PROCESSES = 2
 CONNECTIONS = 8
+# How strong a flood is, all processes together: about 140,000 reset requests or 470,000 empty frames a second, and new
+# connections. Without a bound the processors are the limit and not the server: even one that only reads and forgets
+# makes the good client wait ten times as long then (the column `sink`).
+FRAME_BYTES, NEW_CONNECTIONS = 8 << 20, 1_000
+UNBOUNDED = False
 LONG = 1_000_000_000
 # A flood of frames comes from these, none of which the service trusts. On loopback a connection is made
 # at once or not at all: the server bars its address, so the next one is tried.
@@ -80,6 +85,19 @@ class Flood:
             self.opened.value += opened
 
 
+class Pace:
+    """So much a second, of one process; waits when more was done."""
+
+    def __init__(self, total: float) -> None:
+        self.rate, self.began, self.done = total / PROCESSES, time.monotonic(), 0
+
+    def spend(self, count: int) -> None:
+        self.done += count
+        ahead = self.done / self.rate - (time.monotonic() - self.began)
+        if ahead > 0 and not UNBOUNDED:
+            time.sleep(ahead)
+
+
 def _idly(work, number: int) -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     work(number)
@@ -87,7 +105,7 @@ def _idly(work, number: int) -> None:
 
 def _connections(address: tuple[str, int], cap: int, number: int, flood: Flood) -> None:
     """Opens connections with half a header each, up to its part of more than the cap, and keeps them open."""
-    held, most = [], cap // PROCESSES + cap // 10
+    held, most, pace = [], cap // PROCESSES + cap // 10, Pace(NEW_CONNECTIONS)
     # As many addresses as fill the server although each has its own cap.
     sources = itertools.cycle(f"127.0.{number + 1}.{last}" for last in range(1, 65))
     while True:
@@ -96,6 +114,7 @@ def _connections(address: tuple[str, int], cap: int, number: int, flood: Flood) 
             peer.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n")
             flood.count(25, 1)
             held.append(peer)
+            pace.spend(1)
         except OSError:
             time.sleep(0.001)
         if len(held) > most:
@@ -118,7 +137,7 @@ class Peer:
     def is_barred(self) -> bool:
         return not self.made and time.monotonic() > self.began + CONNECT_SECONDS
 
-    def act(self, events: int, flood: Flood) -> None:
+    def act(self, events: int, flood: Flood, pace: Pace) -> None:
         """Does what can be done now; raises an `OSError` at the end."""
         if not self.made:
             if wrong := self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -128,11 +147,12 @@ class Peer:
         if events & selectors.EVENT_READ and not self.socket.recv(1 << 16):
             raise ConnectionError("closed")
         if events & selectors.EVENT_WRITE:
-            self.send(flood)
+            self.send(flood, pace)
 
-    def send(self, flood: Flood) -> None:
-        count = self.socket.send(self.rest[: 1 << 16])
+    def send(self, flood: Flood, pace: Pace) -> None:
+        count = self.socket.send(self.rest[: 1 << 14])
         flood.count(count, 0)
+        pace.spend(count)
         self.rest = self.rest[count:]
         if not self.rest:
             following = next(self.stream, None)
@@ -143,7 +163,7 @@ class Peer:
 
 def _frames(address: tuple[str, int], opening: bytes, again: bytes, number: int, flood: Flood) -> None:
     """Keeps connections that send as fast as they are read, reads what comes, and replaces those that end."""
-    chooser, peers = selectors.DefaultSelector(), set()
+    chooser, peers, pace = selectors.DefaultSelector(), set(), Pace(FRAME_BYTES)
     sources = itertools.islice(itertools.cycle(SOURCES), number * len(SOURCES) // PROCESSES, None)
 
     def end(peer: Peer) -> None:
@@ -164,7 +184,7 @@ def _frames(address: tuple[str, int], opening: bytes, again: bytes, number: int,
             chooser.register(peer.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, peer)
         for key, events in chooser.select(CONNECT_SECONDS):
             try:
-                key.data.act(events, flood)
+                key.data.act(events, flood, pace)
             except BlockingIOError:
                 continue
             except OSError:
