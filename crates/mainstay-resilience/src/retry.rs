@@ -67,6 +67,8 @@ pub enum Verdict {
     Final,
     /// The call surely never reached the other side.
     NotSent,
+    /// It was refused on this side before it was sent, as by an open breaker, and would be again.
+    Refused,
     /// The call may have been carried out.
     MaybeSent {
         /// How long the callee asks to be left alone.
@@ -77,7 +79,7 @@ pub enum Verdict {
 /// Why there is no other try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stop {
-    /// The result is final.
+    /// Another try would change nothing.
     Final,
     /// It may have been sent, and must not be sent twice.
     Unsafe,
@@ -137,7 +139,7 @@ impl<'p> Tries<'p> {
     /// What the result itself allows; the time that the callee asks for.
     fn may_repeat(&self, verdict: Verdict) -> Result<Duration, Stop> {
         let hint = match (verdict, self.safety) {
-            (Verdict::Final, _) => return Err(Stop::Final),
+            (Verdict::Final | Verdict::Refused, _) => return Err(Stop::Final),
             (Verdict::MaybeSent { .. }, Safety::Once) => return Err(Stop::Unsafe),
             (Verdict::NotSent, _) => None,
             (Verdict::MaybeSent { retry_after }, Safety::Safe | Safety::Keyed) => retry_after,
@@ -209,6 +211,7 @@ mod tests {
         let policy = Policy::default();
         for safety in [Safety::Safe, Safety::Keyed, Safety::Once] {
             assert_eq!(waits(&policy, safety, Verdict::Final), (vec![], Stop::Final));
+            assert_eq!(waits(&policy, safety, Verdict::Refused), (vec![], Stop::Final));
             assert_eq!(waits(&policy, safety, Verdict::NotSent).0, [50, 100]);
         }
         assert_eq!(waits(&policy, Safety::Once, MAYBE), (vec![], Stop::Unsafe));

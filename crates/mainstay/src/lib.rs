@@ -28,6 +28,7 @@
 //! in signatures.
 
 pub mod admin;
+pub mod client;
 pub mod config;
 pub mod http;
 pub mod lifecycle;

@@ -165,8 +165,11 @@ impl<C> Retries<C> {
     fn stop<T>(&self, stop: Stop, verdict: Verdict, unknown: Option<T>, last: T) -> T {
         self.tell(Err(stop));
         match (verdict, unknown) {
-            (Verdict::NotSent, Some(unknown)) => unknown,
-            (Verdict::NotSent | Verdict::MaybeSent { .. } | Verdict::Final, _) => last,
+            (Verdict::NotSent | Verdict::Refused, Some(unknown)) => unknown,
+            (
+                Verdict::NotSent | Verdict::Refused | Verdict::MaybeSent { .. } | Verdict::Final,
+                _,
+            ) => last,
         }
     }
 

@@ -39,6 +39,15 @@ async fn a_try_that_was_not_sent_does_not_hide_one_that_may_have_been() {
     let parts = Parts::new(&[Act::Fail, Act::Unreachable]);
     assert_eq!(parts.stack().ask(Ask::new(Safety::Keyed)).await, Err(Error::Failed));
     assert_eq!(parts.dependency.calls(), 2);
+
+    // The breaker opens on the fifth failure, and refuses the try after it.
+    let parts = Parts::new(&[Act::Fail]);
+    for _ in 0..4 {
+        assert_eq!(parts.behind_breaker().ask(safe()).await, Err(Error::Failed));
+    }
+    assert_eq!(parts.stack().ask(Ask::new(Safety::Keyed)).await, Err(Error::Failed));
+    assert_eq!(parts.stack().ask(Ask::new(Safety::Keyed)).await, Err(Error::Refused));
+    assert_eq!(parts.dependency.calls(), 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,7 +76,8 @@ pub(crate) fn verdict<T>(result: &Result<T, Error>) -> Verdict {
     match result {
         Err(Error::Failed) => Verdict::MaybeSent { retry_after: None },
         Err(Error::Unreachable) => Verdict::NotSent,
-        Ok(_) | Err(Error::Declined | Error::Refused | Error::Full(_)) => Verdict::Final,
+        Err(Error::Refused | Error::Full(_)) => Verdict::Refused,
+        Ok(_) | Err(Error::Declined) => Verdict::Final,
     }
 }
 
