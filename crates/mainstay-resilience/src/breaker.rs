@@ -6,6 +6,19 @@
 //! with full jitter and never shorter than a `Retry-After` (up to [`Config::open_most`]), a few
 //! probes are let through; when all succeed it closes.
 //!
+//! ```
+//! use mainstay_resilience::{Jitter, breaker::{Breaker, Config, Outcome, State}};
+//! use std::time::{Duration, Instant};
+//!
+//! let now = Instant::now();
+//! let breaker = Breaker::new(Config::default(), Jitter::system(), now);
+//! while let Ok(permit) = breaker.admit(now) {
+//!     permit.finish(Outcome::FAILURE, now);
+//! }
+//! assert_eq!(breaker.state(now), State::Open);
+//! assert_eq!(breaker.state(now + Duration::from_secs(2)), State::HalfOpen);
+//! ```
+//!
 //! Guarantees: no number of old successes hides new failures; while half-open never more than
 //! [`Config::probes`] calls are out, and one that hangs longer than [`Config::probe_timeout`] is a
 //! failure; what began before the state changed cannot change it; a [`Permit`] that is dropped

@@ -5,6 +5,16 @@
 //! or its cancellation; those who wait are served in the order they came; a permit is free
 //! again when it, or the future that holds it, is dropped.
 //!
+//! ```
+//! use mainstay_resilience::bulkhead::{Bulkhead, Config};
+//!
+//! let bulkhead = Bulkhead::new(Config { max_in_flight: 1, ..Config::default() });
+//! let permit = bulkhead.try_acquire().unwrap();
+//! assert!(bulkhead.try_acquire().is_none());
+//! drop(permit);
+//! assert!(bulkhead.try_acquire().is_some());
+//! ```
+//!
 //! Not guaranteed: fairness between tenants, and a limit over several processes.
 
 mod layer;

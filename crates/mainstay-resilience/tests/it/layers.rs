@@ -100,6 +100,18 @@ async fn services_of_repeated_layers_share_one_state() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_holds_its_permit_until_it_ends() {
+    let parts = Parts::new(&[Act::Dawdle]);
+    let mut stack = parts.stack();
+    let (first, seen) = tokio::join!(stack.ask(safe()), async {
+        tokio::time::sleep(MS).await;
+        (parts.bulkhead.in_flight(), parts.dependency.running())
+    });
+    assert_eq!((first, seen), (Ok(1), (1, 1)));
+    assert_eq!(parts.bulkhead.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_bulkhead_is_no_failure_of_the_dependency() {
     let parts = Parts::new(&[Act::Succeed]);
     let _held = parts.bulkhead.try_acquire().unwrap();

@@ -143,7 +143,7 @@ impl Client {
     /// Makes a call for the request of `cx`, and reads the whole answer, whatever its status.
     ///
     /// The address of `request` is a path with or without a query, and is put behind the path of
-    /// the base address. `safety` says whether it may be made again when it fails or is answered
+    /// the base address as it is: encode what comes from outside. `safety` says whether it may be made again when it fails or is answered
     /// with 429 or 5xx.
     ///
     /// # Errors

@@ -116,14 +116,26 @@ async fn hang_after_the_request(mut stream: TcpStream) {
     std::future::pending::<()>().await;
 }
 
+async fn say_hello(mut stream: TcpStream) {
+    while head(&mut stream).await {
+        stream.write_all(HELLO).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_rested_too_long_is_not_used_again() {
+    let peer = Peer::start(say_hello).await;
+    let (client, _) = client(&Config { idle_timeout: 20 * MS, ..at(peer.addr) });
+    for calls in 1..=3 {
+        assert!(ask(&client, Safety::Once, "/").await.is_ok());
+        assert_eq!((peer.accepted(), client.status().idle_connections), (calls, 1));
+        tokio::time::sleep(20 * MS).await;
+    }
+}
+
 #[tokio::test]
 async fn an_answer_is_read_whole_and_its_connection_used_again() {
-    let peer = Peer::start(async |mut stream| {
-        while head(&mut stream).await {
-            stream.write_all(HELLO).await.unwrap();
-        }
-    });
-    let peer = peer.await;
+    let peer = Peer::start(say_hello).await;
     let (client, metrics) = client(&at(peer.addr));
     for _ in 0..10 {
         let answer = ask(&client, Safety::Once, "/").await.unwrap();

@@ -193,3 +193,54 @@ impl AsyncWrite for Watched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    async fn connected() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        (Connection::begin(Stream::Plain(stream)).await.unwrap(), peer)
+    }
+
+    fn request() -> Request<Full<Bytes>> {
+        Request::get("/").header("host", "test").body(Full::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_takes_nothing_and_says_so() {
+        let (mut connection, peer) = connected().await;
+        assert!(connection.is_usable());
+        drop(peer);
+        // What the kernel knows the reactor has yet to hear.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let error = connection.exchange(request(), 1).await.unwrap_err();
+        assert!(matches!(error, Error::NotSent(NotSent::Unwritten(_))), "{error:?}");
+        assert!(!connection.has_written() && !connection.is_usable());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_took_a_byte_says_so() {
+        let (mut connection, mut peer) = connected().await;
+        let close_at_the_first = async {
+            peer.read_u8().await.unwrap();
+            drop(peer);
+        };
+        let (result, ()) = tokio::join!(connection.exchange(request(), 1), close_at_the_first);
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Unknown(Unknown::Lost(_))), "{error:?}");
+        assert!(connection.has_written());
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_is_not_usable() {
+        let (mut connection, peer) = connected().await;
+        drop(peer);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(!connection.is_usable());
+    }
+}
