@@ -89,9 +89,12 @@ async fn run(
 
     keep_store(&lifecycle, &orders);
     forget_on_time(&lifecycle, &orders, &config);
-    worker::start(&lifecycle, &orders, &metrics);
+    if config.gateway.is_some() {
+        worker::start(&lifecycle, &orders, &metrics);
+    }
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };
-    banner::show(&format!("{scheme}://{address}"), admin_address, key.as_deref());
+    let payments = config.gateway.is_some();
+    banner::show(&format!("{scheme}://{address}"), admin_address, key.as_deref(), payments);
     let report = lifecycle.run(server, app).await;
     // It was closed in its phase; if it was not, this end has to come at once.
     orders.ports().store().abandon();
