@@ -6,8 +6,8 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 
 ##@ Use
-run: ## Start the service with its data in ./data, and print what to try; more flags in ARGS="..."
-	cargo run --release --locked -p orderly -- serve --set lifecycle.lame_duck=0s $(ARGS)
+run: ## Start the service and a simulated payment provider, data in ./data, and print what to try; flags in ARGS="..."
+	@scripts/run $(ARGS)
 
 help: ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-zA-Z_%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

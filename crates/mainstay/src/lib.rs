@@ -2,9 +2,9 @@
 //!
 //! Each part is a module that can be adopted alone from plain axum: a [`server`] whose
 //! connections all have limits, a [`lifecycle`] whose shutdown nothing can hold up, an inbound
-//! [`http`] stack with deadlines and one log line per request, an [`admin`] router, [`metrics`],
-//! [`telemetry`] and layered [`config`]. The request context itself is the crate
-//! [`mainstay_context`].
+//! [`http`] stack with deadlines and one log line per request, a [`client`] of other services, an
+//! [`admin`] router, [`metrics`], [`telemetry`] and layered [`config`]. The request context itself
+//! is the crate [`mainstay_context`]; breakers, retries and bulkheads are [`mainstay_resilience`].
 //!
 //! The shortest way in replaces `axum::serve`:
 //!
@@ -28,6 +28,7 @@
 //! in signatures.
 
 pub mod admin;
+pub mod client;
 pub mod config;
 pub mod http;
 pub mod lifecycle;

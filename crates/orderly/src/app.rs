@@ -27,6 +27,7 @@ use crate::{
     console::Failure,
     keys, metrics,
     wired::{self, Wired},
+    worker,
 };
 
 /// What traces call the service.
@@ -82,13 +83,18 @@ async fn run(
     let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
     api.body_limit = config.http.body_limit;
     api.step = config.http.default_deadline;
+    api.payments = config.gateway.is_some();
     metrics::measure(&metrics, &orders, &api.watchers);
     let app = inbound(http::router(Arc::clone(&orders), api), &stack);
 
     keep_store(&lifecycle, &orders);
     forget_on_time(&lifecycle, &orders, &config);
+    if config.gateway.is_some() {
+        worker::start(&lifecycle, &orders, &metrics);
+    }
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };
-    banner::show(&format!("{scheme}://{address}"), admin_address, key.as_deref());
+    let payments = config.gateway.is_some();
+    banner::show(&format!("{scheme}://{address}"), admin_address, key.as_deref(), payments);
     let report = lifecycle.run(server, app).await;
     // It was closed in its phase; if it was not, this end has to come at once.
     orders.ports().store().abandon();

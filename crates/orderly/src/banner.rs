@@ -6,7 +6,7 @@ use crate::console::say;
 
 /// Says where the service is, and what to try when it runs with a development key: all at once, so
 /// that no log line comes between.
-pub(crate) fn show(url: &str, admin: SocketAddr, token: Option<&str>) {
+pub(crate) fn show(url: &str, admin: SocketAddr, token: Option<&str>, payments: bool) {
     let version = env!("CARGO_PKG_VERSION");
     let whereabouts = format!(
         "orderly {version} listening on {url}
@@ -15,13 +15,14 @@ pub(crate) fn show(url: &str, admin: SocketAddr, token: Option<&str>) {
   health   http://{admin}/readyz   metrics http://{admin}/metrics"
     );
     match token {
-        Some(token) => say(&format!("{whereabouts}\n{}", to_try(url, token))),
+        Some(token) => say(&format!("{whereabouts}\n{}", to_try(url, token, payments))),
         None => say(&whereabouts),
     }
 }
 
-fn to_try(url: &str, token: &str) -> String {
+fn to_try(url: &str, token: &str, payments: bool) -> String {
     let auth = format!("-H 'Authorization: Bearer {token}'");
+    let pay = if payments { paying(url, &auth) } else { String::new() };
     format!(
         "  key      {token}
 
@@ -34,11 +35,24 @@ Try, in another terminal:
 
   # list the orders
   curl -sS {url}/v1/orders {auth}
-
+{pay}
   # watch every change as it happens
   curl -sSN '{url}/v1/events' {auth} -H 'Accept: text/event-stream'
 
 This key is for development on this machine only. Ctrl-C stops the service."
+    )
+}
+
+/// The newest order is paid for, so that the line can be run as it is.
+fn paying(url: &str, auth: &str) -> String {
+    format!(
+        "
+  # pay for the newest one; then list again: it is CONFIRMED, its money AUTHORIZED
+  ID=$(curl -sS '{url}/v1/orders?page_size=1' {auth} | sed 's/.*\"orders\":\\[{{\"id\":\"\\([^\"]*\\).*/\\1/')
+  curl -sS {url}/v1/orders/$ID/pay {auth} \\
+    -H \"Idempotency-Key: pay-$ID\" -H 'Content-Type: application/json' \\
+    -d '{{\"instrument\":\"tok_ok\"}}'
+"
     )
 }
 

@@ -7,12 +7,12 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use mainstay::{
     admin,
-    config::{Loaded, Loader, Rules, duration},
+    config::{Loaded, Loader, Rules, Secret, duration},
     lifecycle,
     server::{self, tls},
     telemetry,
 };
-use orders_adapters::sqlite;
+use orders_adapters::{gateway, sqlite};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,10 @@ pub(crate) struct Config {
     pub(crate) auth: Auth,
     /// The embedded store.
     pub(crate) store: sqlite::Config,
+    /// The payment gateway: anything that speaks `api/gateway.yaml`. Without it orders cannot be paid
+    /// here; payments made elsewhere can be recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway: Option<gateway::Config>,
     pub(crate) retention: Retention,
     /// Limits on the connections of the API.
     pub(crate) server: server::Config,
@@ -125,6 +129,16 @@ impl Http {
             default_deadline: self.default_deadline,
             largest_deadline: self.largest_deadline,
         }
+    }
+}
+
+impl Config {
+    /// The secret that the gateway knows us by.
+    pub(crate) fn gateway_secret(&self) -> Result<Secret<String>, String> {
+        let file = self.gateway.as_ref().and_then(|gateway| gateway.secret_file.as_ref());
+        let file = file.ok_or("it is not set: the gateway asks who we are")?;
+        let secret = Secret::from_file(file);
+        secret.map_err(|error| format!("cannot read {}: {error}", file.display()))
     }
 }
 

@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod metrics;
 mod wired;
+mod worker;
 
 use std::process::ExitCode;
 

@@ -5,7 +5,7 @@ use mainstay::metrics::Metrics;
 use orders::{Orders, ports::Ports, usecase::Policy};
 use orders_adapters::{
     SystemClock, SystemIds,
-    gateway::NoGateway,
+    gateway::{Configured, HttpGateway},
     sqlite::{OpenError, Sqlite},
 };
 
@@ -18,13 +18,14 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Wired {
     store: Sqlite,
+    gateway: Configured,
 }
 
 impl Ports for Wired {
     type Store = Sqlite;
     type Clock = SystemClock;
     type Ids = SystemIds;
-    type Gateway = NoGateway;
+    type Gateway = Configured;
 
     fn store(&self) -> &Sqlite {
         &self.store
@@ -38,15 +39,23 @@ impl Ports for Wired {
         &SystemIds
     }
 
-    fn gateway(&self) -> &NoGateway {
-        &NoGateway
+    fn gateway(&self) -> &Configured {
+        &self.gateway
     }
 }
 
 /// Opens the store and puts the use cases over it.
 pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
     let store = Sqlite::open_measured(&config.store, metrics).map_err(with_hint)?;
-    Ok(Orders::new(Wired { store }, policy(&config.retention)?))
+    let gateway = gateway(config, metrics)?;
+    Ok(Orders::new(Wired { store, gateway }, policy(&config.retention)?))
+}
+
+/// The gateway that is set, if one is.
+fn gateway(config: &Config, metrics: &Metrics) -> Result<Configured, Failure> {
+    let Some(gateway) = &config.gateway else { return Ok(Configured::none()) };
+    let secret = config.gateway_secret()?;
+    Ok(Configured::some(HttpGateway::new(gateway, secret, metrics)?))
 }
 
 /// What stands in the way of a store, and what can be done about it.

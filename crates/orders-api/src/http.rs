@@ -19,6 +19,7 @@ mod openapi;
 mod orders;
 mod page_token;
 mod params;
+mod pay;
 mod replies;
 mod sse;
 mod strict;
@@ -66,13 +67,16 @@ pub struct Config {
     pub phase: watch::Receiver<Phase>,
     /// The live feeds, for whoever measures them.
     pub watchers: Watchers,
+    /// Whether there is a gateway to pay through. Default: no.
+    pub payments: bool,
 }
 
 impl Config {
     /// The default limits.
     pub fn new(keys: Keys, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
         let (body_limit, step) = (256 * 1024, Duration::from_secs(2));
-        Self { keys, page_secret, body_limit, step, phase, watchers: Watchers::default() }
+        let watchers = Watchers::default();
+        Self { keys, page_secret, body_limit, step, phase, watchers, payments: false }
     }
 }
 
@@ -161,6 +165,10 @@ fn v1<P: Ports>() -> OpenApiRouter<Api<P>> {
         .routes(routes!(verbs::confirm))
         .routes(routes!(verbs::cancel))
         .routes(routes!(verbs::add_note))
+        .routes(routes!(pay::pay))
+        .routes(routes!(pay::capture))
+        .routes(routes!(pay::refund))
+        .routes(routes!(pay::record))
         .routes(routes!(history::history))
         .routes(routes!(feed::feed))
 }

@@ -108,6 +108,8 @@ codes! {
         "Use a new key for a new request, and the same body for every try.";
     Internal "internal" INTERNAL_SERVER_ERROR "The service failed in a way that was not foreseen",
         "It may have taken effect. Tell the operator the `request_id`.";
+    NoGateway "no-gateway" NOT_IMPLEMENTED "There is no payment gateway",
+        "Set `gateway.client.base_url`, or record payments that are made elsewhere.";
     StoreBusy "store-busy" SERVICE_UNAVAILABLE "Too many changes wait already",
         "Nothing was written. Send the request again after `Retry-After`.";
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The order store is unavailable",
@@ -154,6 +156,7 @@ impl Code {
             | Self::Invalid
             | Self::TotalMismatch
             | Self::KeyReused
+            | Self::NoGateway
             | Self::Internal => false,
         }
     }

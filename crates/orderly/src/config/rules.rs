@@ -123,6 +123,9 @@ impl Config {
         counts("retention.events", !self.retention.events.is_zero());
         let reload_every = self.http.tls.as_ref().map(|tls| tls.reload_every);
         counts("http.tls.reload_every", reload_every != Some(Duration::ZERO));
+        for limit in self.gateway.iter().flat_map(|gateway| gateway.client.zeros()) {
+            rules.require(false, &[&format!("gateway.client.{limit}")], not_zero);
+        }
         for limit in self.server.zeros() {
             rules.require(false, &[&format!("server.{limit}")], not_zero);
         }
@@ -138,6 +141,9 @@ impl Config {
         keys::check(&self.auth, options, rules);
         rules.accept(&["admin.token_file"], self.admin.token());
         rules.accept(&["http.tls"], self.tls());
+        if self.gateway.is_some() {
+            rules.accept(&["gateway.secret_file"], self.gateway_secret());
+        }
     }
 
     /// Whether there is a place for its store.

@@ -19,6 +19,7 @@ mod import;
 mod keys;
 mod logs;
 mod metrics;
+mod pay;
 mod secrets;
 mod settings;
 mod sockets;

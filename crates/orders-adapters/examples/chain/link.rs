@@ -24,7 +24,7 @@ use orders::{
 };
 use orders_adapters::{
     SystemClock, SystemIds,
-    gateway::NoGateway,
+    gateway::Configured,
     sqlite::{self, Sqlite},
 };
 use orders_testkit::builders;
@@ -163,7 +163,7 @@ impl Ports for Real {
     type Store = Sqlite;
     type Clock = SystemClock;
     type Ids = SystemIds;
-    type Gateway = NoGateway;
+    type Gateway = Configured;
 
     fn store(&self) -> &Sqlite {
         &self.0
@@ -177,8 +177,8 @@ impl Ports for Real {
         &SystemIds
     }
 
-    fn gateway(&self) -> &NoGateway {
-        &NoGateway
+    fn gateway(&self) -> &Configured {
+        const { &Configured::none() }
     }
 }
 

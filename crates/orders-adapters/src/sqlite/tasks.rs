@@ -5,7 +5,7 @@ use orders::{
     domain::OrderId,
     ports::{Answer, Change, Lease, Leased, Progress, Task, TaskId, TaskKind, Then},
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
 
 use super::rows::{Read, micros, named, time};
 
@@ -75,6 +75,17 @@ pub(super) fn lease(
         Ok(Leased { task, epoch: row.get(7)? })
     })?;
     rows.collect()
+}
+
+/// Makes due what was in the hands of a process that is gone: nobody else can have this store open.
+/// What only waited is looked at a little early, which harms nothing.
+pub(super) fn release(db: &Connection) -> rusqlite::Result<()> {
+    match db.execute("UPDATE tasks SET due = 0 WHERE epoch > 0", []) {
+        Ok(_) => Ok(()),
+        // A store opens on a full disk, too; the leases then run out by themselves.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The task of this id.

@@ -80,6 +80,7 @@ impl Writer {
         let mut connection = schema::writer(&config.path, config.durable)?;
         let failed = OpenError::sqlite(&config.path);
         let log = count_log(&mut connection).map_err(&failed)?;
+        tasks::release(&connection).map_err(&failed)?;
         let head = connection.query_row(
             "SELECT max(coalesce((SELECT max(position) FROM events), 0), forgotten) FROM meta",
             [],

@@ -14,7 +14,7 @@ use orders::{
 };
 use orders_adapters::{
     SystemClock, SystemIds,
-    gateway::NoGateway,
+    gateway::Configured,
     sqlite::{Config, OpenError, Prepared, Sqlite, Writer},
 };
 use orders_testkit::{builders, contract::Subject as _};
@@ -28,7 +28,7 @@ impl Ports for Real {
     type Store = Sqlite;
     type Clock = SystemClock;
     type Ids = SystemIds;
-    type Gateway = NoGateway;
+    type Gateway = Configured;
 
     fn store(&self) -> &Sqlite {
         &self.0.store
@@ -42,8 +42,8 @@ impl Ports for Real {
         &SystemIds
     }
 
-    fn gateway(&self) -> &NoGateway {
-        &NoGateway
+    fn gateway(&self) -> &Configured {
+        const { &Configured::none() }
     }
 }
 

@@ -13,10 +13,10 @@ use utoipa::{
 };
 
 pub(super) use self::{
-    parameters::{BatchKey, CreateKey, IfNoneMatch, LastEventId, VerbParams},
+    parameters::{BatchKey, CreateKey, IfNoneMatch, LastEventId, MoneyParams, VerbParams},
     responses::{
-        BatchProblems, CreateProblems, FeedProblems, GetProblems, ListProblems, NoteProblems,
-        VerbProblems, VerbReplies,
+        BatchProblems, CreateProblems, FeedProblems, GetProblems, ListProblems, MoneyProblems,
+        MoneyReplies, NoteProblems, RecordProblems, VerbProblems, VerbReplies,
     },
 };
 use crate::problem::Body;
@@ -35,6 +35,7 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     document.tags = Some(vec![
         tag("orders", "Placing and reading orders."),
         tag("verbs", "Commands on an order that exists."),
+        tag("money", "Moving an order's money."),
         tag("events", "The feed of everything that happened."),
     ]);
     let bearer = HttpBuilder::new()

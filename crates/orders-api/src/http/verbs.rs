@@ -92,7 +92,7 @@ pub(super) async fn add_note<P: Ports>(
     act(&api, &cx, order, Action::AddNote { text }, &headers).await
 }
 
-async fn act<P: Ports>(
+pub(super) async fn act<P: Ports>(
     api: &Api<P>,
     cx: &Context,
     order: OrderRef,

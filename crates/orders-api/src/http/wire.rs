@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod money;
 pub(crate) mod order;
+pub(crate) mod payment;
 pub(crate) mod personal;
 pub(crate) mod priced;
 pub(crate) mod verb;

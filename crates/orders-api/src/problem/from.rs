@@ -77,17 +77,17 @@ pub(crate) fn verbs(state: State) -> Vec<&'static str> {
 const fn address(command: Command) -> &'static str {
     match command {
         Command::AddNote => "notes",
+        Command::RecordPayment => "payments",
         Command::Confirm
         | Command::Cancel
+        | Command::Pay
+        | Command::Capture
+        | Command::Refund
         | Command::Place
         | Command::BeginCancel
         | Command::FinishCancel
         | Command::Complete
         | Command::Expire
-        | Command::Pay
-        | Command::RecordPayment
-        | Command::Capture
-        | Command::Refund
         | Command::Settle => command.as_str(),
     }
 }

@@ -142,16 +142,18 @@ impl Command {
     /// Whether a client gives this command, as a verb of the API; the others are the service's own.
     pub const fn is_verb(self) -> bool {
         match self {
-            Self::Confirm | Self::Cancel | Self::AddNote => true,
+            Self::Confirm
+            | Self::Cancel
+            | Self::Pay
+            | Self::RecordPayment
+            | Self::Capture
+            | Self::Refund
+            | Self::AddNote => true,
             Self::Place
             | Self::BeginCancel
             | Self::FinishCancel
             | Self::Complete
             | Self::Expire
-            | Self::Pay
-            | Self::RecordPayment
-            | Self::Capture
-            | Self::Refund
             | Self::Settle => false,
         }
     }

@@ -15,19 +15,16 @@ pub(in crate::http) struct VerbParams;
 
 impl IntoParams for VerbParams {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let id = ParameterBuilder::new()
-            .name("id")
-            .parameter_in(ParameterIn::Path)
-            .required(Required::True)
-            .description(Some("The order's id or number."))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))))
-            .build();
-        let if_match = header("If-Match", text(TAG_PATTERN))
-            .description(Some(
-                "Only if the order is still at this version, or at one of these; `*` is any.",
-            ))
-            .build();
-        vec![id, if_match, key(Required::False, "Makes one request of several tries.")]
+        verb(key(Required::False, "Makes one request of several tries."))
+    }
+}
+
+/// The parameters of every verb that moves money.
+pub(in crate::http) struct MoneyParams;
+
+impl IntoParams for MoneyParams {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        verb(key(Required::True, "Makes one movement of money of several tries."))
     }
 }
 
@@ -93,4 +90,21 @@ fn header(name: &str, schema: ObjectBuilder) -> ParameterBuilder {
 
 fn text(pattern: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
+}
+
+/// The parameters of a verb, with its key.
+fn verb(key: Parameter) -> Vec<Parameter> {
+    let id = ParameterBuilder::new()
+        .name("id")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("The order's id or number."))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))))
+        .build();
+    let if_match = header("If-Match", text(TAG_PATTERN))
+        .description(Some(
+            "Only if the order is still at this version, or at one of these; `*` is any.",
+        ))
+        .build();
+    vec![id, if_match, key]
 }

@@ -55,6 +55,14 @@ problems! {
     /// What adding a note can answer besides the order.
     NoteProblems: NotFound IllegalTransition NotesFull KeyExpired Contended VersionMismatch
         PayloadTooLarge UnsupportedMediaType Invalid KeyReused OutcomeUnknown StoreFull;
+    /// What a verb that moves money can answer besides the order.
+    MoneyProblems: KeyMissing NotFound IllegalTransition PaymentInProgress PaymentInDoubt
+        AmountNotLeft NoSuchPayment TooManyPayments KeyExpired Contended VersionMismatch
+        PayloadTooLarge UnsupportedMediaType Invalid KeyReused NoGateway OutcomeUnknown StoreFull;
+    /// What recording a payment can answer besides the order.
+    RecordProblems: KeyMissing NotFound IllegalTransition AmountNotLeft TooManyPayments KeyExpired
+        Contended VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused
+        OutcomeUnknown StoreFull;
 }
 
 /// What a verb answers when it is carried out.
@@ -62,17 +70,29 @@ pub(in crate::http) struct VerbReplies;
 
 impl IntoResponses for VerbReplies {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let header = |text| HeaderBuilder::new().description(Some(text)).build();
-        let order =
-            ContentBuilder::new().schema(Some(Ref::from_schema_name(Order::name()))).build();
-        let reply = ResponseBuilder::new()
-            .description("The order after it.")
-            .header("ETag", header("The version of the order."))
-            .header("Idempotent-Replayed", header("`true` when it was done in an earlier try."))
-            .content("application/json", order)
-            .build();
-        BTreeMap::from([("200".to_owned(), reply.into())])
+        BTreeMap::from([("200".to_owned(), order_after("The order after it.").into())])
     }
+}
+
+/// What a verb that moves money answers when it is accepted.
+pub(in crate::http) struct MoneyReplies;
+
+impl IntoResponses for MoneyReplies {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let text = "Accepted: the order as it is now. What becomes of it is told later.";
+        BTreeMap::from([("202".to_owned(), order_after(text).into())])
+    }
+}
+
+fn order_after(text: &str) -> Response {
+    let header = |text| HeaderBuilder::new().description(Some(text)).build();
+    let order = ContentBuilder::new().schema(Some(Ref::from_schema_name(Order::name()))).build();
+    ResponseBuilder::new()
+        .description(text)
+        .header("ETag", header("The version of the order."))
+        .header("Idempotent-Replayed", header("`true` when it was done in an earlier try."))
+        .content("application/json", order)
+        .build()
 }
 
 /// These problems and those that every operation can answer, by status.

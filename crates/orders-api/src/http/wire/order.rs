@@ -6,7 +6,7 @@ use orders::domain::{self, Record};
 use serde::Serialize;
 use utoipa::{ToSchema, openapi::Object};
 
-use super::{one_of, personal::Personal, priced::Priced};
+use super::{one_of, payment::Payment, personal::Personal, priced::Priced};
 use crate::problem::verbs;
 
 /// An order.
@@ -14,6 +14,8 @@ use crate::problem::verbs;
 pub(crate) struct Order {
     #[serde(flatten)]
     summary: OrderSummary,
+    /// Its payments, oldest first.
+    payments: Vec<Payment>,
     /// The remarks, oldest first.
     notes: Vec<Note>,
     /// The buyer's personal data, unless none was given or it was erased.
@@ -122,6 +124,11 @@ impl From<Record> for Order {
     fn from(Record { order, personal, notes }: Record) -> Self {
         Self {
             summary: (&order).into(),
+            payments: order
+                .payments
+                .iter()
+                .map(|payment| Payment::of(payment, order.goods.currency))
+                .collect(),
             notes: notes.into_iter().map(Into::into).collect(),
             personal: personal.map(Into::into),
         }

@@ -1,0 +1,28 @@
+//! Calls that may fail: what stands between a service and what it depends on.
+//!
+//! A [`breaker`] refuses calls to a dependency that is down, [`retry`] tries again within a budget, a
+//! [`bulkhead`] bounds how many calls are made at a time, and [`race`] takes the first success of
+//! several. Each is a plain core to which time is passed in, then a thin `tower` layer, and can be
+//! adopted alone.
+//!
+//! Outermost first they belong in this order: retry, breaker, bulkhead, the time limit of a try,
+//! the connection. Then no permit is held while a retry backs off, and each try is counted.
+//!
+//! Guarantees of all: a permit or a token comes back when a future is dropped at any await; clones
+//! share their state, and so do the services of repeated `Layer::layer` calls; every wait has a
+//! bound. The error of a layered service says by `From` how a refusal is told, so that no layer
+//! wraps the error of another.
+//!
+//! Deliberately absent: I/O, metrics, logs and configuration files. `mainstay::client` adds them.
+
+pub mod breaker;
+pub mod bulkhead;
+pub mod race;
+pub mod retry;
+
+mod call;
+mod clock;
+mod jitter;
+
+pub use self::call::Call;
+pub use self::jitter::Jitter;

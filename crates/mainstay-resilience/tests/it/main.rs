@@ -1,0 +1,8 @@
+//! The layers together, and the failures that were measured on published crates.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod conformance;
+mod dropping;
+mod layers;
+mod racing;
+mod support;

@@ -1,0 +1,246 @@
+//! One connection, and whether a request left over it.
+//!
+//! Nothing drives it but the call that uses it: when that is dropped, so is the connection, and no
+//! task is left behind.
+
+use super::{Answer, Error, NotSent, Unknown, answer};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::{
+    fmt, io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+/// The most bytes of an answer's header.
+const HEADER_LIMIT: usize = 64 << 10;
+
+type Driver = Pin<Box<http1::Connection<TokioIo<Watched>, Full<Bytes>>>>;
+
+/// A connection that carries one request at a time.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// Moves the bytes when polled; `None` once it has ended.
+    driver: Option<Driver>,
+    written: Arc<AtomicBool>,
+}
+
+impl Connection {
+    pub(super) async fn begin(stream: Stream) -> io::Result<Self> {
+        let written = Arc::new(AtomicBool::new(false));
+        let io = Watched { stream, written: Arc::clone(&written) };
+        let handshake =
+            http1::Builder::new().max_buf_size(HEADER_LIMIT).handshake(TokioIo::new(io)).await;
+        let (sender, driver) = handshake.map_err(io::Error::other)?;
+        Ok(Self { sender, driver: Some(Box::pin(driver)), written })
+    }
+
+    /// Whether it can carry a request, as far as this side has heard.
+    pub(super) fn is_usable(&mut self) -> bool {
+        // Once moves what came, and once more what that led to.
+        for _ in 0..2 {
+            self.drive(&mut Context::from_waker(Waker::noop()));
+        }
+        self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// Whether a byte of the current request may have left.
+    pub(super) fn has_written(&self) -> bool {
+        self.written.load(Relaxed)
+    }
+
+    /// Sends a request, and reads its answer up to so many bytes.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        reply_limit: usize,
+    ) -> Result<Answer, Error> {
+        self.written.store(false, Relaxed);
+        let sent = self.sender.try_send_request(request);
+        let answer = async {
+            match sent.await {
+                Ok(head) => answer::read(head, reply_limit).await,
+                Err(error) => Err(Error::Unknown(Unknown::Lost(error.into_error().into()))),
+            }
+        };
+        let mut answer = pin!(answer);
+        let driver = &mut self.driver;
+        let result = std::future::poll_fn(|task| {
+            // How it ends is told through the answer.
+            if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(task).is_ready()) {
+                *driver = None;
+            }
+            answer.as_mut().poll(task)
+        })
+        .await;
+        result.map_err(|error| self.told(error))
+    }
+
+    /// Whether a lost connection took anything is known here only.
+    fn told(&self, error: Error) -> Error {
+        match error {
+            Error::Unknown(Unknown::Lost(source)) if !self.has_written() => {
+                Error::NotSent(NotSent::Unwritten(source))
+            }
+            Error::Unknown(_) | Error::NotSent(_) => error,
+        }
+    }
+
+    fn drive(&mut self, task: &mut Context<'_>) {
+        if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(task).is_ready()) {
+            self.driver = None;
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("open", &self.driver.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// What bytes go over.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Remembers whether anything was written.
+struct Watched {
+    stream: Stream,
+    written: Arc<AtomicBool>,
+}
+
+impl Watched {
+    /// Notes what a write came to. What TLS was given it may have sent, whatever it says.
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let taken = matches!(written, Poll::Ready(Ok(count)) if count > 0);
+        if taken || matches!(self.stream, Stream::Tls(_)) {
+            self.written.store(true, Relaxed);
+        }
+        written
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(task, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(task, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(task, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(task, bytes),
+        };
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(task, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(task, slices),
+        };
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(task),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(task),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(task),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(task),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    async fn connected() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        (Connection::begin(Stream::Plain(stream)).await.unwrap(), peer)
+    }
+
+    fn request() -> Request<Full<Bytes>> {
+        Request::get("/").header("host", "test").body(Full::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_takes_nothing_and_says_so() {
+        let (mut connection, peer) = connected().await;
+        assert!(connection.is_usable());
+        drop(peer);
+        // What the kernel knows the reactor has yet to hear.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let error = connection.exchange(request(), 1).await.unwrap_err();
+        assert!(matches!(error, Error::NotSent(NotSent::Unwritten(_))), "{error:?}");
+        assert!(!connection.has_written() && !connection.is_usable());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_took_a_byte_says_so() {
+        let (mut connection, mut peer) = connected().await;
+        let close_at_the_first = async {
+            peer.read_u8().await.unwrap();
+            drop(peer);
+        };
+        let (result, ()) = tokio::join!(connection.exchange(request(), 1), close_at_the_first);
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Unknown(Unknown::Lost(_))), "{error:?}");
+        assert!(connection.has_written());
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_is_not_usable() {
+        let (mut connection, peer) = connected().await;
+        drop(peer);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(!connection.is_usable());
+    }
+}

@@ -1,0 +1,214 @@
+//! Money of an order: what clients ask, and what they are shown.
+
+use std::fmt;
+
+use orders::{
+    Violation,
+    domain::{self, Attempt, AttemptState, Instrument, Means, PaymentId, PaymentOperation, Reason},
+    usecase::{Action, Part},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{ToSchema, openapi::Object};
+use uuid::Uuid;
+
+use super::{money::Money, one_of};
+
+/// How an order is paid.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"instrument": "tok_ok"})))]
+pub(crate) struct Pay {
+    /// The provider's token for a payment instrument; never a card number.
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[!-~]+$")]
+    instrument: String,
+    /// How much to hold; all that is due when it is absent.
+    #[schema(nullable = false)]
+    amount: Option<Money>,
+}
+
+/// A token opens a purse.
+impl fmt::Debug for Pay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pay(..)")
+    }
+}
+
+/// Which money of an order; all of it when nothing is said.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"amount": {"amount_minor": "500", "currency": "EUR"}})))]
+pub(crate) struct SomeMoney {
+    /// Of which payment; the first that has something left when it is absent.
+    #[schema(format = "uuid", nullable = false)]
+    payment: Option<String>,
+    /// How much; all that is left of it when it is absent.
+    #[schema(nullable = false)]
+    amount: Option<Money>,
+}
+
+/// Money that was taken elsewhere.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({
+    "amount": {"amount_minor": "1999", "currency": "EUR"},
+    "reason": "bank transfer 2026-03-01"
+})))]
+pub(crate) struct TakenElsewhere {
+    /// How much.
+    amount: Money,
+    /// How, and what shows it; in the history.
+    #[schema(min_length = 1, max_length = 500, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", nullable = false)]
+    reason: Option<String>,
+}
+
+impl TryFrom<Pay> for Action {
+    type Error = Vec<Violation>;
+
+    fn try_from(pay: Pay) -> Result<Self, Vec<Violation>> {
+        let wrong = |error: domain::InstrumentError| Violation {
+            pointer: "/instrument".to_owned(),
+            code: "instrument",
+            detail: error.to_string(),
+        };
+        let instrument = pay.instrument.parse::<Instrument>().map_err(|error| vec![wrong(error)]);
+        let amount = amount(pay.amount.as_ref());
+        match (instrument, amount) {
+            (Ok(instrument), Ok(amount)) => Ok(Self::Pay { instrument, amount }),
+            (instrument, amount) => {
+                let mut all = instrument.err().unwrap_or_default();
+                all.extend(amount.err().unwrap_or_default());
+                Err(all)
+            }
+        }
+    }
+}
+
+impl TryFrom<SomeMoney> for Part {
+    type Error = Vec<Violation>;
+
+    fn try_from(some: SomeMoney) -> Result<Self, Vec<Violation>> {
+        let wrong = || Violation {
+            pointer: "/payment".to_owned(),
+            code: "payment",
+            detail: "must be the id of a payment: a UUID".to_owned(),
+        };
+        let payment = some.payment.map(|id| Uuid::parse_str(&id).map(PaymentId));
+        let payment = payment.transpose().map_err(|_| vec![wrong()])?;
+        Ok(Self { payment, amount: amount(some.amount.as_ref())? })
+    }
+}
+
+impl TryFrom<TakenElsewhere> for Action {
+    type Error = Vec<Violation>;
+
+    fn try_from(taken: TakenElsewhere) -> Result<Self, Vec<Violation>> {
+        let read = |text: String| super::text::<Reason>("/reason", &text);
+        let reason = taken.reason.map(read).transpose().map_err(|wrong| vec![wrong])?;
+        Ok(Self::RecordPayment { amount: taken.amount.read("/amount")?, reason })
+    }
+}
+
+fn amount(money: Option<&Money>) -> Result<Option<domain::Money>, Vec<Violation>> {
+    money.map(|money| money.read("/amount")).transpose()
+}
+
+/// A payment of an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Payment {
+    /// Our id of it, by which the provider knows it too.
+    #[schema(format = "uuid")]
+    id: String,
+    /// What it is paid with: an `INSTRUMENT`, or money that was taken `ELSEWHERE`.
+    #[schema(schema_with = means)]
+    means: &'static str,
+    /// Held at the provider in all.
+    authorized: Money,
+    /// Taken in all.
+    captured: Money,
+    /// Given back in all.
+    refunded: Money,
+    /// Let go of without being taken.
+    voided: Money,
+    /// Everything that was asked for, oldest first.
+    operations: Vec<Operation>,
+}
+
+/// Something that was asked of a payment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Operation {
+    /// Our id of it: the reference at the provider.
+    #[schema(format = "uuid")]
+    id: String,
+    /// What.
+    #[schema(schema_with = operation)]
+    operation: &'static str,
+    /// How much.
+    amount: Money,
+    /// How far it is. `UNKNOWN`: it was sent and the answer is lost; the provider is being asked.
+    /// `PARKED`: that came to nothing; an operator has to find out.
+    #[schema(schema_with = progress)]
+    state: &'static str,
+    /// Why the provider declined, in its own words for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    decline_code: Option<String>,
+}
+
+fn means() -> Object {
+    one_of(["INSTRUMENT", "ELSEWHERE"])
+}
+
+fn operation() -> Object {
+    one_of(PaymentOperation::ALL.iter().map(|operation| shown(*operation)))
+}
+
+fn progress() -> Object {
+    one_of(["OPEN", "UNKNOWN", "PARKED", "SUCCEEDED", "DECLINED"])
+}
+
+const fn shown(operation: PaymentOperation) -> &'static str {
+    match operation {
+        PaymentOperation::Authorize => "AUTHORIZE",
+        PaymentOperation::Capture => "CAPTURE",
+        PaymentOperation::Void => "VOID",
+        PaymentOperation::Refund => "REFUND",
+    }
+}
+
+impl Payment {
+    /// A payment in an order's currency.
+    pub(super) fn of(payment: &domain::Payment, currency: domain::Currency) -> Self {
+        let money = |minor| domain::Money::new(minor, currency).into();
+        Self {
+            id: payment.id.to_string(),
+            means: match payment.means {
+                Means::Instrument(_) => "INSTRUMENT",
+                Means::Elsewhere => "ELSEWHERE",
+            },
+            authorized: money(payment.authorized()),
+            captured: money(payment.captured()),
+            refunded: money(payment.refunded()),
+            voided: money(payment.voided()),
+            operations: payment.attempts.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Attempt> for Operation {
+    fn from(attempt: &Attempt) -> Self {
+        let (state, decline_code) = match &attempt.state {
+            AttemptState::Open => ("OPEN", None),
+            AttemptState::Unknown => ("UNKNOWN", None),
+            AttemptState::Parked => ("PARKED", None),
+            AttemptState::Succeeded => ("SUCCEEDED", None),
+            AttemptState::Declined(code) => ("DECLINED", Some(code.to_string())),
+        };
+        Self {
+            id: attempt.id.to_string(),
+            operation: shown(attempt.operation),
+            amount: attempt.amount.into(),
+            state,
+            decline_code,
+        }
+    }
+}
