@@ -89,17 +89,23 @@ impl Worker {
 
     async fn carry_on(&self, leased: Leased) {
         let task = &leased.task;
-        let Ok(request) = RequestId::try_from(format!("task-{}", task.id.0).as_str()) else { return };
+        let Ok(request) = RequestId::try_from(format!("task-{}", task.id.0).as_str()) else {
+            return;
+        };
         let came = self.orders.carry_on(&context(request), &leased).await;
         self.outcomes.inc(&[task.kind.as_str(), outcome(&came)]);
         let (order, kind) = (task.order, task.kind.as_str());
         match came {
             Ok(Came::Finished | Came::Lost) => {}
-            Ok(Came::Kept(why)) => tracing::info!(order.id = %order, kind, why, "to be tried again"),
+            Ok(Came::Kept(why)) => {
+                tracing::info!(order.id = %order, kind, why, "to be tried again");
+            }
             Ok(Came::Parked) => {
                 tracing::error!(order.id = %order, kind, "parked: a person has to find out what happened");
             }
-            Err(error) => tracing::warn!(order.id = %order, kind, error = %error, "the task failed"),
+            Err(error) => {
+                tracing::warn!(order.id = %order, kind, error = %error, "the task failed");
+            }
         }
     }
 }

@@ -84,12 +84,16 @@ async fn a_pay_sent_again_is_accepted_again_and_paid_once() {
         pay(&client, &id, "twin", "tok_ok").await;
     }
     reaches(&client, &id, "AUTHORIZED").await;
-    let other = client.verb(&id, "pay", "twin-pay-000000000", &json!({ "instrument": "tok_ok_2" }));
-    other.await.refused(422, "idempotency-key-reused");
+    let other = json!({ "instrument": "tok_ok_2" });
+    let other = client.verb(&id, "pay", "twin-pay-000000000", &other).await;
+    other.refused(422, "idempotency-key-reused");
     let card = json!({ "instrument": "4242424242424242" });
     client.verb(&id, "pay", "twin-card-00000000", &card).await.refused(422, "invalid");
     let unkeyed = client.request("POST", &format!("/v1/orders/{id}/capture"));
-    client.send(unkeyed.body(http_body_util::Full::default()).unwrap()).await.refused(400, "idempotency-key-missing");
+    client
+        .send(unkeyed.body(http_body_util::Full::default()).unwrap())
+        .await
+        .refused(400, "idempotency-key-missing");
     assert_eq!(authorizations(&sim), [1]);
     service.stop().await;
     sim.stop().await;
@@ -120,7 +124,10 @@ async fn whatever_the_gateway_does_an_order_is_charged_once_and_its_state_is_tru
         let id = placed(&client, &key).await;
         sim.faults().next(fault, 1);
         pay(&client, &id, &key, "tok_ok").await;
-        until(&format!("{fault:?} struck"), async || (sim.faults().struck(fault) > 0).then_some(())).await;
+        until(&format!("{fault:?} struck"), async || {
+            (sim.faults().struck(fault) > 0).then_some(())
+        })
+        .await;
         ids.push(id);
     }
     sim.faults().clear();
@@ -177,7 +184,10 @@ async fn without_a_gateway_a_payment_made_elsewhere_can_be_recorded_and_no_other
     let paid = client.verb(&id, "payments", "cash-record-000000", &body).await;
     assert_eq!(paid.status, 200, "{}", paid.text());
     let order = paid.json();
-    assert_eq!((text(&order["state"]), text(&order["payment_state"])), ("CONFIRMED".to_owned(), "CAPTURED".to_owned()));
+    assert_eq!(
+        (text(&order["state"]), text(&order["payment_state"])),
+        ("CONFIRMED".to_owned(), "CAPTURED".to_owned())
+    );
     assert_eq!(order["payments"][0]["means"], "ELSEWHERE");
     let again = client.verb(&id, "payments", "cash-again-0000000", &body).await;
     again.refused(409, "illegal-transition");

@@ -65,7 +65,11 @@ impl HttpGateway {
     ///
     /// # Errors
     /// Fails when the certificates that an `https` address needs cannot be read.
-    pub fn new(config: &Config, secret: Secret<String>, metrics: &Metrics) -> Result<Self, TlsError> {
+    pub fn new(
+        config: &Config,
+        secret: Secret<String>,
+        metrics: &Metrics,
+    ) -> Result<Self, TlsError> {
         let window = SignedDuration::try_from(config.key_window).unwrap_or(SignedDuration::MAX);
         let key_window = window.saturating_sub((window / 10).min(MARGIN));
         let client = Client::new("gateway", &config.client, metrics)?;

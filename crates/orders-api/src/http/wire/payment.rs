@@ -57,7 +57,12 @@ pub(crate) struct TakenElsewhere {
     /// How much.
     amount: Money,
     /// How, and what shows it; in the history.
-    #[schema(min_length = 1, max_length = 500, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$", nullable = false)]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F]+$",
+        nullable = false
+    )]
     reason: Option<String>,
 }
 
@@ -141,7 +146,8 @@ pub(crate) struct Operation {
     id: String,
     /// What.
     #[schema(schema_with = operation)]
-    operation: &'static str,
+    #[serde(rename = "operation")]
+    what: &'static str,
     /// How much.
     amount: Money,
     /// How far it is. `UNKNOWN`: it was sent and the answer is lost; the provider is being asked.
@@ -205,7 +211,7 @@ impl From<&Attempt> for Operation {
         };
         Self {
             id: attempt.id.to_string(),
-            operation: shown(attempt.operation),
+            what: shown(attempt.operation),
             amount: attempt.amount.into(),
             state,
             decline_code,
