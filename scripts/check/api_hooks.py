@@ -41,6 +41,12 @@ def filter_failure(context, failure, case, response):
 
 @schemathesis.hook
 def map_case(context, case):
+    # Payment instruments that the provider knows: others it declines, which no answer of ours tells.
+    if case.path.endswith("/pay") and case.meta and case.meta.generation.mode.is_positive and isinstance(case.body, dict):
+        case.body["instrument"] = "tok_ok"
+        # An amount drawn at random is above what is due; without one, all of it is meant.
+        if len(str(case.body)) % 2:
+            case.body.pop("amount", None)
     # Most orders drawn at random mix currencies; three in four are given one, so that they are placed.
     if case.meta and case.meta.generation.mode.is_positive and isinstance(case.body, dict):
         items = case.body.get("orders") or [case.body]

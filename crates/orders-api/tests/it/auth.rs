@@ -4,7 +4,7 @@ use axum::{
 };
 use orders_testkit::World;
 
-use crate::shop::{Answer, FOREIGN, OWN, Shop};
+use crate::shop::{Answer, FOREIGN, OWN, Shop, long};
 
 /// Every operation of the document, with the order filled in.
 fn operations(id: &str) -> Vec<(Method, String)> {
@@ -19,8 +19,14 @@ fn operations(id: &str) -> Vec<(Method, String)> {
 }
 
 async fn ask(shop: &Shop, method: &Method, path: &str, token: Option<&str>) -> Answer {
-    let body = if path.ends_with("/notes") { r#"{"text":"x"}"# } else { "" };
+    let body = match path.rsplit('/').next() {
+        Some("notes") => r#"{"text":"x"}"#,
+        Some("pay") => r#"{"instrument":"tok_ok"}"#,
+        Some("payments") => r#"{"amount":{"amount_minor":"1","currency":"EUR"}}"#,
+        _ => "",
+    };
     let request = Request::builder().method(method.clone()).uri(path);
+    let request = request.header("idempotency-key", long(path.rsplit('/').next().unwrap()));
     let request = request.header(header::CONTENT_TYPE, "application/json");
     let request = match token {
         Some(token) => request.header(header::AUTHORIZATION, token),
@@ -53,7 +59,7 @@ async fn every_operation_asks_who_it_is() {
     let shop = Shop::new();
     let id = shop.created("a").await;
     let operations = operations(&id);
-    assert_eq!(operations.len(), 9);
+    assert_eq!(operations.len(), 13);
     let unknown = [
         None,
         Some(""),

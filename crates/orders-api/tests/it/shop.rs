@@ -42,7 +42,8 @@ pub(crate) struct Answer {
 impl Shop {
     pub(crate) fn new() -> Self {
         let (world, phase) = (World::new(1), watch::Sender::new(Phase::Ready));
-        let config = Config::new(keys(), [7; 32], phase.subscribe());
+        let mut config = Config::new(keys(), [7; 32], phase.subscribe());
+        config.payments = true;
         let stack = Stack::new(&Metrics::new("test")).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = inbound(router(Arc::new(world.orders()), config), &stack);

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_refused_client_learns_what_it_may_do() {
         let allowed: Vec<_> = State::Pending.allowed().map(Command::as_str).collect();
-        assert_eq!(allowed, ["confirm", "cancel", "add-note"]);
+        assert_eq!(allowed, ["confirm", "cancel", "pay", "record-payment", "add-note"]);
         assert_eq!(State::Cancelled.allowed().collect::<Vec<_>>(), [Command::AddNote]);
     }
 }
