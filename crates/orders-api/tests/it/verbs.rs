@@ -164,6 +164,10 @@ async fn what_is_allowed_is_how_an_address_ends() {
     for verb in allowed {
         // Whatever it says of the order or the body, there is such an address.
         let answer = shop.verb(&id, verb.as_str().unwrap(), &[]).await;
-        assert!([200, 400, 409, 415].contains(&answer.status.as_u16()), "{verb}: {}", answer.text());
+        assert!(
+            [200, 400, 409, 415].contains(&answer.status.as_u16()),
+            "{verb}: {}",
+            answer.text()
+        );
     }
 }
