@@ -19,8 +19,8 @@ from drainlib.clients import Hole, Kept, KeptHttp2, Seen, Slow, Stop, Watcher, d
 KEPT, SLOW, HTTP2 = 6, 3, 2
 # What each client that never finishes what it began has sent, and how many of them have begun to ask.
 HALF_OPEN, BEGUN = (b"", b"POST /v1/ord", b"PRI * HTTP/2.0\r\n"), 2
-# The pipe that nobody reads is full when less than a line or two is left.
-PIPE, FULL = 1 << 14, (1 << 14) * 3 // 4
+# A write takes pages of the pipe, the last of which may be nearly empty: a full pipe holds more than half of its size.
+PIPE, FULL = 1 << 14, 1 << 13
 
 
 @dataclass(frozen=True)
