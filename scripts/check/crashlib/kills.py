@@ -11,7 +11,7 @@ from crashlib.writers import Crew, judge, stored
 
 READY_SECONDS = 2.0
 AUDIT_EVERY = 20
-EMPTIES_OFTEN = ["store.wal_limit=1000000"]
+EMPTIES_OFTEN = ["store.wal_limit=1048576"]
 
 
 def run(table: Table, orderly: str, work: Path, seed: int, *, kills: int) -> dict:
