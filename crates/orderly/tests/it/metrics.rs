@@ -9,22 +9,28 @@ use std::{
     process::{Command, Stdio},
 };
 
+use gateway_sim::Sim;
 use http_body_util::Full;
 use hyper::Request;
 use orders_testkit::generated;
 use serde_json::Value;
 
-use crate::support::{Client, Home, Line, Process, Service, get, until};
+use crate::{
+    pay,
+    support::{Client, Home, Line, Process, Service, get, until},
+};
 
 const DOCUMENT: &str = "docs/METRICS.md";
 /// What follows it is made from the code.
 const MADE: &str = "## Every metric\n\n";
 
 /// A service that has done a bit of everything.
-async fn used() -> Service {
-    let service = Home::new().serve().await;
+async fn used() -> (Service, Sim) {
+    let (sim, home) = pay::shop().await;
+    let service = home.serve().await;
     let client = service.client();
     use_it(&client, 1).await;
+    pay::one_order(&client, &sim).await;
     assert_eq!(client.get("/nowhere").await.status, 404);
     let spent = client.request("GET", "/v1/orders").header("x-request-timeout-ms", "0");
     assert_eq!(client.send(spent.body(Full::default()).unwrap()).await.status, 504);
@@ -34,7 +40,7 @@ async fn used() -> Service {
         metrics.contains("route=\"/v1/events\"").then_some(())
     })
     .await;
-    service
+    (service, sim)
 }
 
 /// Places an order and reads it.
@@ -102,7 +108,7 @@ fn document() -> String {
 
 #[tokio::test]
 async fn every_metric_is_in_the_document() {
-    let service = used().await;
+    let (service, _sim) = used().await;
     let metrics = metrics(&service.metrics().await);
     for (name, metric) in &metrics {
         assert!(!metric.help.is_empty() && !metric.kind.is_empty(), "{name}: {metric:?}");
@@ -114,7 +120,8 @@ async fn every_metric_is_in_the_document() {
 
 #[tokio::test]
 async fn promtool_has_nothing_to_say() {
-    let text = used().await.metrics().await;
+    let (service, _sim) = used().await;
+    let text = service.metrics().await;
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(Stdio::piped());
     promtool.stdout(Stdio::piped()).stderr(Stdio::piped());

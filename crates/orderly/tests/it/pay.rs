@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Client, Home, Service, text, until};
 
 /// A provider, and a home whose service pays through it.
-async fn shop() -> (Sim, Home) {
+pub(crate) async fn shop() -> (Sim, Home) {
     let home = Home::new();
     let mut config = Config::default();
     config.http.listen = ([127, 0, 0, 1], 0).into();
@@ -22,6 +22,15 @@ async fn shop() -> (Sim, Home) {
         .set("gateway.client.try_timeout=1s")
         .set("gateway.secret_file=gateway-secret");
     (sim, home)
+}
+
+/// An order that is paid although the first answer of the provider is lost, so that all is counted
+/// that can be.
+pub(crate) async fn one_order(client: &Client, sim: &Sim) {
+    let id = placed(client, "counted").await;
+    sim.faults().next(Fault::AnswerLost, 1);
+    pay(client, &id, "counted", "tok_ok").await;
+    reaches(client, &id, "AUTHORIZED").await;
 }
 
 async fn placed(client: &Client, key: &str) -> String {

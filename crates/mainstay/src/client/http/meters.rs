@@ -59,6 +59,9 @@ impl Meters {
             ),
         };
         meters.breaker.set(number(State::Closed), &[&meters.dependency]);
+        // From the start, so that a rate over them has something to begin from.
+        meters.retries.add(0, &[&meters.dependency]);
+        meters.denied.add(0, &[&meters.dependency]);
         meters
     }
 
