@@ -15,8 +15,8 @@ from hostilelib.targets import Target
 PROCESSES = 2
 CONNECTIONS = 8
 # How strong a flood is, all processes together: about 140,000 reset requests or 470,000 empty frames a second, and new
-# connections. Without a bound the processors are the limit and not the server: even one that only reads and forgets
-# makes the good client wait ten times as long then (the column `sink`).
+# connections. Without a bound it is as strong as the processors happen to be free, and a server that only reads and forgets
+# makes the good client wait six to twelve times as long (the column `sink`).
 FRAME_BYTES, NEW_CONNECTIONS = 8 << 20, 1_000
 UNBOUNDED = False
 LONG = 1_000_000_000
