@@ -92,7 +92,7 @@ fn page(db: &Connection, page: Page<OrderId>) -> Read<Vec<Dossier>> {
         let id = OrderId(row.get(0)?);
         let record = rows::order(row).and_then(|order| rows::record(db, order));
         let mut unreadable = Vec::new();
-        let tasks = tasks_of(db, id, record.as_ref().ok(), &mut unreadable)?;
+        let tasks = tasks_of(db, id, record.as_ref().ok(), &mut unreadable);
         dossiers.push(Dossier {
             id,
             tasks,
@@ -133,7 +133,7 @@ fn tasks_of(
     id: OrderId,
     record: Option<&Record>,
     unreadable: &mut Vec<String>,
-) -> Read<Vec<Task>> {
+) -> Vec<Task> {
     let mut ids = vec![TaskId::from(id)];
     for payment in record.iter().flat_map(|record| &record.order.payments) {
         ids.push(payment.id.into());
@@ -146,7 +146,7 @@ fn tasks_of(
             Err(error) => unreadable.push(format!("a task cannot be read: {error}")),
         }
     }
-    Ok(all)
+    all
 }
 
 fn event_at(db: &Connection, position: Position) -> Read<Option<Event>> {

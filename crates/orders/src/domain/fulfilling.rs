@@ -72,11 +72,10 @@ impl Order {
         if after.goods.lines.iter().all(|line| line.progress.cancelled == line.quantity.get()) {
             return self.cancel(reason, stamp, draw);
         }
-        let command = match after.follows_from(self.state) {
-            Command::Confirm if !self.has_money_out() => Command::CancelLines,
-            Command::Settle => Command::CancelLines,
-            follows => follows,
-        };
+        // That nothing is due does not confirm an order of which nothing was paid.
+        let follows = after.follows_from(self.state);
+        let follows = follows.filter(|f| *f != Command::Confirm || self.has_money_out());
+        let command = follows.unwrap_or(Command::CancelLines);
         self.advance((command, after), reason, stamp, draw)
     }
 

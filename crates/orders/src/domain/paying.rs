@@ -155,10 +155,7 @@ impl Order {
         ];
         let mut after = self.clone();
         after.snapshot_mut().payments.push(Payment { id, means: Means::Elsewhere, attempts });
-        let command = match after.follows_from(self.state) {
-            Command::Settle => Command::RecordPayment,
-            follows => follows,
-        };
+        let command = after.follows_from(self.state).unwrap_or(Command::RecordPayment);
         self.advance((command, after), reason, stamp, draw)
     }
 
@@ -245,7 +242,7 @@ impl Order {
     fn take_in(
         &self,
         (attempt, outcome): (AttemptId, &Outcome),
-        by_a_person: Option<Reason>,
+        by_a_person: Option<&Reason>,
         stamp: &Stamp,
         draw: DrawAttempt<'_>,
     ) -> Result<Option<Applied>, Refusal> {
@@ -254,7 +251,7 @@ impl Order {
             return Ok(None);
         }
         let mut after = self.clone();
-        let mut reason = by_a_person.clone();
+        let mut reason = by_a_person.cloned();
         match outcome {
             Outcome::Succeeded => after.set_attempt(attempt, &AttemptState::Succeeded),
             Outcome::Declined(code) => {
@@ -270,7 +267,7 @@ impl Order {
                 reason = reason.or_else(|| format!("declined: {code}").parse().ok());
             }
         }
-        let command = after.follows_from(self.state);
+        let command = after.follows_from(self.state).unwrap_or(Command::Settle);
         self.advance((command, after), reason, stamp, draw).map(Some)
     }
 
@@ -302,7 +299,7 @@ impl Order {
                 return cleared.ok_or(Refusal::NotParked);
             }
         };
-        let settled = self.take_in((attempt, &outcome), Some(reason), stamp, draw)?;
+        let settled = self.take_in((attempt, &outcome), Some(&reason), stamp, draw)?;
         settled.ok_or(Refusal::NotParked)
     }
 
@@ -521,18 +518,18 @@ impl Order {
         }
     }
 
-    /// The command that follows once an outcome was taken in.
-    pub(super) fn follows_from(&self, state: State) -> Command {
+    /// The move that follows, from this state, from how the order's money and goods are now.
+    pub(super) fn follows_from(&self, state: State) -> Option<Command> {
         match state {
-            State::Pending if self.due().minor == 0 => Command::Confirm,
-            State::Cancelling if !self.has_money_out() => Command::FinishCancel,
-            State::Confirmed if self.is_complete() => Command::Complete,
+            State::Pending if self.due().minor == 0 => Some(Command::Confirm),
+            State::Cancelling if !self.has_money_out() => Some(Command::FinishCancel),
+            State::Confirmed if self.is_complete() => Some(Command::Complete),
             State::Pending
             | State::Confirmed
             | State::Completed
             | State::Cancelling
             | State::Cancelled
-            | State::Expired => Command::Settle,
+            | State::Expired => None,
         }
     }
 }
