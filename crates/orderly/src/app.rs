@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::{
     banner,
     cli::Serve,
-    config::{self, Config},
+    config::{self, Config, Expiry},
     console::Failure,
     keys, metrics,
     wired::{self, Wired},
@@ -89,7 +89,7 @@ async fn run(
 
     keep_store(&lifecycle, &orders);
     forget_on_time(&lifecycle, &orders, &config);
-    if config.gateway.is_some() {
+    if config.gateway.is_some() || config.expiry != Expiry::default() {
         worker::start(&lifecycle, &orders, &metrics);
     }
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };

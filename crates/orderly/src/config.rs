@@ -42,6 +42,7 @@ pub(crate) struct Config {
     /// here; payments made elsewhere can be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gateway: Option<gateway::Config>,
+    pub(crate) expiry: Expiry,
     pub(crate) retention: Retention,
     /// Limits on the connections of the API.
     pub(crate) server: server::Config,
@@ -86,6 +87,20 @@ pub(crate) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"pepper")]
     pub(crate) pepper_file: Option<PathBuf>,
+}
+
+/// How long things are waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Expiry {
+    /// How long a new order waits to be paid or confirmed before it is `EXPIRED`; paid in part it is
+    /// cancelled, and its money goes back. Default 0 s, which is for ever.
+    #[serde(with = "duration::Text")]
+    pub(crate) unpaid: Duration,
+    /// How long money may stay held before the gateway is asked to let go of it; less than the
+    /// provider itself keeps it. Default 0 s, which is for ever.
+    #[serde(with = "duration::Text")]
+    pub(crate) authorizations: Duration,
 }
 
 /// How long things are remembered.

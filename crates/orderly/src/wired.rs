@@ -1,5 +1,7 @@
 //! The core's ports, wired to the real things.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use mainstay::metrics::Metrics;
 use orders::{Orders, ports::Ports, usecase::Policy};
@@ -9,10 +11,7 @@ use orders_adapters::{
     sqlite::{OpenError, Sqlite},
 };
 
-use crate::{
-    config::{Config, Retention},
-    console::Failure,
-};
+use crate::{config::Config, console::Failure};
 
 /// The embedded store, the system's clock and its random numbers.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ impl Ports for Wired {
 pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
     let store = Sqlite::open_measured(&config.store, metrics).map_err(with_hint)?;
     let gateway = gateway(config, metrics)?;
-    Ok(Orders::new(Wired { store, gateway }, policy(&config.retention)?))
+    Ok(Orders::new(Wired { store, gateway }, policy(config)?))
 }
 
 /// The gateway that is set, if one is.
@@ -75,11 +74,14 @@ pub(crate) fn with_hint(error: OpenError) -> Failure {
     format!("{error}; {hint}").into()
 }
 
-/// How long things are remembered, as the core takes it.
-pub(crate) fn policy(retention: &Retention) -> Result<Policy, Failure> {
+/// How long things are remembered and waited for, as the core takes it.
+pub(crate) fn policy(config: &Config) -> Result<Policy, Failure> {
+    let set = |time: Duration| SignedDuration::try_from(time).map(|t| (!t.is_zero()).then_some(t));
     Ok(Policy {
-        remember_keys: SignedDuration::try_from(retention.keys)?,
-        keep_events: SignedDuration::try_from(retention.events)?,
+        remember_keys: SignedDuration::try_from(config.retention.keys)?,
+        keep_events: SignedDuration::try_from(config.retention.events)?,
+        pay_within: set(config.expiry.unpaid)?,
+        hold_for: set(config.expiry.authorizations)?,
         ..Policy::default()
     })
 }

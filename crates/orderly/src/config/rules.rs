@@ -29,7 +29,10 @@ impl Config {
         rules.accept(&["log.level"], telemetry::check_level(&self.log.level));
         rules.accept(&["log.traces.endpoint"], self.log.traces.check_endpoint());
         rules.accept(&["log.traces.sample_ratio"], self.log.traces.check_ratio());
-        rules.accept(&["retention.keys", "retention.events"], wired::policy(&self.retention));
+        rules.accept(
+            &["retention.keys", "retention.events", "expiry.unpaid", "expiry.authorizations"],
+            wired::policy(self),
+        );
         rules.require(
             !self.shares_an_address(),
             &["admin.listen", "http.listen"],
