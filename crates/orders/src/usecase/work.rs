@@ -5,8 +5,12 @@
 //! on an attempt is sent again only when the gateway says that it knows nothing of it, with the same
 //! key, while that is known to stand for it. What cannot be found out is parked for a person.
 
+mod hear;
+
 use jiff::{SignedDuration, Timestamp};
 use mainstay_context::Context;
+
+pub use self::hear::{Heard, Notification};
 
 use super::{MAX_ROUNDS, Orders, refused, verb::writing};
 use crate::{
@@ -70,26 +74,6 @@ impl<P: Ports> Orders<P> {
             TaskKind::Attempt => self.work_on_attempt(cx, leased, &order).await,
             TaskKind::ExpireUnpaid => self.expire_unpaid(cx, leased).await,
         }
-    }
-
-    /// Takes in what the gateway tells of an attempt unasked. Twice, late or never: it ends the same.
-    ///
-    /// # Errors
-    /// Those of the store; the gateway tells it again.
-    pub async fn hear(
-        &self,
-        cx: &Context,
-        attempt: AttemptId,
-        outcome: &Outcome,
-    ) -> Result<(), Error> {
-        // Nothing is owed of an attempt that has an outcome.
-        let Some(task) = self.ports.store().task(cx, attempt.into()).await? else { return Ok(()) };
-        let owed = Owed { task: &task, lease: None, came: Came::Finished };
-        self.change_order(cx, owed, |order, stamp, draw| {
-            order.settle((attempt, outcome), None, stamp, draw)
-        })
-        .await
-        .map(drop)
     }
 
     async fn work_on_attempt(
