@@ -13,10 +13,14 @@ use utoipa::{
 };
 
 pub(super) use self::{
-    parameters::{BatchKey, CreateKey, IfNoneMatch, LastEventId, MoneyParams, VerbParams},
+    parameters::{
+        BatchKey, CreateKey, IfNoneMatch, LastEventId, MoneyParams, PreferWait, SignatureHeaders,
+        VerbParams,
+    },
     responses::{
-        BatchProblems, CreateProblems, FeedProblems, GetProblems, ListProblems, MoneyProblems,
-        MoneyReplies, NoteProblems, RecordProblems, VerbProblems, VerbReplies,
+        BatchProblems, CancelReplies, CreateProblems, FeedProblems, GetProblems, ListProblems,
+        MoneyProblems, MoneyReplies, NoteProblems, RecordProblems, VerbProblems, VerbReplies,
+        WebhookProblems,
     },
 };
 use crate::problem::Body;
@@ -37,6 +41,7 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         tag("verbs", "Commands on an order that exists."),
         tag("money", "Moving an order's money."),
         tag("events", "The feed of everything that happened."),
+        tag("gateway", "For the payment gateway, not for clients."),
     ]);
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)

@@ -15,11 +15,11 @@ use super::{
     Api,
     body::Json,
     headers,
-    openapi::{CreateKey, CreateProblems, GetProblems, IfNoneMatch, ListProblems},
+    openapi::{CreateKey, CreateProblems, GetProblems, IfNoneMatch, ListProblems, PreferWait},
     page_token::Tokens,
     params::{CreateParams, ListParams, Params, Target},
     replies::{self, Created, Current},
-    use_case,
+    use_case, wait,
     wire::{
         create::CreateOrder,
         order::{Order, OrderPage},
@@ -40,6 +40,7 @@ use crate::problem::Problem;
     params(
         CreateParams,
         CreateKey,
+        PreferWait,
     ),
     request_body = CreateOrder,
     responses(
@@ -47,6 +48,7 @@ use crate::problem::Problem;
             ("Location" = String, description = "Where the order is."),
             ("ETag" = String, description = "The version of the order."),
             ("Idempotent-Replayed" = String, description = "`true` when it was placed in an earlier try."),
+            ("Preference-Applied" = String, description = "The `wait` of `Prefer`, when it was followed."),
         )),
         (status = 200, description = "With `validate_only=true`: the order, priced.", body = PricedOrder),
         CreateProblems,
@@ -66,7 +68,7 @@ pub(super) async fn create<P: Ports>(
     }
     let key = key.ok_or_else(headers::key_missing)?;
     let done = use_case("create", api.orders.create(&cx, draft(order)?, key)).await?;
-    Ok(Created(done).into_response())
+    Ok(wait::answer(&api, &cx, &headers, done, Created).await)
 }
 
 /// Read an order

@@ -4,10 +4,7 @@ use ::orders::{
     ports::{OrderRef, Ports},
     usecase::{Action, Part},
 };
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use mainstay::http::Cx;
 use mainstay_context::Context;
@@ -16,10 +13,11 @@ use super::{
     Api,
     body::{Json, OptionalJson},
     headers,
-    openapi::{MoneyParams, MoneyProblems, MoneyReplies, RecordProblems, VerbReplies},
+    openapi::{MoneyParams, MoneyProblems, MoneyReplies, PreferWait, RecordProblems, VerbReplies},
     params::Target,
     replies::Changed,
     verbs::act,
+    wait,
     wire::payment::{Pay, SomeMoney, TakenElsewhere},
 };
 use crate::problem::{Code, Problem};
@@ -34,7 +32,7 @@ use crate::problem::{Code, Problem};
     path = "/v1/orders/{id}/pay",
     operation_id = "payOrder",
     tag = "money",
-    params(MoneyParams),
+    params(MoneyParams, PreferWait),
     request_body = Pay,
     responses(MoneyReplies, MoneyProblems)
 )]
@@ -55,7 +53,7 @@ pub(super) async fn pay<P: Ports>(
     path = "/v1/orders/{id}/capture",
     operation_id = "captureOrder",
     tag = "money",
-    params(MoneyParams),
+    params(MoneyParams, PreferWait),
     request_body = Option<SomeMoney>,
     responses(MoneyReplies, MoneyProblems)
 )]
@@ -76,7 +74,7 @@ pub(super) async fn capture<P: Ports>(
     path = "/v1/orders/{id}/refund",
     operation_id = "refundOrder",
     tag = "money",
-    params(MoneyParams),
+    params(MoneyParams, PreferWait),
     request_body = Option<SomeMoney>,
     responses(MoneyReplies, MoneyProblems)
 )]
@@ -127,6 +125,7 @@ async fn accept<P: Ports>(
     if !api.config.payments {
         return Err(Problem::new(Code::NoGateway, "This service has no payment gateway."));
     }
-    let changed = act(api, cx, order, action, headers).await?;
-    Ok((StatusCode::ACCEPTED, changed).into_response())
+    let Changed(done) = act(api, cx, order, action, headers).await?;
+    let accepted = |done| (StatusCode::ACCEPTED, Changed(done));
+    Ok(wait::answer(api, cx, headers, done, accepted).await)
 }

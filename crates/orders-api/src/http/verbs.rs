@@ -6,7 +6,7 @@ use ::orders::{
     ports::{OrderRef, Ports},
     usecase::{Action, Done, Verb},
 };
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use http::HeaderMap;
 use mainstay::http::Cx;
 use mainstay_context::Context;
@@ -16,11 +16,11 @@ use super::{
     Api,
     body::{Json, OptionalJson},
     headers::{self, IfMatch},
-    openapi::{NoteProblems, VerbParams, VerbProblems, VerbReplies},
+    openapi::{CancelReplies, NoteProblems, PreferWait, VerbParams, VerbProblems, VerbReplies},
     out_of_time,
     params::Target,
     replies::Changed,
-    use_case,
+    use_case, wait,
     wire::verb::{AddNote, Because},
 };
 use crate::problem::Problem;
@@ -54,9 +54,9 @@ pub(super) async fn confirm<P: Ports>(
     path = "/v1/orders/{id}/cancel",
     operation_id = "cancelOrder",
     tag = "verbs",
-    params(VerbParams),
+    params(VerbParams, PreferWait),
     request_body = Option<Because>,
-    responses(VerbReplies, VerbProblems)
+    responses(CancelReplies, VerbProblems)
 )]
 pub(super) async fn cancel<P: Ports>(
     State(api): State<Api<P>>,
@@ -64,9 +64,10 @@ pub(super) async fn cancel<P: Ports>(
     Target(order): Target,
     headers: HeaderMap,
     OptionalJson(because): OptionalJson<Because>,
-) -> Result<Changed, Problem> {
+) -> Result<Response, Problem> {
     let reason = because.reason().map_err(Problem::invalid)?;
-    act(&api, &cx, order, Action::Cancel { reason }, &headers).await
+    let Changed(done) = act(&api, &cx, order, Action::Cancel { reason }, &headers).await?;
+    Ok(wait::answer(&api, &cx, &headers, done, Changed).await)
 }
 
 /// Add a note to an order

@@ -2,7 +2,9 @@
 
 use orders::{
     Error, Orders,
-    domain::{AttemptId, Money, OrderId, Outcome, PaymentId, PaymentOperation, PaymentState, State},
+    domain::{
+        AttemptId, Money, OrderId, Outcome, PaymentId, PaymentOperation, PaymentState, State,
+    },
     ports::OrderRef,
     usecase::{Action, Heard, Notification, Part, Policy},
 };
