@@ -17,7 +17,10 @@ use mainstay::{
 };
 use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
-use orders_api::{http, problem::chassis_failure};
+use orders_api::{
+    http::{self, Webhooks},
+    problem::chassis_failure,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -84,6 +87,7 @@ async fn run(
     api.body_limit = config.http.body_limit;
     api.step = config.http.default_deadline;
     api.payments = config.gateway.is_some();
+    api.webhooks = config.webhook_secrets()?.map(|secrets| Webhooks::new(secrets, &metrics));
     metrics::measure(&metrics, &orders, &api.watchers);
     let app = inbound(http::router(Arc::clone(&orders), api), &stack);
 

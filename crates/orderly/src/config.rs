@@ -13,6 +13,7 @@ use mainstay::{
     telemetry,
 };
 use orders_adapters::{gateway, sqlite};
+use orders_api::http::Secrets;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +155,16 @@ impl Config {
         let file = file.ok_or("it is not set: the gateway asks who we are")?;
         let secret = Secret::from_file(file);
         secret.map_err(|error| format!("cannot read {}: {error}", file.display()))
+    }
+
+    /// What the gateway's webhooks are signed with, if they are taken.
+    pub(crate) fn webhook_secrets(&self) -> Result<Option<Secrets>, String> {
+        let file = self.gateway.as_ref().and_then(|gateway| gateway.webhook_secret_file.as_ref());
+        let Some(file) = file else { return Ok(None) };
+        let text = Secret::from_file(file)
+            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let secrets = text.expose().parse::<Secrets>();
+        secrets.map(Some).map_err(|error| format!("{}: {error}", file.display()))
     }
 }
 

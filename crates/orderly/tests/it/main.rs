@@ -25,3 +25,4 @@ mod settings;
 mod sockets;
 mod support;
 mod traces;
+mod webhooks;
