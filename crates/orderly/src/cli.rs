@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 use orders::domain::TenantId;
 
 /// Takes orders, and does not lose them.
@@ -32,6 +33,20 @@ pub(crate) enum Command {
     /// 'copy.db'"), or the command .backup of sqlite3. With the service stopped in order, the one
     /// file is all of it and cp will do. Not safe: cp while it runs, even of the file with its -wal.
     Audit(Audit),
+    /// Compare a provider's settlement list with the payments in a store, and name what does not agree.
+    ///
+    /// FILE is CSV whose first line names reference,payment,operation,amount_minor,currency,at, in any
+    /// order; other columns are ignored. One line is one operation that took effect: authorize,
+    /// capture, void or refund. reference and payment are the ids this service gave the provider, at
+    /// is a time such as 2026-03-01T12:00:00Z. gateway-sim exports its ledger so, at /ledger.csv.
+    ///
+    /// Reads one snapshot, also beside a running service, with the same cost as audit. It keeps the
+    /// list in memory, about 100 bytes a line, and one page of orders. Payments made elsewhere are no
+    /// business of a provider and left out.
+    ///
+    /// Exits with 0 when both say the same, 1 when something does not agree, 2 when the list or the
+    /// store cannot be read.
+    Reconcile(Reconcile),
     /// Place orders from a file of JSON lines, through the same rules as the API.
     ///
     /// Each line is {"idempotency_key": "...", "order": {...}}, as in the API's batch. Run it again
@@ -122,6 +137,25 @@ pub(crate) struct Audit {
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Reconcile {
+    /// The settlement list (CSV); - for standard input.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// When the time begins that the list covers: what was asked for earlier may be missing in it.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<Timestamp>,
+    /// When it ends: what was asked for then or later may be missing too. Give it for a list that
+    /// was made while the service runs.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<Timestamp>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: Serve,
 }
 
 #[derive(Args, Clone, Debug)]

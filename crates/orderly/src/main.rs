@@ -9,6 +9,7 @@ mod console;
 mod import;
 mod keys;
 mod metrics;
+mod reconcile;
 mod wired;
 mod worker;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Config { command: ConfigCommand::Explain(options) } => config::explain(&options),
         Command::Config { command: ConfigCommand::Check(options) } => config::check(&options),
         Command::Audit(options) => audit::run(&options),
+        Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),
         Command::Key { command: KeyCommand::New(options) } => keys::new(&options),
     };
