@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
@@ -54,6 +54,11 @@ pub(crate) enum Command {
     /// must not be running on the same store, which must be there unless --create is given. Exits
     /// with 3 when some lines were refused.
     Import(Import),
+    /// Check an implementation of the payment gateway contract.
+    Gateway {
+        #[command(subcommand)]
+        command: GatewayCommand,
+    },
     /// Make API keys.
     Key {
         #[command(subcommand)]
@@ -71,6 +76,20 @@ pub(crate) enum ConfigCommand {
     /// Check the configuration and exit with 1 when the service would not start with it now: when
     /// a value or a file is wrong, an address is taken, or another process has the store.
     Check(Check),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Run the gateway contract (api/gateway.yaml) against an implementation and say what is missing.
+    ///
+    /// For whoever puts an implementation before a payment provider: every address and every
+    /// guarantee that is seen from outside is looked at, with about 150 requests on payments made for
+    /// it. Use a test account of the provider: small amounts are authorized, captured and refunded.
+    /// For each fact that is missing it tells what was sent, what came, and what the contract says.
+    ///
+    /// Exits with 0 when every fact holds, 1 when one is missing or could not be seen, 2 when the
+    /// address cannot be reached.
+    Check(GatewayCheck),
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,6 +202,40 @@ pub(crate) struct Import {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct GatewayCheck {
+    /// Where the implementation is, such as http://127.0.0.1:8090: what /v1/authorizations follows.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// File with the secret that it knows its caller by.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: PathBuf,
+    /// A payment instrument that is approved.
+    #[arg(long, value_name = "TOKEN", default_value = "tok_ok")]
+    pub(crate) instrument: String,
+    /// A payment instrument that is declined.
+    #[arg(long, value_name = "TOKEN", default_value = "tok_decline")]
+    pub(crate) declined_instrument: String,
+    /// The currency of the payments; their amounts are a few thousand minor units at most.
+    #[arg(long, value_name = "CODE", default_value = "EUR")]
+    pub(crate) currency: String,
+    /// How long one answer may take, such as 500ms or 10s.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Look at events too: listen for them here. The implementation must send them to this address.
+    #[arg(long, value_name = "ADDR", requires = "webhook_secret_file")]
+    pub(crate) webhook_listen: Option<SocketAddr>,
+    /// File with the secret that events are signed with: whsec_ and base64.
+    #[arg(long, value_name = "FILE", requires = "webhook_listen")]
+    pub(crate) webhook_secret_file: Option<PathBuf>,
+    /// Look at a restart too: the shell command that restarts the implementation and ends.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) restart_command: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct NewKey {
     /// Whose orders the key opens.
     #[arg(long)]
@@ -229,6 +282,10 @@ pub(crate) fn principal(text: &str) -> Result<&str, String> {
         return Err("--principal must not be empty: the history says who did what".to_owned());
     }
     Ok(text)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    mainstay::config::duration::parse(text).map_err(|error| error.to_string())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

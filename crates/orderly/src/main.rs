@@ -6,6 +6,7 @@ mod banner;
 mod cli;
 mod config;
 mod console;
+mod gateway_check;
 mod import;
 mod keys;
 mod metrics;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, ConfigCommand, KeyCommand},
+    cli::{Cli, Command, ConfigCommand, GatewayCommand, KeyCommand},
     console::complain,
 };
 
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),
+        Command::Gateway { command: GatewayCommand::Check(options) } => {
+            Ok(gateway_check::run(&options))
+        }
         Command::Key { command: KeyCommand::New(options) } => keys::new(&options),
     };
     outcome.unwrap_or_else(|error| {

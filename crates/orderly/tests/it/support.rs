@@ -106,6 +106,13 @@ impl Home {
         Process::start(self.orderly(arguments)).end().await
     }
 
+    /// Runs a command that knows neither store nor settings to its end, in the folder.
+    pub(crate) async fn run_alone(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
+        command.current_dir(self.folder.path()).env_clear().stdin(Stdio::null()).args(arguments);
+        Process::start(command).end().await
+    }
+
     /// A running service, on free ports.
     pub(crate) async fn serve(&self) -> Service {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
