@@ -18,6 +18,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the service.
     Serve(Serve),
+    /// Show what the service promises, in about a minute and on a store of its own.
+    ///
+    /// Starts a simulated payment provider and the service on free ports of this machine, pays an
+    /// order and kills the service with -9 meanwhile, then places many real baskets while calls to
+    /// the provider go wrong and the service is killed again. At the end it compares both ledgers.
+    /// Everything is in a temporary folder that goes with it, and nothing else is touched.
+    ///
+    /// Exits with 1, and says which, when a promise does not hold; the folder is kept then.
+    Demo(Demo),
     /// Show or check the configuration.
     Config {
         #[command(subcommand)]
@@ -147,6 +156,22 @@ pub(crate) struct Explain {
     pub(crate) key: String,
     #[command(flatten)]
     pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Demo {
+    /// How many orders are placed in the second part.
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) orders: u32,
+    /// How many calls of a hundred to the provider go wrong.
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=60))]
+    pub(crate) faults: u32,
+    /// What baskets, fates and faults are drawn with.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// A new or empty folder for store, ledger and log, which is kept.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -6,6 +6,7 @@ mod banner;
 mod cli;
 mod config;
 mod console;
+mod demo;
 mod gateway_check;
 mod import;
 mod keys;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         }
         Command::Config { command: ConfigCommand::Explain(options) } => config::explain(&options),
         Command::Config { command: ConfigCommand::Check(options) } => config::check(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Audit(options) => audit::run(&options),
         Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),

@@ -131,14 +131,19 @@ async fn the_table_tells_what_was_sent_what_came_and_what_the_contract_says() {
 #[tokio::test]
 async fn every_broken_implementation_is_caught_by_the_right_fact() {
     let (sim, home) = simulator(|_| {}).await;
+    let mut wrong = Vec::new();
     for broken in BROKEN {
         let proxy = Proxy::before(&sim, broken).await;
         let (ran, report) = check(&home, proxy.address, &[]).await;
-        assert_eq!(ran.code, Some(1), "{}: {ran:?}", broken.name);
         let missing = facts(&report, "missing");
-        let expected: BTreeSet<String> = broken.missing.iter().map(|&s| s.to_owned()).collect();
-        assert_eq!(missing, expected, "{}", broken.name);
+        let caught = broken.missing.iter().all(|&fact| missing.contains(fact));
+        // What is not broken must not be blamed.
+        let blamed = missing.contains("capabilities are told") || report["ok"].as_u64() < Some(20);
+        if ran.code != Some(1) || !caught || blamed {
+            wrong.push(format!("{}: {missing:#?}", broken.name));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     sim.stop().await;
 }
 
@@ -147,7 +152,7 @@ struct Broken {
     name: &'static str,
     request: fn(&mut Asked),
     answer: fn(&Asked, &mut Told),
-    /// The facts that are then missing.
+    /// Facts that are then missing, perhaps among others that follow from them.
     missing: &'static [&'static str],
 }
 
@@ -234,7 +239,7 @@ const BROKEN: &[Broken] = &[
                 told.body["amount"]["amount_minor"] = json!(format!("{amount}0"));
             }
         },
-        missing: &[],
+        missing: &["an answer fits its request"],
     },
     Broken {
         name: "accepts captures above what is held",
@@ -245,7 +250,7 @@ const BROKEN: &[Broken] = &[
                 told.body.as_object_mut().unwrap().remove("decline_code");
             }
         },
-        missing: &[],
+        missing: &["a capture above what is held is declined, and changes nothing", "of captures at the same time, each of all there is, one succeeds"],
     },
     Broken {
         name: "forgets keys",
@@ -273,7 +278,7 @@ const BROKEN: &[Broken] = &[
                 told.body["idempotency_key"] = asked.original["key"].clone();
             }
         },
-        missing: &[],
+        missing: &["the same request again is the same operation, and says so", "a key with another body is refused", "a reference under another key is refused", "16 twins at the same time are one effect and one answer"],
     },
     Broken {
         name: "takes what it does not know",
@@ -286,7 +291,7 @@ const BROKEN: &[Broken] = &[
             }
         },
         answer: as_it_was,
-        missing: &[],
+        missing: &["an unknown field is refused"],
     },
     Broken {
         name: "redirects refunds",
@@ -296,13 +301,13 @@ const BROKEN: &[Broken] = &[
                 told.status = 307;
             }
         },
-        missing: &[],
+        missing: &["nothing is redirected"],
     },
     Broken {
         name: "does not say that it replays",
         request: as_it_is,
         answer: |_, told| told.replayed = false,
-        missing: &[],
+        missing: &["the same request again is the same operation, and says so", "16 twins at the same time are one effect and one answer"],
     },
     Broken {
         name: "tells errors as text",

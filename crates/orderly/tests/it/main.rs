@@ -12,6 +12,7 @@ mod architecture;
 mod audit;
 mod crash;
 mod deadline;
+mod demo;
 mod drain;
 mod first_order;
 mod gateway_check;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gateway_sim::{Fault, Sim};
+use gateway_sim::{Fault, Sim, faults::Target};
 use serde_json::{Value, json};
 
 use crate::{
@@ -112,9 +112,9 @@ async fn what_settled_there_and_is_in_doubt_here_is_told() {
     let service = home.serve().await;
     let client = service.client();
     let id = placed(&client, "doubt").await;
-    // The answer is lost, and so is that of every look-up.
-    sim.faults().next(Fault::AnswerLost, 1);
-    sim.faults().next_of(gateway_sim::faults::Target::Lookup, Fault::AnswerLost, 1_000);
+    // Every answer is lost, and so is that of every look-up.
+    sim.faults().next_of(Target::Authorization, Fault::AnswerLost, 1_000);
+    sim.faults().next_of(Target::Lookup, Fault::AnswerLost, 1_000);
     pay(&client, &id, "doubt", "tok_ok").await;
     reaches(&client, &id, "UNKNOWN").await;
     export(&sim, &home, "list.csv").await;

@@ -106,11 +106,16 @@ impl Home {
         Process::start(self.orderly(arguments)).end().await
     }
 
-    /// Runs a command that knows neither store nor settings to its end, in the folder.
-    pub(crate) async fn run_alone(&self, arguments: &[&str]) -> Ran {
+    /// The binary with these arguments in the folder; it knows neither store nor settings.
+    pub(crate) fn alone(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
         command.current_dir(self.folder.path()).env_clear().stdin(Stdio::null()).args(arguments);
-        Process::start(command).end().await
+        command
+    }
+
+    /// Runs such a command to its end.
+    pub(crate) async fn run_alone(&self, arguments: &[&str]) -> Ran {
+        Process::start(self.alone(arguments)).end().await
     }
 
     /// A running service, on free ports.
