@@ -33,18 +33,18 @@ pub(crate) async fn one_order(client: &Client, sim: &Sim) {
     reaches(client, &id, "AUTHORIZED").await;
 }
 
-async fn placed(client: &Client, key: &str) -> String {
+pub(crate) async fn placed(client: &Client, key: &str) -> String {
     client.create(&format!("{key}-place-0000000")).await.placed()
 }
 
-async fn pay(client: &Client, id: &str, key: &str, instrument: &str) {
+pub(crate) async fn pay(client: &Client, id: &str, key: &str, instrument: &str) {
     let body = json!({ "instrument": instrument });
     let answer = client.verb(id, "pay", &format!("{key}-pay-000000000"), &body).await;
     assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
 /// Waits until the order's money is where it is expected.
-async fn reaches(client: &Client, id: &str, payment_state: &str) -> Value {
+pub(crate) async fn reaches(client: &Client, id: &str, payment_state: &str) -> Value {
     let path = format!("/v1/orders/{id}");
     until(&format!("{id} is {payment_state}"), async || {
         let order = client.get(&path).await.json();
