@@ -64,12 +64,7 @@ impl Client {
     }
 
     /// Sends it under this idempotency key until there is an answer that is not "later".
-    pub(super) async fn post(
-        &self,
-        path: &str,
-        key: &str,
-        body: &Value,
-    ) -> Result<Reply, Failure> {
+    pub(super) async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Reply, Failure> {
         self.ask("POST", path, Some((key, body))).await
     }
 
@@ -100,7 +95,8 @@ impl Client {
                 .header(header::CONTENT_TYPE, "application/json");
             body = json.to_string().into();
         }
-        let cx = Context::new("demo".parse().ok()?).with_deadline((Instant::now() + TRY).into_std());
+        let cx =
+            Context::new("demo".parse().ok()?).with_deadline((Instant::now() + TRY).into_std());
         let answer = self.client.call(&cx, Safety::Keyed, request.body(body).ok()?).await.ok()?;
         let replayed =
             answer.headers().get("idempotent-replayed").is_some_and(|value| value == "true");

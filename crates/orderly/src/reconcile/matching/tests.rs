@@ -22,7 +22,13 @@ fn eur(minor: i64) -> Money {
 }
 
 fn attempt(name: u8, operation: PaymentOperation, minor: i64, state: AttemptState) -> Attempt {
-    Attempt { id: AttemptId(id(name, MIDNIGHT)), operation, amount: eur(minor), state }
+    Attempt {
+        id: AttemptId(id(name, MIDNIGHT)),
+        operation,
+        amount: eur(minor),
+        lines: Vec::new(),
+        state,
+    }
 }
 
 const AUTHORIZE: PaymentOperation = PaymentOperation::Authorize;
