@@ -6,6 +6,8 @@ mod banner;
 mod cli;
 mod config;
 mod console;
+#[cfg(feature = "failpoints")]
+mod failpoint;
 mod import;
 mod keys;
 mod metrics;

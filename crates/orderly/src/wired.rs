@@ -14,20 +14,26 @@ use crate::{
     console::Failure,
 };
 
+/// A port as it is, or one whose calls pass failpoints.
+#[cfg(not(feature = "failpoints"))]
+type Port<T> = T;
+#[cfg(feature = "failpoints")]
+type Port<T> = crate::failpoint::Failing<T>;
+
 /// The embedded store, the system's clock and its random numbers.
 #[derive(Debug)]
 pub(crate) struct Wired {
-    store: Sqlite,
-    gateway: Configured,
+    store: Port<Sqlite>,
+    gateway: Port<Configured>,
 }
 
 impl Ports for Wired {
-    type Store = Sqlite;
+    type Store = Port<Sqlite>;
     type Clock = SystemClock;
     type Ids = SystemIds;
-    type Gateway = Configured;
+    type Gateway = Port<Configured>;
 
-    fn store(&self) -> &Sqlite {
+    fn store(&self) -> &Port<Sqlite> {
         &self.store
     }
 
@@ -39,7 +45,7 @@ impl Ports for Wired {
         &SystemIds
     }
 
-    fn gateway(&self) -> &Configured {
+    fn gateway(&self) -> &Port<Configured> {
         &self.gateway
     }
 }
@@ -48,6 +54,11 @@ impl Ports for Wired {
 pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
     let store = Sqlite::open_measured(&config.store, metrics).map_err(with_hint)?;
     let gateway = gateway(config, metrics)?;
+    #[cfg(feature = "failpoints")]
+    let (store, gateway) = {
+        let failpoint = crate::failpoint::Failpoint::from_env()?;
+        (Port::new(store, failpoint.clone()), Port::new(gateway, failpoint))
+    };
     Ok(Orders::new(Wired { store, gateway }, policy(&config.retention)?))
 }
 
