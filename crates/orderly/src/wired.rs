@@ -1,5 +1,8 @@
 //! The core's ports, wired to the real things.
 
+#[cfg(feature = "failpoints")]
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use mainstay::metrics::Metrics;
 use orders::{Orders, ports::Ports, usecase::Policy};
@@ -57,7 +60,7 @@ pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, 
     #[cfg(feature = "failpoints")]
     let (store, gateway) = {
         let failpoint = crate::failpoint::Failpoint::from_env()?;
-        (Port::new(store, failpoint.clone()), Port::new(gateway, failpoint))
+        (Port::new(store, Arc::clone(&failpoint)), Port::new(gateway, failpoint))
     };
     Ok(Orders::new(Wired { store, gateway }, policy(&config.retention)?))
 }
