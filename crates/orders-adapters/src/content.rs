@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use orders::domain::{
-    Address, Attempt, AttemptId, AttemptState, Currency, Goods, Line, Means, Money, Payment,
-    PaymentId, PaymentOperation, Personal, Progress, Quantity, Tax, UnitPrice,
+    Address, Attempt, AttemptId, AttemptState, Currency, Goods, Line, LineShare, Means, Money,
+    Payment, PaymentId, PaymentOperation, Personal, Progress, Quantity, Tax, UnitPrice,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -150,6 +150,9 @@ struct AttemptColumn {
     id: Uuid,
     operation: String,
     amount: i64,
+    /// Line, pieces and minor units each, of what was asked for by line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<(u32, u32, i64)>,
     state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     decline: Option<String>,
@@ -171,6 +174,7 @@ pub(crate) fn encode_payments(payments: &[Payment]) -> String {
             id: attempt.id.0,
             operation: attempt.operation.as_str().to_owned(),
             amount: attempt.amount.minor,
+            lines: attempt.lines.iter().map(|s| (s.line, s.quantity, s.minor)).collect(),
             state: state.to_owned(),
             decline,
         }
@@ -218,7 +222,10 @@ fn decode_attempt(column: &AttemptColumn, currency: Currency) -> Result<Attempt,
         _ => return Err(bad("state", &column.state)),
     };
     let amount = Money::new(column.amount, currency);
-    Ok(Attempt { id: AttemptId(column.id), operation, amount, state })
+    let share =
+        |(line, quantity, minor): &_| LineShare { line: *line, quantity: *quantity, minor: *minor };
+    let lines = column.lines.iter().map(share).collect();
+    Ok(Attempt { id: AttemptId(column.id), operation, amount, lines, state })
 }
 
 #[derive(Serialize, Deserialize)]

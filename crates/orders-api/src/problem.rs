@@ -87,6 +87,16 @@ codes! {
     TooManyPayments "too-many-payments" CONFLICT
         "The order has as many payments or attempts as it may have",
         "Place another order for what is left.";
+    NotParked "not-parked" CONFLICT "The operation does not wait for a person",
+        "Read the order: only an operation whose `state` is `PARKED` can be resolved by hand.";
+    MovedElsewhere "moved-elsewhere" CONFLICT "The gateway has no part in this payment",
+        "Move the money by hand, then say that it `succeeded`.";
+    HandedOver "handed-over" CONFLICT "Pieces of the order were handed over",
+        "Cancel the pieces that were not, by `lines`; take the others back with `return` and `refund`.";
+    NoSuchLine "no-such-line" CONFLICT "The order has no such line",
+        "Read the order, and name lines by their `line_no`.";
+    PiecesNotLeft "pieces-not-left" CONFLICT "A line has fewer pieces left for that",
+        "Read the order, and name at most what is left.";
     KeyExpired "idempotency-key-expired" CONFLICT "The Idempotency-Key made an order long ago",
         "Look at that order under `order`; use a new key for a new one.";
     Contended "contended" CONFLICT "Others kept changing the order", "Send the request again.";
@@ -148,6 +158,11 @@ impl Code {
             | Self::AmountNotLeft
             | Self::NoSuchPayment
             | Self::TooManyPayments
+            | Self::NotParked
+            | Self::MovedElsewhere
+            | Self::HandedOver
+            | Self::NoSuchLine
+            | Self::PiecesNotLeft
             | Self::KeyExpired
             | Self::CursorTooOld
             | Self::VersionMismatch

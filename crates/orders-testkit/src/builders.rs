@@ -53,7 +53,7 @@ pub fn confirm(order: OrderId) -> Verb {
 /// Cancels an order for a reason, without a key or a condition.
 pub fn cancel(order: OrderId, reason: &str) -> Verb {
     let reason: Reason = reason.parse().expect("a reason");
-    verb(order, Action::Cancel { reason: Some(reason) })
+    verb(order, Action::Cancel { lines: Vec::new(), reason: Some(reason) })
 }
 
 /// Adds a note to an order, without a key or a condition.

@@ -6,8 +6,8 @@ use std::fmt;
 
 use crate::{
     Error, codec,
-    domain::{Order, OrderId, Position, Record, State, Version},
-    ports::{AuditSource, Census, Decision, Derived, Dossier, Event, Page, Told},
+    domain::{Order, OrderId, Payment, Position, Record, State, Version},
+    ports::{AuditSource, Census, Decision, Derived, Dossier, Event, Page, Task, TaskId, Told},
 };
 
 /// Something that cannot be.
@@ -72,6 +72,7 @@ fn count(seen: &mut Census, dossier: &Dossier) {
     add(&mut seen.history, dossier.history.len());
     add(&mut seen.events, dossier.history.iter().filter(|told| told.event.is_some()).count());
     add(&mut seen.receipts, dossier.receipts.len());
+    add(&mut seen.tasks, dossier.tasks.len());
     if let Ok(record) = &dossier.record {
         add(&mut seen.notes, record.notes.len());
         add(&mut seen.personal, usize::from(record.personal.is_some()));
@@ -88,6 +89,7 @@ fn whole(census: &Census, seen: &Census) -> Vec<String> {
         ("receipts", census.receipts, seen.receipts),
         ("notes", census.notes, seen.notes),
         ("rows of personal data", census.personal, seen.personal),
+        ("tasks", census.tasks, seen.tasks),
     ] {
         if there != accounted {
             wrong.push(format!("{there} {what}, of which {accounted} belong to an order"));
@@ -153,6 +155,7 @@ fn check_record(dossier: &Dossier, record: &Record, wrong: &mut Vec<String>) {
         let (created, updated) = (order.created_at, order.updated_at);
         wrong.push(format!("says {created} to {updated}, its history {} to {}", first.at, last.at));
     }
+    check_money(order, &dossier.tasks, wrong);
     for event in dossier.history.iter().filter_map(|told| told.event.as_ref()) {
         if !says_the_same(event, order) {
             wrong.push(format!(
@@ -160,6 +163,27 @@ fn check_record(dossier: &Dossier, record: &Record, wrong: &mut Vec<String>) {
                 event.position
             ));
         }
+    }
+}
+
+/// Checks that nothing of an order's money is forgotten: somebody is at every attempt without an
+/// outcome, and an order that has ended has none out.
+fn check_money(order: &Order, tasks: &[Task], wrong: &mut Vec<String>) {
+    let ours = order.payments.iter().filter(|payment| payment.is_ours());
+    for attempt in ours.flat_map(|payment| &payment.attempts) {
+        let owed = tasks.iter().any(|task| task.id == TaskId::from(attempt.id));
+        if attempt.state.is_unresolved() && !owed {
+            let (operation, id) = (attempt.operation, attempt.id);
+            wrong.push(format!("nobody is at its {operation} {id}, which has no outcome"));
+        }
+    }
+    if matches!(order.state, State::Cancelled | State::Expired) && order.has_money_out() {
+        wrong.push(format!("is {} while money is out", order.state));
+    }
+    let taken = order.payments.iter().map(Payment::captured).fold(0_i64, i64::saturating_add);
+    let was_paid = order.payments.iter().any(|payment| payment.authorized() > 0);
+    if order.state == State::Completed && was_paid && taken < order.payable().minor {
+        wrong.push(format!("is COMPLETED, and {taken} of {} was taken", order.payable()));
     }
 }
 

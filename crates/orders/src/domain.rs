@@ -2,11 +2,13 @@
 
 pub mod currency;
 pub mod draft;
+pub mod fulfilling;
 pub mod ids;
 pub mod line;
 pub mod money;
 pub mod number;
 pub mod order;
+pub mod owing;
 pub mod paying;
 pub mod payment;
 pub mod personal;
@@ -16,13 +18,16 @@ pub mod text;
 
 pub use currency::Currency;
 pub use draft::{Draft, DraftLine, MAX_LINES, MAX_METADATA, Placement};
+pub use fulfilling::Pieces;
 pub use ids::{AttemptId, ChangeId, OrderId, PaymentId, Position, Version};
 pub use line::{FulfillmentState, Line, Progress, Quantity, Tax};
 pub use money::{Money, UnitPrice};
 pub use number::OrderNumber;
 pub use order::{Applied, Entry, Note, Order, Record, Snapshot, Stamp};
-pub use paying::{Claim, Doubt, DrawAttempt, Outcome};
-pub use payment::{Attempt, AttemptState, Means, Payment, PaymentOperation, PaymentState};
+pub use paying::{Claim, Doubt, DrawAttempt, Outcome, Resolution};
+pub use payment::{
+    Attempt, AttemptState, LineShare, Means, Payment, PaymentOperation, PaymentState,
+};
 pub use personal::{Address, Personal};
 pub use pricing::{Goods, LineAmounts, Pricing, Totals};
 pub use state::{Command, State};

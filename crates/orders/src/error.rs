@@ -52,6 +52,29 @@ pub enum Refusal {
     /// The order has no such payment.
     #[error("the order has no such payment")]
     NoSuchPayment,
+    /// A person can decide only what waits for one.
+    #[error("the operation does not wait for a person")]
+    NotParked,
+    /// The gateway has no part in it.
+    #[error("the money was moved elsewhere, and the gateway has no part in it")]
+    MovedElsewhere,
+    /// Pieces were handed over.
+    #[error("pieces of the order were handed over")]
+    HandedOver,
+    /// The order has no such line.
+    #[error("the order has no line {line}")]
+    NoSuchLine {
+        /// The line that was named, counted from 1.
+        line: u32,
+    },
+    /// A line has fewer pieces left for that.
+    #[error("line {line} has {left} pieces left for that")]
+    PiecesNotLeft {
+        /// Which line, counted from 1.
+        line: u32,
+        /// How many it has left.
+        left: u32,
+    },
     /// The order has as many payments, or the payment as many attempts, as it may have.
     #[error("the order has as many payments or attempts as it may have")]
     TooManyPayments,

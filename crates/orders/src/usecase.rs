@@ -1,12 +1,17 @@
 //! What the service does: each use case reads, decides by the rules, and ends in one commit.
 
+mod attempt;
 mod create;
+mod plan;
 mod read;
 mod retention;
 mod verb;
 mod work;
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use mainstay_context::Context;
@@ -31,6 +36,8 @@ use crate::{
 pub struct Orders<P> {
     ports: P,
     policy: Policy,
+    /// The latest time that tasks were told, and when that was.
+    task_clock: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 /// How long things are remembered.
@@ -44,6 +51,8 @@ pub struct Policy {
     pub lease: SignedDuration,
     /// How long a new order waits to be paid or confirmed before it expires. Default: for ever.
     pub pay_within: Option<SignedDuration>,
+    /// How long money may stay held before it is let go of. Default: for ever.
+    pub hold_for: Option<SignedDuration>,
 }
 
 impl Default for Policy {
@@ -53,6 +62,7 @@ impl Default for Policy {
             keep_events: SignedDuration::from_hours(90 * 24),
             lease: SignedDuration::from_secs(30),
             pay_within: None,
+            hold_for: None,
         }
     }
 }
@@ -87,7 +97,7 @@ struct Asked<'a> {
 impl<P: Ports> Orders<P> {
     /// The use cases over these ports.
     pub const fn new(ports: P, policy: Policy) -> Self {
-        Self { ports, policy }
+        Self { ports, policy, task_clock: Mutex::new(None) }
     }
 
     /// The ports; for the binary, which owns their lifecycle.

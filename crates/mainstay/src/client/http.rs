@@ -72,6 +72,11 @@ use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 
 type Answer = Response<Bytes>;
 
+/// Which try an answer is to, from 1, or from the [attempt](Context::attempt) that the caller's own
+/// request was; in the answer's extensions. An answer to the first says that there was no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tries(pub u32);
+
 /// A client of one service. Clones are the same client.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use jiff::SignedDuration;
 use mainstay::{
-    client::http::{self as client, Client, Safety, TlsError},
+    client::http::{self as client, Client, Safety, TlsError, Tries},
     config::{Secret, duration},
     metrics::Metrics,
     telemetry::error_chain,
@@ -57,8 +57,9 @@ pub struct HttpGateway {
     key_window: SignedDuration,
 }
 
-/// What clocks, and requests that are under way, may be off: a tenth of a window, at most an hour.
-const MARGIN: SignedDuration = SignedDuration::from_hours(1);
+/// What clocks, and requests that are under way, may be off: a tenth of a window, within these.
+const MARGIN: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_mins(1), SignedDuration::from_hours(1));
 
 impl HttpGateway {
     /// A client of the gateway there, with its secret.
@@ -71,7 +72,7 @@ impl HttpGateway {
         metrics: &Metrics,
     ) -> Result<Self, TlsError> {
         let window = SignedDuration::try_from(config.key_window).unwrap_or(SignedDuration::MAX);
-        let key_window = window.saturating_sub((window / 10).min(MARGIN));
+        let key_window = window.saturating_sub((window / 10).clamp(MARGIN.0, MARGIN.1));
         let client = Client::new("gateway", &config.client, metrics)?;
         Ok(Self { client, secret, key_window })
     }
@@ -113,11 +114,13 @@ impl Gateway for HttpGateway {
             .header(header::CONTENT_TYPE, "application/json");
         match self.call(cx, Safety::Keyed, request, body(order)).await {
             Ok(answer) => match answer.status() {
-                StatusCode::OK => {
-                    counted(order, answer.body()).map_or_else(Sent::Unknown, Sent::Answered)
-                }
-                // An earlier try of this call may have been carried out, whatever this one says.
-                status => Sent::Unknown(format!("the gateway answers {status}")),
+                StatusCode::OK => match counted(order, answer.body()) {
+                    Ok(outcome) => Sent::Answered(outcome),
+                    Err(NotCounted::Unreadable(why) | NotCounted::Another(why)) => {
+                        Sent::Unknown(why)
+                    }
+                },
+                status => not_ok(status, answer.extensions().get() == Some(&Tries(1))),
             },
             Err(Trouble::NotSent(why)) => Sent::NotSent(why),
             Err(Trouble::Unknown(why)) => Sent::Unknown(why),
@@ -128,9 +131,11 @@ impl Gateway for HttpGateway {
         let request = Request::get(format!("/v1/operations/{}", order.attempt));
         match self.call(cx, Safety::Safe, request, Bytes::new()).await {
             Ok(answer) => match answer.status() {
-                StatusCode::OK => {
-                    counted(order, answer.body()).map_or_else(Found::Unknown, Found::Answered)
-                }
+                StatusCode::OK => match counted(order, answer.body()) {
+                    Ok(outcome) => Found::Answered(outcome),
+                    Err(NotCounted::Unreadable(why)) => Found::Unknown(why),
+                    Err(NotCounted::Another(why)) => Found::Contradicted(why),
+                },
                 StatusCode::NOT_FOUND if is_not_found(answer.body()) => Found::Absent,
                 status => Found::Unknown(format!("the gateway answers {status}")),
             },
@@ -140,6 +145,23 @@ impl Gateway for HttpGateway {
 
     fn key_window(&self) -> SignedDuration {
         self.key_window
+    }
+}
+
+/// What an answer other than 200 to sending an operation says. By the contract a request that is
+/// answered with 4xx changed nothing; but an earlier try of it may have.
+fn not_ok(status: StatusCode, only_try: bool) -> Sent {
+    let why = format!("the gateway answers {status}");
+    match status {
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            if only_try =>
+        {
+            "request-refused".parse().map_or(Sent::Unknown(why), Sent::Refused)
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if only_try => Sent::NotSent(why),
+        _ => Sent::Unknown(why),
     }
 }
 
@@ -218,10 +240,19 @@ struct Answered {
     idempotency_key: String,
 }
 
-/// The outcome that an answer tells of this operation, or why it does not count.
-fn counted(order: &Instruction, body: &[u8]) -> Result<Outcome, String> {
-    let told: Answered = serde_json::from_slice(body)
-        .map_err(|_| "the gateway's answer is not of the contract".to_owned())?;
+/// Why an answer does not count.
+enum NotCounted {
+    /// It is not of the contract.
+    Unreadable(String),
+    /// It is of another operation.
+    Another(String),
+}
+
+/// The outcome that an answer tells of this operation.
+fn counted(order: &Instruction, body: &[u8]) -> Result<Outcome, NotCounted> {
+    let told: Answered = serde_json::from_slice(body).map_err(|_| {
+        NotCounted::Unreadable("the gateway's answer is not of the contract".to_owned())
+    })?;
     let declined = told.status == "declined";
     for (what, agrees) in [
         ("reference", told.reference == order.attempt.0),
@@ -233,14 +264,15 @@ fn counted(order: &Instruction, body: &[u8]) -> Result<Outcome, String> {
         ("status", declined || told.status == "succeeded"),
     ] {
         if !agrees {
-            return Err(format!("the gateway answers with another {what}"));
+            return Err(NotCounted::Another(format!("the gateway answers with another {what}")));
         }
     }
     if !declined {
         return Ok(Outcome::Succeeded);
     }
     let code = told.decline_code.as_deref().and_then(|code| code.parse().ok());
-    let unnamed = || "declined".parse().map_err(|_| "no decline code".to_owned());
+    let unnamed =
+        || "declined".parse().map_err(|_| NotCounted::Unreadable("no decline code".to_owned()));
     code.map_or_else(unnamed, Ok).map(Outcome::Declined)
 }
 

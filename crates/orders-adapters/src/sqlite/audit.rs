@@ -7,8 +7,10 @@ use std::{
 };
 
 use orders::{
-    domain::{OrderId, Position},
-    ports::{AuditSource, Census, Derived, Dossier, Event, Page, ReadError, Receipt, Told},
+    domain::{OrderId, Position, Record},
+    ports::{
+        AuditSource, Census, Derived, Dossier, Event, Page, ReadError, Receipt, Task, TaskId, Told,
+    },
 };
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -17,6 +19,7 @@ use super::{
     read::{CREATE_RECEIPT, span},
     rows::{self, ENTRY, EVENT, ORDER, RECEIPT, Read, count},
     schema::{self, OpenError},
+    tasks,
 };
 
 /// One read transaction over a whole store. While it is held the write-ahead log cannot be emptied,
@@ -70,6 +73,7 @@ fn count_all(db: &Connection) -> Read<Census> {
         )?,
         notes: rows("SELECT count(*) FROM notes")?,
         personal: rows("SELECT count(*) FROM personal")?,
+        tasks: rows("SELECT count(*) FROM tasks")?,
         oldest,
         head,
     })
@@ -88,8 +92,10 @@ fn page(db: &Connection, page: Page<OrderId>) -> Read<Vec<Dossier>> {
         let id = OrderId(row.get(0)?);
         let record = rows::order(row).and_then(|order| rows::record(db, order));
         let mut unreadable = Vec::new();
+        let tasks = tasks_of(db, id, record.as_ref().ok(), &mut unreadable);
         dossiers.push(Dossier {
             id,
+            tasks,
             record: record.map_err(|error| error.to_string()),
             derived: Derived { total_minor: row.get(14)?, payment_state: row.get(15)? },
             history: told(db, id, &mut unreadable)?,
@@ -119,6 +125,28 @@ fn told(db: &Connection, order: OrderId, unreadable: &mut Vec<String>) -> Read<V
         }
     }
     Ok(told)
+}
+
+/// The tasks that an order can have. Of one that cannot be read only its own is looked for.
+fn tasks_of(
+    db: &Connection,
+    id: OrderId,
+    record: Option<&Record>,
+    unreadable: &mut Vec<String>,
+) -> Vec<Task> {
+    let mut ids = vec![TaskId::from(id)];
+    for payment in record.iter().flat_map(|record| &record.order.payments) {
+        ids.push(payment.id.into());
+        ids.extend(payment.attempts.iter().map(|attempt| TaskId::from(attempt.id)));
+    }
+    let mut all = Vec::new();
+    for id in ids {
+        match tasks::find(db, id) {
+            Ok(task) => all.extend(task),
+            Err(error) => unreadable.push(format!("a task cannot be read: {error}")),
+        }
+    }
+    all
 }
 
 fn event_at(db: &Connection, position: Position) -> Read<Option<Event>> {

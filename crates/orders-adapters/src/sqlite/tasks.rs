@@ -43,7 +43,10 @@ pub(super) fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
 
 fn plan(db: &Connection, task: &Task) -> rusqlite::Result<()> {
     let sql = "INSERT INTO tasks (id, tenant, order_id, kind, due, tries, sent, epoch)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0) ON CONFLICT DO NOTHING";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
+               ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant,
+                   order_id = excluded.order_id, kind = excluded.kind, due = excluded.due,
+                   tries = excluded.tries, sent = excluded.sent, epoch = epoch + 1";
     db.prepare_cached(sql)?.execute(params![
         task.id.0,
         task.tenant.as_str(),
@@ -78,9 +81,10 @@ pub(super) fn lease(
 }
 
 /// Makes due what was in the hands of a process that is gone: nobody else can have this store open.
-/// What only waited is looked at a little early, which harms nothing.
+/// What only waited is looked at a little early, which harms nothing. Attempts that no clock of now
+/// would reach, since it was set back, are among them.
 pub(super) fn release(db: &Connection) -> rusqlite::Result<()> {
-    match db.execute("UPDATE tasks SET due = 0 WHERE epoch > 0", []) {
+    match db.execute("UPDATE tasks SET due = 0 WHERE epoch > 0 OR kind = 'attempt'", []) {
         Ok(_) => Ok(()),
         // A store opens on a full disk, too; the leases then run out by themselves.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),

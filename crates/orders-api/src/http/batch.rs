@@ -19,6 +19,7 @@ use super::{
     item::Item,
     ndjson,
     openapi::{BatchKey, BatchProblems},
+    pay,
     wire::batch::{Batch, BatchAnswer, BatchItem, BatchResult},
 };
 use crate::problem::Problem;
@@ -115,6 +116,7 @@ impl<P: Ports> Run<P> {
         let derived = derived
             .transpose()
             .map_err(|error| headers::malformed("Idempotency-Key", &error.to_string()))?;
+        pay::must_have_gateway(&self.api.config, item.order.is_paid())?;
         Item(item).place(&self.api.orders, cx, derived).await
     }
 }

@@ -15,8 +15,9 @@ use utoipa::{
 pub(super) use self::{
     parameters::{BatchKey, CreateKey, IfNoneMatch, LastEventId, MoneyParams, VerbParams},
     responses::{
-        BatchProblems, CreateProblems, FeedProblems, GetProblems, ListProblems, MoneyProblems,
-        MoneyReplies, NoteProblems, RecordProblems, VerbProblems, VerbReplies,
+        BatchProblems, ConfirmProblems, CreateProblems, FeedProblems, FulfillProblems, GetProblems,
+        ListProblems, MoneyProblems, MoneyReplies, NoteProblems, PiecesProblems, RecordProblems,
+        RefundProblems, ResolveProblems, ReturnProblems, VerbReplies,
     },
 };
 use crate::problem::Body;

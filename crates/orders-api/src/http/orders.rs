@@ -18,6 +18,7 @@ use super::{
     openapi::{CreateKey, CreateProblems, GetProblems, IfNoneMatch, ListProblems},
     page_token::Tokens,
     params::{CreateParams, ListParams, Params, Target},
+    pay,
     replies::{self, Created, Current},
     use_case,
     wire::{
@@ -30,7 +31,8 @@ use crate::problem::Problem;
 
 /// Place an order
 ///
-/// The same `Idempotency-Key` again answers with the same order. With `validate_only=true` the
+/// The same `Idempotency-Key` again answers with the same order. With `payment` it is paid for in the
+/// same step, as by `pay`. With `validate_only=true` the
 /// order is checked and priced, nothing is stored, and no key is needed.
 #[utoipa::path(
     post,
@@ -60,6 +62,7 @@ pub(super) async fn create<P: Ports>(
     Json(order): Json<CreateOrder>,
 ) -> Result<Response, Problem> {
     let key = headers::idempotency_key(&headers)?;
+    pay::must_have_gateway(&api.config, order.is_paid())?;
     if params.validate_only {
         let placement = api.orders.validate(&cx, draft(order)?)?;
         return Ok(axum::Json(PricedOrder::from(placement)).into_response());

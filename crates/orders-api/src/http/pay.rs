@@ -13,14 +13,17 @@ use mainstay::http::Cx;
 use mainstay_context::Context;
 
 use super::{
-    Api,
+    Api, Config,
     body::{Json, OptionalJson},
     headers,
-    openapi::{MoneyParams, MoneyProblems, MoneyReplies, RecordProblems, VerbReplies},
+    openapi::{
+        MoneyParams, MoneyProblems, MoneyReplies, RecordProblems, RefundProblems, ResolveProblems,
+        VerbReplies,
+    },
     params::Target,
     replies::Changed,
     verbs::act,
-    wire::payment::{Pay, SomeMoney, TakenElsewhere},
+    wire::payment::{BackMoney, Pay, Resolve, SomeMoney, TakenElsewhere},
 };
 use crate::problem::{Code, Problem};
 
@@ -77,17 +80,17 @@ pub(super) async fn capture<P: Ports>(
     operation_id = "refundOrder",
     tag = "money",
     params(MoneyParams),
-    request_body = Option<SomeMoney>,
-    responses(MoneyReplies, MoneyProblems)
+    request_body = Option<BackMoney>,
+    responses(MoneyReplies, RefundProblems)
 )]
 pub(super) async fn refund<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
     Target(order): Target,
     headers: HeaderMap,
-    OptionalJson(some): OptionalJson<SomeMoney>,
+    OptionalJson(back): OptionalJson<BackMoney>,
 ) -> Result<Response, Problem> {
-    let part = Part::try_from(some).map_err(Problem::invalid)?;
+    let part = Part::try_from(back).map_err(Problem::invalid)?;
     accept(&api, &cx, order, Action::Refund(part), &headers).await
 }
 
@@ -115,6 +118,40 @@ pub(super) async fn record<P: Ports>(
     act(&api, &cx, order, action, &headers).await
 }
 
+/// Settle an operation that waits for a person
+///
+/// For operators: an operation is `PARKED` when it could not be found out what became of it. Look at
+/// the provider, then say it here; who said it and why stands in the order's history. What follows
+/// is as if the provider had told it.
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/resolve",
+    operation_id = "resolvePayment",
+    tag = "money",
+    params(MoneyParams),
+    request_body = Resolve,
+    responses(VerbReplies, ResolveProblems)
+)]
+pub(super) async fn resolve<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Target(order): Target,
+    headers: HeaderMap,
+    Json(resolve): Json<Resolve>,
+) -> Result<Changed, Problem> {
+    headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
+    let action = Action::try_from(resolve).map_err(Problem::invalid)?;
+    act(&api, &cx, order, action, &headers).await
+}
+
+/// Refuses what needs a gateway where there is none.
+pub(super) fn must_have_gateway(config: &Config, needed: bool) -> Result<(), Problem> {
+    if needed && !config.payments {
+        return Err(Problem::new(Code::NoGateway, "This service has no payment gateway."));
+    }
+    Ok(())
+}
+
 /// Accepts a verb whose outcome the provider decides: 202, also when it is a replay.
 async fn accept<P: Ports>(
     api: &Api<P>,
@@ -124,9 +161,7 @@ async fn accept<P: Ports>(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     headers::idempotency_key(headers)?.ok_or_else(headers::key_missing)?;
-    if !api.config.payments {
-        return Err(Problem::new(Code::NoGateway, "This service has no payment gateway."));
-    }
+    must_have_gateway(&api.config, true)?;
     let changed = act(api, cx, order, action, headers).await?;
     Ok((StatusCode::ACCEPTED, changed).into_response())
 }

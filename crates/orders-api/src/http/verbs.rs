@@ -16,18 +16,22 @@ use super::{
     Api,
     body::{Json, OptionalJson},
     headers::{self, IfMatch},
-    openapi::{NoteProblems, VerbParams, VerbProblems, VerbReplies},
+    openapi::{
+        ConfirmProblems, FulfillProblems, MoneyParams, NoteProblems, PiecesProblems,
+        ReturnProblems, VerbParams, VerbReplies,
+    },
     out_of_time,
     params::Target,
     replies::Changed,
     use_case,
-    wire::verb::{AddNote, Because},
+    wire::verb::{AddNote, Because, SomePieces},
 };
 use crate::problem::Problem;
 
 /// Confirm an order
 ///
-/// It will be fulfilled.
+/// It will be fulfilled. An order whose payment was asked for is confirmed by that, and this is
+/// refused while it is under way.
 #[utoipa::path(
     post,
     path = "/v1/orders/{id}/confirm",
@@ -35,7 +39,7 @@ use crate::problem::Problem;
     tag = "verbs",
     params(VerbParams),
     request_body = Option<Because>,
-    responses(VerbReplies, VerbProblems)
+    responses(VerbReplies, ConfirmProblems)
 )]
 pub(super) async fn confirm<P: Ports>(
     State(api): State<Api<P>>,
@@ -48,25 +52,76 @@ pub(super) async fn confirm<P: Ports>(
     act(&api, &cx, order, Action::Confirm { reason }, &headers).await
 }
 
-/// Cancel an order
+/// Cancel an order, or pieces of it
+///
+/// While money is out the order is only `CANCELLING`: what is held is let go of and what was taken
+/// goes back. Of pieces that are called off what was taken for them goes back.
 #[utoipa::path(
     post,
     path = "/v1/orders/{id}/cancel",
     operation_id = "cancelOrder",
     tag = "verbs",
     params(VerbParams),
-    request_body = Option<Because>,
-    responses(VerbReplies, VerbProblems)
+    request_body = Option<SomePieces>,
+    responses(VerbReplies, PiecesProblems)
 )]
 pub(super) async fn cancel<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
     Target(order): Target,
     headers: HeaderMap,
-    OptionalJson(because): OptionalJson<Because>,
+    OptionalJson(some): OptionalJson<SomePieces>,
 ) -> Result<Changed, Problem> {
-    let reason = because.reason().map_err(Problem::invalid)?;
-    act(&api, &cx, order, Action::Cancel { reason }, &headers).await
+    let (lines, reason) = some.read().map_err(Problem::invalid)?;
+    act(&api, &cx, order, Action::Cancel { lines, reason }, &headers).await
+}
+
+/// Note that pieces were handed over
+///
+/// Takes what they come to of the money that is held; shipping comes with the first of them. The
+/// order is `COMPLETED` once every piece is handed over or cancelled and the money is taken.
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/fulfillments",
+    operation_id = "createFulfillment",
+    tag = "verbs",
+    params(MoneyParams),
+    request_body = Option<SomePieces>,
+    responses(VerbReplies, FulfillProblems)
+)]
+pub(super) async fn fulfill<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Target(order): Target,
+    headers: HeaderMap,
+    OptionalJson(some): OptionalJson<SomePieces>,
+) -> Result<Changed, Problem> {
+    headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
+    let (lines, reason) = some.read().map_err(Problem::invalid)?;
+    act(&api, &cx, order, Action::Fulfill { lines, reason }, &headers).await
+}
+
+/// Note that pieces came back
+///
+/// Moves no money: `refund` does, also by line.
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/return",
+    operation_id = "returnOrder",
+    tag = "verbs",
+    params(VerbParams),
+    request_body = Option<SomePieces>,
+    responses(VerbReplies, ReturnProblems)
+)]
+pub(super) async fn take_back<P: Ports>(
+    State(api): State<Api<P>>,
+    Cx(cx): Cx,
+    Target(order): Target,
+    headers: HeaderMap,
+    OptionalJson(some): OptionalJson<SomePieces>,
+) -> Result<Changed, Problem> {
+    let (lines, reason) = some.read().map_err(Problem::invalid)?;
+    act(&api, &cx, order, Action::Return { lines, reason }, &headers).await
 }
 
 /// Add a note to an order

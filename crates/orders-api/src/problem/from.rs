@@ -55,6 +55,11 @@ fn refused(refusal: Refusal) -> (Code, Facts) {
         Refusal::AmountNotLeft { .. } => (Code::AmountNotLeft, Facts::None),
         Refusal::NoSuchPayment => (Code::NoSuchPayment, Facts::None),
         Refusal::TooManyPayments => (Code::TooManyPayments, Facts::None),
+        Refusal::NotParked => (Code::NotParked, Facts::None),
+        Refusal::MovedElsewhere => (Code::MovedElsewhere, Facts::None),
+        Refusal::HandedOver => (Code::HandedOver, Facts::None),
+        Refusal::NoSuchLine { .. } => (Code::NoSuchLine, Facts::None),
+        Refusal::PiecesNotLeft { .. } => (Code::PiecesNotLeft, Facts::None),
     }
 }
 
@@ -78,6 +83,7 @@ const fn address(command: Command) -> &'static str {
     match command {
         Command::AddNote => "notes",
         Command::RecordPayment => "payments",
+        Command::Fulfill => "fulfillments",
         Command::Confirm
         | Command::Cancel
         | Command::Pay
@@ -88,6 +94,9 @@ const fn address(command: Command) -> &'static str {
         | Command::FinishCancel
         | Command::Complete
         | Command::Expire
+        | Command::CancelLines
+        | Command::Return
+        | Command::ExpireAuthorization
         | Command::Settle => command.as_str(),
     }
 }

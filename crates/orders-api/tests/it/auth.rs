@@ -23,6 +23,9 @@ async fn ask(shop: &Shop, method: &Method, path: &str, token: Option<&str>) -> A
         Some("notes") => r#"{"text":"x"}"#,
         Some("pay") => r#"{"instrument":"tok_ok"}"#,
         Some("payments") => r#"{"amount":{"amount_minor":"1","currency":"EUR"}}"#,
+        Some("resolve") => {
+            r#"{"operation":"01936f5e-7c2a-7b3e-9a41-0c8f2d6e5b10","outcome":"declined","reason":"x"}"#
+        }
         _ => "",
     };
     let request = Request::builder().method(method.clone()).uri(path);
@@ -59,7 +62,7 @@ async fn every_operation_asks_who_it_is() {
     let shop = Shop::new();
     let id = shop.created("a").await;
     let operations = operations(&id);
-    assert_eq!(operations.len(), 13);
+    assert_eq!(operations.len(), 16);
     let unknown = [
         None,
         Some(""),

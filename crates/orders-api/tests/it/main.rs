@@ -8,6 +8,7 @@ mod create;
 mod document;
 mod feed;
 mod list;
+mod money;
 mod problems;
 mod read;
 mod requests;

@@ -14,6 +14,7 @@ use mainstay::{
     lifecycle::Phase,
     metrics::Metrics,
 };
+use mainstay_context::Context;
 use orders_api::{
     auth::{Entry, Keys, hash},
     http::{Config, STREAMS, router},
@@ -41,9 +42,17 @@ pub(crate) struct Answer {
 
 impl Shop {
     pub(crate) fn new() -> Self {
+        Self::with(true)
+    }
+
+    pub(crate) fn without_gateway() -> Self {
+        Self::with(false)
+    }
+
+    fn with(payments: bool) -> Self {
         let (world, phase) = (World::new(1), watch::Sender::new(Phase::Ready));
         let mut config = Config::new(keys(), [7; 32], phase.subscribe());
-        config.payments = true;
+        config.payments = payments;
         let stack = Stack::new(&Metrics::new("test")).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = inbound(router(Arc::new(world.orders()), config), &stack);
@@ -68,6 +77,26 @@ impl Shop {
     /// Places [`order`] under this key.
     pub(crate) async fn create(&self, key: &str, order: &Value) -> Answer {
         self.send(json_body(post("/v1/orders").header("idempotency-key", long(key)), order)).await
+    }
+
+    /// A verb with a body, under this key.
+    pub(crate) async fn tell(&self, id: &str, verb: &str, key: &str, body: &Value) -> Answer {
+        let request = post(&format!("/v1/orders/{id}/{verb}"));
+        self.send(json_body(request.header("idempotency-key", long(key)), body)).await
+    }
+
+    /// The worker takes everything that is due, until nothing is.
+    pub(crate) async fn work(&self) {
+        let (orders, cx) = (self.world.orders(), Context::new("worker".parse().unwrap()));
+        loop {
+            let due = orders.take_tasks(&cx, 100).await.unwrap();
+            if due.is_empty() {
+                return;
+            }
+            for leased in due {
+                orders.carry_on(&cx, &leased).await.unwrap();
+            }
+        }
     }
 
     /// Places an order and tells its id.

@@ -183,6 +183,10 @@ pub(super) fn operation(command: Command) -> Operation {
         | Command::FinishCancel
         | Command::Complete
         | Command::Expire
+        | Command::Fulfill
+        | Command::CancelLines
+        | Command::Return
+        | Command::ExpireAuthorization
         | Command::Pay
         | Command::RecordPayment
         | Command::Capture

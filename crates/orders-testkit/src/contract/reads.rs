@@ -44,6 +44,7 @@ fn full_draft() -> Draft {
             shipping_address: Some(address),
             billing_address: None,
         }),
+        instrument: None,
     }
 }
 

@@ -50,7 +50,7 @@ fn of_task(make: &mut Maker, leased: &Leased, then: Then) -> Change {
     }
 }
 
-/// A task is planned with its change or not at all, and planned twice it stays as it is.
+/// A task is planned with its change or not at all, and planned again it starts over.
 pub async fn a_task_comes_with_its_change(factory: &impl Factory) {
     let (subject, mut make) = (factory.make().await, Maker::new());
     let mut placed = make.create("t", "create");
@@ -66,11 +66,19 @@ pub async fn a_task_comes_with_its_change(factory: &impl Factory) {
     commit(&subject, &confirmed).await;
     stale.plans = vec![task(&order, 3, 0)];
     assert!(matches!(commit(&subject, &stale).await, Answer::Conflict { .. }));
+    let slow = lease(&subject, 10, 40, 9).await.remove(0);
+    let numbers = |leased: Vec<Leased>| -> Vec<u128> {
+        leased.iter().map(|l| l.task.id.0.as_u128()).collect()
+    };
+    assert_eq!(slow.task.id.0.as_u128(), 1);
+
     let mut again = make.act(order_of(&confirmed), note("note"), None);
-    again.plans = vec![task(&order, 1, 999)];
+    again.plans = vec![task(&order, 1, 20)];
     commit(&subject, &again).await;
-    let leased = lease(&subject, 10, 40, 9).await;
-    assert_eq!(leased.iter().map(|l| l.task.id.0.as_u128()).collect::<Vec<_>>(), [1]);
+    let finish = of_task(&mut make, &slow, Then::Finish);
+    assert_eq!(commit(&subject, &finish).await, Answer::LeaseLost);
+    assert_eq!(numbers(lease(&subject, 10, 40, 9).await), [] as [u128; 0]);
+    assert_eq!(numbers(lease(&subject, 20, 40, 9).await), [1]);
 }
 
 /// A task that is due is handed out once until its lease is over, the longest due first.

@@ -59,7 +59,7 @@ impl<P: Ports> CoreDriver<P> {
                 return self.orders.create(cx, draft(&request.body), key).await;
             }
             Call::Confirm(order) => (order, Action::Confirm { reason: reason() }),
-            Call::Cancel(order) => (order, Action::Cancel { reason: reason() }),
+            Call::Cancel(order) => (order, Action::Cancel { lines: Vec::new(), reason: reason() }),
             Call::AddNote(order) => {
                 let text = text("text").expect("a note has a text").parse().expect("a note");
                 (order, Action::AddNote { text })
@@ -103,6 +103,11 @@ fn problem(error: &Error) -> Outcome {
                 Refusal::AmountNotLeft { .. } => ("amount-not-left", None),
                 Refusal::NoSuchPayment => ("no-such-payment", None),
                 Refusal::TooManyPayments => ("too-many-payments", None),
+                Refusal::NotParked => ("not-parked", None),
+                Refusal::MovedElsewhere => ("moved-elsewhere", None),
+                Refusal::HandedOver => ("handed-over", None),
+                Refusal::NoSuchLine { .. } => ("no-such-line", None),
+                Refusal::PiecesNotLeft { .. } => ("pieces-not-left", None),
             };
             (code, order, *replayed)
         }

@@ -133,6 +133,13 @@ fn kind(refusal: Refusal) -> u64 {
         Refusal::AmountNotLeft { left } => left.minor.unsigned_abs().rotate_left(8),
         Refusal::NoSuchPayment => 4,
         Refusal::TooManyPayments => 5,
+        Refusal::NotParked => 6,
+        Refusal::HandedOver => 7,
+        Refusal::MovedElsewhere => 10,
+        Refusal::NoSuchLine { line } => 8 + u64::from(line).rotate_left(8),
+        Refusal::PiecesNotLeft { line, left } => {
+            9 + u64::from(line).rotate_left(8) + u64::from(left).rotate_left(24)
+        }
     }
 }
 

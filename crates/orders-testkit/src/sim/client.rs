@@ -265,13 +265,15 @@ async fn call(
     let reason = || (words > 0).then(|| -> Reason { spoken(words).parse().expect("a reason") });
     let action = match asked.operation {
         Operation::Confirm => usecase::Action::Confirm { reason: reason() },
-        Operation::Cancel => usecase::Action::Cancel { reason: reason() },
+        Operation::Cancel => usecase::Action::Cancel { lines: Vec::new(), reason: reason() },
         Operation::Pay => {
             usecase::Action::Pay { instrument: "tok_sim".parse().expect("a token"), amount: None }
         }
         Operation::Capture => usecase::Action::Capture(usecase::Part::default()),
         Operation::Refund => usecase::Action::Refund(usecase::Part::default()),
-        Operation::AddNote | Operation::Create | Operation::RecordPayment => {
+        Operation::Fulfill => usecase::Action::Fulfill { lines: Vec::new(), reason: reason() },
+        Operation::Return => usecase::Action::Return { lines: Vec::new(), reason: reason() },
+        Operation::AddNote | Operation::Create | Operation::RecordPayment | Operation::Resolve => {
             let text: NoteText = spoken(words).parse().expect("a note");
             usecase::Action::AddNote { text }
         }

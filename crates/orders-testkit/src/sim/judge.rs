@@ -162,6 +162,9 @@ pub(super) const fn command(operation: Operation) -> Command {
         Operation::RecordPayment => Command::RecordPayment,
         Operation::Capture => Command::Capture,
         Operation::Refund => Command::Refund,
+        Operation::Fulfill => Command::Fulfill,
+        Operation::Return => Command::Return,
+        Operation::Resolve => Command::Settle,
     }
 }
 

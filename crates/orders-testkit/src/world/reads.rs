@@ -110,6 +110,7 @@ impl Tables {
             receipts: self.receipts.len() as u64,
             notes: self.rows.values().map(|row| row.notes.len() as u64).sum(),
             personal: self.rows.values().filter(|row| row.personal.is_some()).count() as u64,
+            tasks: self.tasks.len() as u64,
             oldest: self.oldest,
             head: self.head(),
         }
@@ -145,6 +146,13 @@ impl Tables {
             },
             history: row.history.iter().map(told).collect(),
             receipts: Vec::new(),
+            tasks: self
+                .tasks
+                .values()
+                .map(|l| &l.task)
+                .filter(|t| t.order == id)
+                .cloned()
+                .collect(),
             unreadable: Vec::new(),
         }
     }

@@ -256,7 +256,8 @@ impl Tables {
             }
         }
         for task in plans {
-            self.tasks.entry(task.id).or_insert(Leased { task, epoch: 0 });
+            let epoch = self.tasks.get(&task.id).map_or(0, |leased| leased.epoch + 1);
+            self.tasks.insert(task.id, Leased { task, epoch });
         }
     }
 

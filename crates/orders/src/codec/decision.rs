@@ -28,6 +28,11 @@ enum Stored {
     AmountNotLeft { left: i64, currency: String },
     NoSuchPayment,
     TooManyPayments,
+    NotParked,
+    MovedElsewhere,
+    HandedOver,
+    NoSuchLine { line: u32 },
+    PiecesNotLeft { line: u32, left: u32 },
 }
 
 /// Encodes a decision as JSON.
@@ -51,6 +56,13 @@ pub fn encode(decision: &Decision) -> String {
         }
         Decision::Refused(Refusal::NoSuchPayment) => Stored::NoSuchPayment,
         Decision::Refused(Refusal::TooManyPayments) => Stored::TooManyPayments,
+        Decision::Refused(Refusal::NotParked) => Stored::NotParked,
+        Decision::Refused(Refusal::MovedElsewhere) => Stored::MovedElsewhere,
+        Decision::Refused(Refusal::HandedOver) => Stored::HandedOver,
+        Decision::Refused(Refusal::NoSuchLine { line }) => Stored::NoSuchLine { line },
+        Decision::Refused(Refusal::PiecesNotLeft { line, left }) => {
+            Stored::PiecesNotLeft { line, left }
+        }
     };
     serde_json::to_string(&stored).unwrap_or_default()
 }
@@ -84,6 +96,13 @@ pub fn decode(text: &str) -> Result<Decision, DecodeError> {
         }
         Stored::NoSuchPayment => Decision::Refused(Refusal::NoSuchPayment),
         Stored::TooManyPayments => Decision::Refused(Refusal::TooManyPayments),
+        Stored::NotParked => Decision::Refused(Refusal::NotParked),
+        Stored::MovedElsewhere => Decision::Refused(Refusal::MovedElsewhere),
+        Stored::HandedOver => Decision::Refused(Refusal::HandedOver),
+        Stored::NoSuchLine { line } => Decision::Refused(Refusal::NoSuchLine { line }),
+        Stored::PiecesNotLeft { line, left } => {
+            Decision::Refused(Refusal::PiecesNotLeft { line, left })
+        }
     })
 }
 
@@ -108,6 +127,11 @@ mod tests {
             }),
             Decision::Refused(Refusal::NoSuchPayment),
             Decision::Refused(Refusal::TooManyPayments),
+            Decision::Refused(Refusal::NotParked),
+            Decision::Refused(Refusal::MovedElsewhere),
+            Decision::Refused(Refusal::HandedOver),
+            Decision::Refused(Refusal::NoSuchLine { line: 7 }),
+            Decision::Refused(Refusal::PiecesNotLeft { line: 7, left: 2 }),
         ] {
             assert_eq!(decode(&encode(&decision)).unwrap(), decision);
         }

@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     domain::{
-        Address, ExternalReference, IdempotencyKey, Money, OrderId, PaymentId, Personal, Placement,
-        TextError,
+        Address, AttemptId, ExternalReference, IdempotencyKey, Instrument, Money, OrderId,
+        PaymentId, Personal, Pieces, Placement, TextError,
     },
     ports::{Fingerprint, Operation},
 };
@@ -36,6 +36,8 @@ struct Create<'a> {
     metadata: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     personal: Option<CreatePersonal<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instrument: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -97,6 +99,18 @@ struct Verb<'a> {
     amount: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     currency: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<VerbLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<IdText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct VerbLine {
+    line: u32,
+    quantity: u32,
 }
 
 /// What a verb says beside its target; what it does not say is absent.
@@ -112,6 +126,12 @@ pub struct VerbFields<'a> {
     pub instrument: Option<&'a str>,
     /// How much.
     pub amount: Option<Money>,
+    /// Which pieces.
+    pub lines: &'a [Pieces],
+    /// Which attempt on a payment.
+    pub attempt: Option<AttemptId>,
+    /// What became of it.
+    pub resolution: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -154,6 +174,7 @@ pub fn create_fingerprint(placement: &Placement) -> Fingerprint {
             shipping: goods.shipping.minor,
             metadata: &placement.metadata,
             personal: placement.personal.as_ref().map(personal),
+            instrument: placement.instrument.as_ref().map(Instrument::as_str),
         },
     )
 }
@@ -164,7 +185,9 @@ pub fn verb_fingerprint(
     order: OrderId,
     fields: VerbFields<'_>,
 ) -> Fingerprint {
-    let VerbFields { reason, text, payment, instrument, amount } = fields;
+    let VerbFields { reason, text, payment, instrument, amount, lines, attempt, resolution } =
+        fields;
+    let line = |p: &Pieces| VerbLine { line: p.line, quantity: p.quantity.get() };
     hash(
         operation,
         &Verb {
@@ -175,6 +198,9 @@ pub fn verb_fingerprint(
             instrument,
             amount: amount.map(|amount| amount.minor),
             currency: amount.as_ref().map(|amount| amount.currency.code()),
+            lines: lines.iter().map(line).collect(),
+            attempt: attempt.map(|attempt| IdText(attempt.0)),
+            resolution,
         },
     )
 }

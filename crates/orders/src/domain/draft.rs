@@ -8,7 +8,7 @@ use super::{
     money::{Money, UnitPrice},
     personal::{Address, Personal},
     pricing::{Goods, Pricing, Totals, Unpriceable},
-    text::{self, CustomerId, ExternalReference, Set, Sku},
+    text::{self, CustomerId, ExternalReference, Instrument, Set, Sku},
 };
 use crate::{Error, Violation};
 
@@ -31,6 +31,8 @@ pub struct Draft {
     pub metadata: BTreeMap<String, String>,
     /// The buyer's personal data.
     pub personal: Option<Personal>,
+    /// What to pay with at once; later, by a verb, when it is `None`.
+    pub instrument: Option<Instrument>,
 }
 
 /// One line as a client states it.
@@ -59,6 +61,7 @@ pub struct Placement {
     pub(crate) pricing: Pricing,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) personal: Option<Personal>,
+    pub(crate) instrument: Option<Instrument>,
 }
 
 /// The most lines an order may have.
@@ -116,6 +119,7 @@ impl Draft {
             metadata: self.metadata,
             // Stating nothing is the same as not stating it.
             personal: self.personal.filter(|personal| *personal != Personal::default()),
+            instrument: self.instrument,
         })
     }
 }

@@ -72,6 +72,12 @@ impl Line {
         self.unit_price.times(self.quantity.get())
     }
 
+    /// How many pieces are neither handed over nor called off.
+    pub fn open(&self) -> u32 {
+        let Progress { fulfilled, cancelled, .. } = self.progress;
+        self.quantity.get().saturating_sub(fulfilled.saturating_add(cancelled))
+    }
+
     /// Whether the counters can be true.
     pub fn is_sound(&self) -> bool {
         let Progress { fulfilled, cancelled, returned } = self.progress;
@@ -101,11 +107,7 @@ impl FulfillmentState {
         let sum = |count: fn(&Line) -> u32| lines.iter().map(|l| u64::from(count(l))).sum::<u64>();
         let fulfilled = sum(|l| l.progress.fulfilled);
         let returned = sum(|l| l.progress.returned);
-        let open = sum(|l| {
-            l.quantity
-                .get()
-                .saturating_sub(l.progress.fulfilled.saturating_add(l.progress.cancelled))
-        });
+        let open = sum(Line::open);
         match () {
             () if fulfilled == 0 => Self::Unfulfilled,
             () if returned == fulfilled && open == 0 => Self::Returned,

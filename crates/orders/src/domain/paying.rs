@@ -6,18 +6,21 @@
 //! became of it.
 
 use super::{
+    fulfilling::Pieces,
     ids::{AttemptId, PaymentId},
-    line::FulfillmentState,
     money::Money,
-    order::{Applied, Order, Snapshot, Stamp},
-    payment::{Attempt, AttemptState, Means, Payment, PaymentOperation},
+    order::{Applied, Order, Stamp},
+    owing::MAX_DECLINES,
+    payment::{Attempt, AttemptState, LineShare, Means, Payment, PaymentOperation},
     state::{Command, State},
     text::{DeclineCode, Instrument, Reason},
 };
-use crate::Refusal;
+use crate::{Refusal, names::names};
 
-/// The most payments of an order.
-pub const MAX_PAYMENTS: usize = 20;
+/// The most payments of an order, declined ones counted.
+pub const MAX_PAYMENTS: usize = 100;
+/// How many more may be noted that were made elsewhere: they came, whatever was tried before.
+const MAX_RECORDED: usize = 20;
 /// The most attempts of a payment.
 pub const MAX_ATTEMPTS: usize = 200;
 
@@ -41,18 +44,35 @@ pub enum Doubt {
     Cleared,
 }
 
+names! {
+    /// What a person says of an attempt that is parked.
+    Resolution {
+        /// It happened.
+        Succeeded = "succeeded",
+        /// It did not happen, and will not.
+        Declined = "declined",
+        /// The gateway is to be asked again, and sent it again if it knows nothing of it.
+        SendAgain = "send-again",
+    }
+}
+
+/// The code of what a person says was declined.
+const BY_A_PERSON: &str = "resolved-as-declined";
+
 /// Draws the ids of attempts that follow from others.
 pub type DrawAttempt<'a> = &'a mut dyn FnMut() -> AttemptId;
 
 /// What is asked of a payment that exists.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim {
+pub struct Claim<'a> {
     /// The attempt's id.
     pub attempt: AttemptId,
-    /// Which payment; the first that has something left when it is `None`.
+    /// Which payment; the first that has enough left when it is `None`.
     pub payment: Option<PaymentId>,
-    /// How much; all that is left when it is `None`.
+    /// How much; what the lines come to, or else all that is left, when it is `None`.
     pub amount: Option<Money>,
+    /// For which pieces a refund is.
+    pub lines: &'a [Pieces],
 }
 
 /// A kind of [`Claim`].
@@ -76,11 +96,9 @@ const REFUND: Kind = Kind {
 impl Order {
     /// What is not covered by money that is held or taken.
     pub fn due(&self) -> Money {
-        let covered = self.payments.iter().fold(0_i64, |sum, payment| {
-            sum.saturating_add(payment.held()).saturating_add(payment.kept())
-        });
-        let total = self.pricing().totals.total;
-        Money::new(total.minor.saturating_sub(covered).max(0), total.currency)
+        let covered = self.sum(Payment::held).saturating_add(self.sum(Payment::kept));
+        let payable = self.payable();
+        Money::new(payable.minor.saturating_sub(covered).max(0), payable.currency)
     }
 
     /// Asks to hold an amount with an instrument; all that is due when `amount` is `None`.
@@ -102,53 +120,50 @@ impl Order {
             return Err(Refusal::TooManyPayments);
         }
         let amount = within(amount, self.due())?;
-        let (id, attempt) = ids;
-        let authorize = open(attempt, PaymentOperation::Authorize, amount);
-        let payment =
-            Payment { id, means: Means::Instrument(instrument), attempts: vec![authorize] };
-        let mut applied = self.step(Command::Pay, None, stamp, |snapshot| {
-            snapshot.payments.push(payment);
-        })?;
-        applied.owes = vec![attempt];
+        let mut applied = self.step(Command::Pay, None, stamp, |_| {})?;
+        applied.hold(ids, instrument, amount);
         Ok(applied)
     }
 
     /// Notes money that was taken elsewhere; the order is confirmed when nothing is due any more.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// [`Refusal`]; nothing is noted while an authorization has no outcome, which may cover the same.
     pub fn record_payment(
         &self,
         (id, held, taken): (PaymentId, AttemptId, AttemptId),
-        amount: Money,
-        reason: Option<Reason>,
+        (amount, reason): (Money, Option<Reason>),
         stamp: &Stamp,
+        draw: DrawAttempt<'_>,
     ) -> Result<Applied, Refusal> {
         self.must_allow(Command::RecordPayment)?;
-        if self.payments.len() >= MAX_PAYMENTS {
+        if self.is_being_authorized() {
+            return Err(Refusal::PaymentInProgress);
+        }
+        if self.payments.len() >= MAX_PAYMENTS.saturating_add(MAX_RECORDED) {
             return Err(Refusal::TooManyPayments);
         }
         let due = self.due();
         let amount = within(Some(amount), due)?;
         let happened = |id, operation| Attempt {
             state: AttemptState::Succeeded,
-            ..open(id, operation, amount)
+            ..Attempt::open(id, operation, amount)
         };
         let attempts = vec![
             happened(held, PaymentOperation::Authorize),
             happened(taken, PaymentOperation::Capture),
         ];
-        let confirms = self.state == State::Pending && amount == due;
-        let command = if confirms { Command::Confirm } else { Command::RecordPayment };
-        let payment = Payment { id, means: Means::Elsewhere, attempts };
-        self.step(command, reason, stamp, |snapshot| snapshot.payments.push(payment))
+        let mut after = self.clone();
+        after.snapshot_mut().payments.push(Payment { id, means: Means::Elsewhere, attempts });
+        let command = after.follows_from(self.state).unwrap_or(Command::RecordPayment);
+        self.advance((command, after), reason, stamp, draw)
     }
 
     /// Asks to take what is held.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn capture(&self, claim: Claim, stamp: &Stamp) -> Result<Applied, Refusal> {
+    pub fn capture(&self, claim: Claim<'_>, stamp: &Stamp) -> Result<Applied, Refusal> {
         self.claim(&CAPTURE, claim, stamp)
     }
 
@@ -156,7 +171,7 @@ impl Order {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn refund(&self, claim: Claim, stamp: &Stamp) -> Result<Applied, Refusal> {
+    pub fn refund(&self, claim: Claim<'_>, stamp: &Stamp) -> Result<Applied, Refusal> {
         self.claim(&REFUND, claim, stamp)
     }
 
@@ -164,34 +179,47 @@ impl Order {
     /// held and to give back what was taken; of what has no outcome yet, once it has one.
     ///
     /// # Errors
-    /// [`Refusal::IllegalTransition`].
+    /// [`Refusal::IllegalTransition`]; [`Refusal::HandedOver`] once pieces were.
     pub fn cancel(
         &self,
         reason: Option<Reason>,
         stamp: &Stamp,
         draw: DrawAttempt<'_>,
     ) -> Result<Applied, Refusal> {
-        if !self.has_money_out() {
-            return self.step(Command::Cancel, reason, stamp, |_| {});
+        self.must_allow(Command::Cancel)?;
+        if self.is_handed_over() {
+            return Err(Refusal::HandedOver);
         }
-        let mut owes = Vec::new();
-        let mut applied = self.step(Command::BeginCancel, reason, stamp, |snapshot| {
-            owes = compensate(snapshot, draw);
-        })?;
-        applied.owes = owes;
-        Ok(applied)
+        let command = if self.has_money_out() { Command::BeginCancel } else { Command::Cancel };
+        self.advance((command, self.clone()), reason, stamp, draw)
     }
 
-    /// Gives up waiting for a payment.
+    /// Gives up waiting for a payment; an order that is paid in part is called off, so that its money
+    /// goes back.
     ///
     /// # Errors
-    /// [`Refusal::PaymentInProgress`] while money is out, or may be; [`Refusal::IllegalTransition`].
-    pub fn expire(&self, stamp: &Stamp) -> Result<Applied, Refusal> {
+    /// [`Refusal::PaymentInProgress`] while a payment has no outcome; [`Refusal::IllegalTransition`].
+    pub fn expire(&self, stamp: &Stamp, draw: DrawAttempt<'_>) -> Result<Applied, Refusal> {
         self.must_allow(Command::Expire)?;
-        if self.has_money_out() {
+        if self.payments.iter().any(Payment::is_unresolved) {
             return Err(Refusal::PaymentInProgress);
         }
+        if self.has_money_out() {
+            return self.cancel("not paid in full in time".parse().ok(), stamp, draw);
+        }
         self.step(Command::Expire, None, stamp, |_| {})
+    }
+
+    /// Confirms an order for which nothing is asked or held.
+    ///
+    /// # Errors
+    /// [`Refusal::PaymentInProgress`] when its payment decides that; [`Refusal::IllegalTransition`].
+    pub fn confirm(&self, reason: Option<Reason>, stamp: &Stamp) -> Result<Applied, Refusal> {
+        self.must_allow(Command::Confirm)?;
+        if self.has_money_out() && self.due().minor > 0 {
+            return Err(Refusal::PaymentInProgress);
+        }
+        self.step(Command::Confirm, reason, stamp, |_| {})
     }
 
     /// Takes in what became of an attempt, and makes the move that follows: an authorization that
@@ -203,26 +231,105 @@ impl Order {
     /// [`Refusal::NoSuchPayment`] when the order has no such attempt.
     pub fn settle(
         &self,
-        (attempt, outcome): (AttemptId, &Outcome),
-        reason: Option<Reason>,
+        told: (AttemptId, &Outcome),
         stamp: &Stamp,
         draw: DrawAttempt<'_>,
     ) -> Result<Option<Applied>, Refusal> {
-        if !self.attempt(attempt)?.state.is_unresolved() {
+        self.take_in(told, None, stamp, draw)
+    }
+
+    /// Takes in an outcome that the gateway told, or a person for this reason.
+    fn take_in(
+        &self,
+        (attempt, outcome): (AttemptId, &Outcome),
+        by_a_person: Option<&Reason>,
+        stamp: &Stamp,
+        draw: DrawAttempt<'_>,
+    ) -> Result<Option<Applied>, Refusal> {
+        let before = &self.attempt(attempt)?.state;
+        if !before.is_unresolved() {
             return Ok(None);
         }
         let mut after = self.clone();
-        after.set_attempt(attempt, &self.ended(attempt, outcome)?);
-        let mut owes = Vec::new();
-        if self.state == State::Cancelling {
-            owes = compensate(after.snapshot_mut(), draw);
+        let mut reason = by_a_person.cloned();
+        match outcome {
+            Outcome::Succeeded => after.set_attempt(attempt, &AttemptState::Succeeded),
+            Outcome::Declined(code) => {
+                after.set_attempt(attempt, &AttemptState::Declined(code.clone()));
+                let declines = after.declines_of_what_is_owed(attempt);
+                let gives_up = by_a_person.is_none() && declines >= MAX_DECLINES;
+                if gives_up && *before == AttemptState::Parked {
+                    return Ok(None);
+                }
+                if gives_up {
+                    after.set_attempt(attempt, &AttemptState::Parked);
+                }
+                reason = reason.or_else(|| format!("declined: {code}").parse().ok());
+            }
         }
-        let command = after.follows_from(self.state);
-        let mut applied = self.step(command, reason, stamp, |snapshot| {
-            snapshot.payments.clone_from(&after.payments);
+        let command = after.follows_from(self.state).unwrap_or(Command::Settle);
+        self.advance((command, after), reason, stamp, draw).map(Some)
+    }
+
+    /// Lets a person say what became of an attempt that is parked.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchPayment`]; [`Refusal::NotParked`] when the attempt is not.
+    pub fn resolve(
+        &self,
+        (attempt, resolution): (AttemptId, Resolution),
+        reason: Reason,
+        stamp: &Stamp,
+        draw: DrawAttempt<'_>,
+    ) -> Result<Applied, Refusal> {
+        if self.attempt(attempt)?.state != AttemptState::Parked {
+            return Err(Refusal::NotParked);
+        }
+        let payment = self.find(|p| p.attempts.iter().any(|a| a.id == attempt));
+        let (_, payment) = payment.ok_or(Refusal::NoSuchPayment)?;
+        let declined = Outcome::Declined(BY_A_PERSON.parse().map_err(|_| Refusal::NotParked)?);
+        let outcome = match resolution {
+            Resolution::Succeeded => Outcome::Succeeded,
+            Resolution::Declined => declined,
+            Resolution::SendAgain if !payment.is_ours() => return Err(Refusal::MovedElsewhere),
+            // The gateway would decline the same attempt again: another one is asked for.
+            Resolution::SendAgain if self.is_parked_by_declines(attempt, payment) => declined,
+            Resolution::SendAgain => {
+                let cleared = self.doubt(attempt, Doubt::Cleared, Some(reason), stamp)?;
+                return cleared.ok_or(Refusal::NotParked);
+            }
+        };
+        let settled = self.take_in((attempt, &outcome), Some(&reason), stamp, draw)?;
+        settled.ok_or(Refusal::NotParked)
+    }
+
+    /// Asks to let go of what a payment has held for too long.
+    ///
+    /// # Errors
+    /// [`Refusal::PaymentInProgress`] while something of it has no outcome yet;
+    /// [`Refusal::AmountNotLeft`] when it holds nothing; [`Refusal`].
+    pub fn expire_authorization(
+        &self,
+        (payment, attempt): (PaymentId, AttemptId),
+        stamp: &Stamp,
+    ) -> Result<Applied, Refusal> {
+        self.must_allow(Command::ExpireAuthorization)?;
+        let (at, found) = self.find(|p| p.id == payment).ok_or(Refusal::NoSuchPayment)?;
+        if found.is_unresolved() {
+            return Err(Refusal::PaymentInProgress);
+        }
+        if found.declines(PaymentOperation::Void) >= MAX_DECLINES {
+            return Err(Refusal::TooManyPayments);
+        }
+        let amount = within(None, Money::new(found.held(), self.goods.currency))?;
+        let void = Attempt::open(attempt, PaymentOperation::Void, amount);
+        let mut applied = self.step(Command::ExpireAuthorization, None, stamp, |snapshot| {
+            if let Some(payment) = snapshot.payments.get_mut(at) {
+                payment.attempts.push(void);
+            }
         })?;
-        applied.owes = owes;
-        Ok(Some(applied))
+        applied.owes = vec![attempt];
+        Ok(applied)
     }
 
     /// Takes in that the outcome of an attempt is in doubt, or no longer. `None` when that is known, or
@@ -264,8 +371,13 @@ impl Order {
         attempts.find(|attempt| attempt.id == id).ok_or(Refusal::NoSuchPayment)
     }
 
+    /// The payment of this id.
+    pub fn payment(&self, id: PaymentId) -> Option<&Payment> {
+        self.payments.iter().find(|payment| payment.id == id)
+    }
+
     /// Whether money is held or taken, or may be.
-    fn has_money_out(&self) -> bool {
+    pub fn has_money_out(&self) -> bool {
         let out =
             |payment: &Payment| payment.held() > 0 || payment.kept() > 0 || payment.is_unresolved();
         self.payments.iter().any(out)
@@ -276,27 +388,54 @@ impl Order {
         self.payments.iter().any(|payment| payment.sum(PaymentOperation::Authorize, unresolved) > 0)
     }
 
-    fn must_allow(&self, command: Command) -> Result<(), Refusal> {
+    /// One version on to what the order is `after` a command, with what that asks of its money.
+    pub(super) fn advance(
+        &self,
+        (command, mut after): (Command, Self),
+        reason: Option<Reason>,
+        stamp: &Stamp,
+        draw: DrawAttempt<'_>,
+    ) -> Result<Applied, Refusal> {
+        let to = command.from(Some(self.state)).map_or(self.state, |transition| transition.to);
+        let owes = after.ask_for_what_is_owed(to, draw);
+        let mut applied = self.step(command, reason, stamp, |snapshot| {
+            *snapshot = after.snapshot().clone();
+        })?;
+        applied.owes = owes;
+        Ok(applied)
+    }
+
+    pub(super) fn must_allow(&self, command: Command) -> Result<(), Refusal> {
         let illegal = Refusal::IllegalTransition { state: self.state, command };
         command.from(Some(self.state)).map(drop).ok_or(illegal)
     }
 
-    fn claim(&self, kind: &Kind, claim: Claim, stamp: &Stamp) -> Result<Applied, Refusal> {
+    fn claim(&self, kind: &Kind, claim: Claim<'_>, stamp: &Stamp) -> Result<Applied, Refusal> {
         let Kind { command, operation, left } = *kind;
         self.must_allow(command)?;
+        let lines = self.shares_of(claim.lines)?;
+        let worth = lines.iter().fold(0, |sum: i64, share| sum.saturating_add(share.minor));
+        let by_line = (!lines.is_empty()).then_some(Money::new(worth, self.goods.currency));
+        let asked = claim.amount.or(by_line);
+        let enough = |p: &Payment| left(p) >= asked.map_or(1, |money| money.minor).max(1);
         let nothing = Refusal::AmountNotLeft { left: Money::zero(self.goods.currency) };
         let (at, payment) = match claim.payment {
             Some(id) => self.find(|p| p.id == id && p.is_ours()).ok_or(Refusal::NoSuchPayment)?,
-            None => self.find(|p| left(p) > 0 && p.is_ours()).ok_or(nothing)?,
+            None => self
+                .find(|p| enough(p) && p.is_ours())
+                .or_else(|| self.find(|p| left(p) > 0 && p.is_ours()))
+                .ok_or(nothing)?,
         };
         if payment.is_in_doubt() {
             return Err(Refusal::PaymentInDoubt);
         }
-        if payment.attempts.len() >= MAX_ATTEMPTS {
+        let most = left(payment).min(self.left_of_the_order(operation));
+        let amount = within(asked, Money::new(most, self.goods.currency))?;
+        // What ends a payment has room left beyond the bound.
+        if payment.attempts.len() >= MAX_ATTEMPTS && amount.minor < left(payment) {
             return Err(Refusal::TooManyPayments);
         }
-        let amount = within(claim.amount, Money::new(left(payment), self.goods.currency))?;
-        let attempt = open(claim.attempt, operation, amount);
+        let attempt = Attempt { lines, ..Attempt::open(claim.attempt, operation, amount) };
         let mut applied = self.step(command, None, stamp, |snapshot| {
             if let Some(payment) = snapshot.payments.get_mut(at) {
                 payment.attempts.push(attempt);
@@ -306,23 +445,70 @@ impl Order {
         Ok(applied)
     }
 
+    /// How much of an operation the order as a whole still bears: no more is taken than it comes to,
+    /// whatever is held.
+    fn left_of_the_order(&self, operation: PaymentOperation) -> i64 {
+        if operation != PaymentOperation::Capture {
+            return i64::MAX;
+        }
+        let open = |p: &Payment| p.sum(PaymentOperation::Capture, AttemptState::is_unresolved);
+        let taken = self.sum(Payment::kept).saturating_add(self.sum(open));
+        self.payable().minor.saturating_sub(taken).max(0)
+    }
+
+    /// What pieces come to, beside those that refunds by line were asked for already: whatever the
+    /// split, the refunds of a line sum up to what was paid for it.
+    fn shares_of(&self, pieces: &[Pieces]) -> Result<Vec<LineShare>, Refusal> {
+        let mut shares: Vec<LineShare> = Vec::with_capacity(pieces.len());
+        for Pieces { line: number, quantity } in pieces {
+            let at = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
+            let line = at.and_then(|at| self.goods.lines.get(at));
+            let (Some(at), Some(line)) = (at, line) else {
+                return Err(Refusal::NoSuchLine { line: *number });
+            };
+            let asked = self.payments.iter().flat_map(|payment| &payment.attempts);
+            let asked = asked.filter(|a| !matches!(a.state, AttemptState::Declined(_)));
+            let asked = asked.flat_map(|attempt| &attempt.lines).chain(&shares);
+            let (before, minor) = asked.filter(|share| share.line == *number).fold(
+                (0_u32, 0_i64),
+                |(pieces, minor), share| {
+                    (pieces.saturating_add(share.quantity), minor.saturating_add(share.minor))
+                },
+            );
+            let there = line.quantity.get().saturating_sub(line.progress.cancelled);
+            let left = there.saturating_sub(before);
+            if quantity.get() > left {
+                return Err(Refusal::PiecesNotLeft { line: *number, left });
+            }
+            let until = self.worth_of(at, before.saturating_add(quantity.get()));
+            let minor = until.saturating_sub(minor);
+            shares.push(LineShare { line: *number, quantity: quantity.get(), minor });
+        }
+        Ok(shares)
+    }
+
     fn find(&self, is: impl Fn(&Payment) -> bool) -> Option<(usize, &Payment)> {
         self.payments.iter().enumerate().find(|(_, payment)| is(payment))
     }
 
-    /// The state that an outcome gives an attempt. The money of an order that is being called off must
-    /// go back: a gateway that declines that is for a person to look at.
-    fn ended(&self, id: AttemptId, outcome: &Outcome) -> Result<AttemptState, Refusal> {
-        let attempt = self.attempt(id)?;
-        let gives_back =
-            matches!(attempt.operation, PaymentOperation::Void | PaymentOperation::Refund);
-        Ok(match outcome {
-            Outcome::Succeeded => AttemptState::Succeeded,
-            Outcome::Declined(_) if gives_back && self.state == State::Cancelling => {
-                AttemptState::Parked
-            }
-            Outcome::Declined(code) => AttemptState::Declined(code.clone()),
+    fn is_parked_by_declines(&self, attempt: AttemptId, payment: &Payment) -> bool {
+        let parked = payment.attempts.iter().find(|a| a.id == attempt);
+        parked.is_some_and(|parked| {
+            self.still_owes(self.state, parked.operation)
+                && payment.declines(parked.operation).saturating_add(1) >= MAX_DECLINES
         })
+    }
+
+    /// How often the gateway has declined to give back what this attempt, which it has just declined,
+    /// still has to; 0 when nothing has to go back.
+    fn declines_of_what_is_owed(&self, id: AttemptId) -> usize {
+        let has = |payment: &&Payment| payment.attempts.iter().any(|attempt| attempt.id == id);
+        let Some(payment) = self.payments.iter().find(has) else { return 0 };
+        let operation = payment.attempts.iter().find(|a| a.id == id).map(|a| a.operation);
+        let Some(operation) = operation.filter(|op| self.still_owes(self.state, *op)) else {
+            return 0;
+        };
+        payment.declines(operation)
     }
 
     fn set_attempt(&mut self, id: AttemptId, state: &AttemptState) {
@@ -332,56 +518,42 @@ impl Order {
         }
     }
 
-    /// The command that follows once an outcome was taken in.
-    fn follows_from(&self, state: State) -> Command {
+    /// The move that follows, from this state, from how the order's money and goods are now.
+    pub(super) fn follows_from(&self, state: State) -> Option<Command> {
         match state {
-            State::Pending if self.due().minor == 0 => Command::Confirm,
-            State::Cancelling if !self.has_money_out() => Command::FinishCancel,
-            State::Confirmed if self.is_complete() => Command::Complete,
+            State::Pending if self.due().minor == 0 => Some(Command::Confirm),
+            State::Cancelling if !self.has_money_out() => Some(Command::FinishCancel),
+            State::Confirmed if self.is_complete() => Some(Command::Complete),
             State::Pending
             | State::Confirmed
             | State::Completed
             | State::Cancelling
             | State::Cancelled
-            | State::Expired => Command::Settle,
+            | State::Expired => None,
         }
-    }
-
-    /// Whether every line is fulfilled or cancelled and the money captured.
-    fn is_complete(&self) -> bool {
-        let taken = self.payments.iter().fold(0_i64, |sum, p| sum.saturating_add(p.captured()));
-        let settled = !self.payments.iter().any(Payment::is_unresolved);
-        let delivered = self.fulfillment_state() == FulfillmentState::Fulfilled;
-        delivered && settled && taken >= self.pricing().totals.total.minor
     }
 }
 
-/// Asks to let go of what is held and to give back what was taken, of every payment of which
-/// everything is known.
-fn compensate(snapshot: &mut Snapshot, draw: DrawAttempt<'_>) -> Vec<AttemptId> {
-    let currency = snapshot.goods.currency;
-    let mut owes = Vec::new();
-    for payment in snapshot.payments.iter_mut().filter(|payment| !payment.is_unresolved()) {
-        let back =
-            [(PaymentOperation::Void, payment.held()), (PaymentOperation::Refund, payment.kept())];
-        for (operation, minor) in back.into_iter().filter(|(_, minor)| *minor > 0) {
-            let id = draw();
-            let attempt = open(id, operation, Money::new(minor, currency));
-            if payment.is_ours() {
-                payment.attempts.push(attempt);
-                owes.push(id);
-            } else {
-                // No gateway can give back what it did not take: a person has to.
-                let state = AttemptState::Parked;
-                payment.attempts.push(Attempt { state, ..attempt });
-            }
-        }
+impl Applied {
+    /// Asks, in the same version, to hold an amount with an instrument.
+    fn hold(&mut self, ids: (PaymentId, AttemptId), instrument: Instrument, amount: Money) {
+        let (id, attempt) = ids;
+        let authorize = Attempt::open(attempt, PaymentOperation::Authorize, amount);
+        let means = Means::Instrument(instrument);
+        let payment = Payment { id, means, attempts: vec![authorize] };
+        self.order.snapshot_mut().payments.push(payment);
+        self.owes = vec![attempt];
     }
-    owes
-}
 
-const fn open(id: AttemptId, operation: PaymentOperation, amount: Money) -> Attempt {
-    Attempt { id, operation, amount, state: AttemptState::Open }
+    /// A new order that is paid for in the same version; as it was when nothing is due.
+    #[must_use]
+    pub fn paid_with(mut self, ids: (PaymentId, AttemptId), instrument: Instrument) -> Self {
+        let due = self.order.due();
+        if due.minor > 0 {
+            self.hold(ids, instrument, due);
+        }
+        self
+    }
 }
 
 /// The amount that is meant, if it is above nothing and at most `left`, in its currency.

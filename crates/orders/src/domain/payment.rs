@@ -45,6 +45,16 @@ names! {
     }
 }
 
+impl PaymentOperation {
+    /// Whether it gives money back, or lets go of it.
+    pub const fn gives_back(self) -> bool {
+        match self {
+            Self::Void | Self::Refund => true,
+            Self::Authorize | Self::Capture => false,
+        }
+    }
+}
+
 /// One operation on a payment, asked for once: however often it is sent, it happens once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -54,8 +64,28 @@ pub struct Attempt {
     pub operation: PaymentOperation,
     /// With how much.
     pub amount: Money,
+    /// For which pieces the amount is, where it was asked for by line.
+    pub lines: Vec<LineShare>,
     /// How far it is.
     pub state: AttemptState,
+}
+
+/// The part of an amount that is for pieces of one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineShare {
+    /// Which line, counted from 1.
+    pub line: u32,
+    /// How many of its pieces.
+    pub quantity: u32,
+    /// How much of the amount, in minor units.
+    pub minor: i64,
+}
+
+impl Attempt {
+    /// One that is to be sent.
+    pub(super) const fn open(id: AttemptId, operation: PaymentOperation, amount: Money) -> Self {
+        Self { id, operation, amount, lines: Vec::new(), state: AttemptState::Open }
+    }
 }
 
 /// How far an attempt is. Only a definite answer of the gateway is an outcome.
@@ -130,6 +160,20 @@ impl Payment {
     /// How much may still be refunded, as [`left_to_capture`](Self::left_to_capture) counts.
     pub fn left_to_refund(&self) -> i64 {
         self.kept().saturating_sub(self.sum(PaymentOperation::Refund, AttemptState::is_unresolved))
+    }
+
+    /// How often the gateway has declined an operation.
+    pub fn declines(&self, operation: PaymentOperation) -> usize {
+        let declined =
+            |a: &&Attempt| a.operation == operation && matches!(a.state, AttemptState::Declined(_));
+        self.attempts.iter().filter(declined).count()
+    }
+
+    /// Whether the gateway has declined the latest capture.
+    pub(super) fn declines_capture(&self) -> bool {
+        let mut captures = self.attempts.iter().rev();
+        let latest = captures.find(|attempt| attempt.operation == PaymentOperation::Capture);
+        latest.is_some_and(|attempt| matches!(attempt.state, AttemptState::Declined(_)))
     }
 
     /// Whether an attempt has no outcome yet.
@@ -239,7 +283,8 @@ mod tests {
 
     fn attempt(operation: PaymentOperation, minor: i64, state: AttemptState) -> Attempt {
         let id = AttemptId(Uuid::nil());
-        Attempt { id, operation, amount: Money::new(minor, "EUR".parse().unwrap()), state }
+        let amount = Money::new(minor, "EUR".parse().unwrap());
+        Attempt { state, ..Attempt::open(id, operation, amount) }
     }
 
     /// A payment of these attempts: `A10` is a successful authorization of 10, `C4?` a capture that is

@@ -40,6 +40,12 @@ names! {
         Complete = "complete",
         /// It was not paid in time.
         Expire = "expire",
+        /// Note that pieces were handed over.
+        Fulfill = "fulfill",
+        /// Call pieces off.
+        CancelLines = "cancel-lines",
+        /// Note that pieces came back.
+        Return = "return",
         /// Hold money with an instrument.
         Pay = "pay",
         /// Note money that was taken elsewhere.
@@ -48,6 +54,8 @@ names! {
         Capture = "capture",
         /// Give back what was taken.
         Refund = "refund",
+        /// Let go of money that was held for too long.
+        ExpireAuthorization = "expire-authorization",
         /// Take in what became of a payment, where nothing else follows from it.
         Settle = "settle-payment",
         /// Add a remark.
@@ -88,6 +96,9 @@ pub const TRANSITIONS: &[Transition] = {
     const CANCELLING: &str = "orders.order.cancelling.v1";
     const ASKED: &str = "orders.payment.requested.v1";
     const SETTLED: &str = "orders.payment.changed.v1";
+    const FULFILLED: &str = "orders.order.fulfilled.v1";
+    const LINES_CANCELLED: &str = "orders.order.lines_cancelled.v1";
+    const RETURNED: &str = "orders.order.returned.v1";
     const NOTED: &str = "orders.order.note_added.v1";
     &[
         PLACED,
@@ -99,11 +110,20 @@ pub const TRANSITIONS: &[Transition] = {
         t(S::Cancelling, C::FinishCancel, S::Cancelled, CANCELLED),
         t(S::Confirmed, C::Complete, S::Completed, "orders.order.completed.v1"),
         t(S::Pending, C::Expire, S::Expired, "orders.order.expired.v1"),
+        t(S::Confirmed, C::Fulfill, S::Confirmed, FULFILLED),
+        t(S::Pending, C::CancelLines, S::Pending, LINES_CANCELLED),
+        t(S::Confirmed, C::CancelLines, S::Confirmed, LINES_CANCELLED),
+        t(S::Confirmed, C::Return, S::Confirmed, RETURNED),
+        t(S::Completed, C::Return, S::Completed, RETURNED),
         t(S::Pending, C::Pay, S::Pending, ASKED),
+        t(S::Confirmed, C::Pay, S::Confirmed, ASKED),
         t(S::Pending, C::RecordPayment, S::Pending, SETTLED),
+        t(S::Confirmed, C::RecordPayment, S::Confirmed, SETTLED),
         t(S::Confirmed, C::Capture, S::Confirmed, ASKED),
         t(S::Confirmed, C::Refund, S::Confirmed, ASKED),
         t(S::Completed, C::Refund, S::Completed, ASKED),
+        t(S::Pending, C::ExpireAuthorization, S::Pending, ASKED),
+        t(S::Confirmed, C::ExpireAuthorization, S::Confirmed, ASKED),
         t(S::Pending, C::Settle, S::Pending, SETTLED),
         t(S::Confirmed, C::Settle, S::Confirmed, SETTLED),
         t(S::Completed, C::Settle, S::Completed, SETTLED),
@@ -131,9 +151,13 @@ impl Command {
             Self::Cancel | Self::BeginCancel | Self::FinishCancel => "be cancelled",
             Self::Complete => "be completed",
             Self::Expire => "expire",
+            Self::Fulfill => "be fulfilled",
+            Self::CancelLines => "have lines cancelled",
+            Self::Return => "be returned",
             Self::Pay | Self::RecordPayment => "be paid for",
             Self::Capture => "have its money taken",
             Self::Refund => "have its money given back",
+            Self::ExpireAuthorization => "let go of money that is held",
             Self::Settle => "take in what became of a payment",
             Self::AddNote => "be given a note",
         }
@@ -144,6 +168,8 @@ impl Command {
         match self {
             Self::Confirm
             | Self::Cancel
+            | Self::Fulfill
+            | Self::Return
             | Self::Pay
             | Self::RecordPayment
             | Self::Capture
@@ -154,6 +180,8 @@ impl Command {
             | Self::FinishCancel
             | Self::Complete
             | Self::Expire
+            | Self::CancelLines
+            | Self::ExpireAuthorization
             | Self::Settle => false,
         }
     }
@@ -186,14 +214,14 @@ mod tests {
 
     /// State × command, written out by hand once more: what stands here is the contract.
     const EXPECTED: &str = "
-        place confirm cancel begin-cancel finish-cancel complete expire pay record-payment capture refund settle-payment add-note
-        (none)      PENDING - - - - - - - - - - - -
-        PENDING     - CONFIRMED CANCELLED CANCELLING - - EXPIRED PENDING PENDING - - PENDING PENDING
-        CONFIRMED   - - CANCELLED CANCELLING - COMPLETED - - - CONFIRMED CONFIRMED CONFIRMED CONFIRMED
-        COMPLETED   - - - - - - - - - - COMPLETED COMPLETED COMPLETED
-        CANCELLING  - - - - CANCELLED - - - - - - CANCELLING CANCELLING
-        CANCELLED   - - - - - - - - - - - - CANCELLED
-        EXPIRED     - - - - - - - - - - - - EXPIRED";
+        place confirm cancel begin-cancel finish-cancel complete expire fulfill cancel-lines return pay record-payment capture refund expire-authorization settle-payment add-note
+        (none)      PENDING - - - - - - - - - - - - - - - -
+        PENDING     - CONFIRMED CANCELLED CANCELLING - - EXPIRED - PENDING - PENDING PENDING - - PENDING PENDING PENDING
+        CONFIRMED   - - CANCELLED CANCELLING - COMPLETED - CONFIRMED CONFIRMED CONFIRMED CONFIRMED CONFIRMED CONFIRMED CONFIRMED CONFIRMED CONFIRMED CONFIRMED
+        COMPLETED   - - - - - - - - - COMPLETED - - - COMPLETED - COMPLETED COMPLETED
+        CANCELLING  - - - - CANCELLED - - - - - - - - - - CANCELLING CANCELLING
+        CANCELLED   - - - - - - - - - - - - - - - - CANCELLED
+        EXPIRED     - - - - - - - - - - - - - - - - EXPIRED";
 
     #[test]
     fn every_state_and_command_moves_as_the_contract_says() {

@@ -1,6 +1,6 @@
 //! What an audit reads of a store.
 
-use super::{Event, Receipt};
+use super::{Event, Receipt, Task};
 use crate::domain::{Entry, OrderId, Position, Record};
 
 /// How many rows of each kind a store holds.
@@ -18,6 +18,8 @@ pub struct Census {
     pub notes: u64,
     /// Rows of personal data.
     pub personal: u64,
+    /// Tasks.
+    pub tasks: u64,
     /// The oldest position still kept; one past the last when there is none.
     pub oldest: Position,
     /// The last position given.
@@ -37,7 +39,9 @@ pub struct Dossier {
     pub history: Vec<Told>,
     /// The receipts that name it.
     pub receipts: Vec<Receipt>,
-    /// Rows of its history, its events or its receipts that cannot be read, and why.
+    /// What is owed of it: the tasks of the order, its payments and their attempts.
+    pub tasks: Vec<Task>,
+    /// Rows of its history, its events, its receipts or its tasks that cannot be read, and why.
     pub unreadable: Vec<String>,
 }
 

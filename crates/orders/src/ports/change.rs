@@ -28,7 +28,7 @@ pub struct Change {
     pub receipt: Option<Receipt>,
     /// The task under whose lease it is made, and what becomes of it.
     pub lease: Option<Lease>,
-    /// New tasks. One that is there already stays as it is.
+    /// New tasks. One of the same id that is there already starts over, and whoever has it loses it.
     pub plans: Vec<Task>,
 }
 
@@ -98,6 +98,12 @@ names! {
         Capture = "capture",
         /// Give back what was taken.
         Refund = "refund",
+        /// Note that pieces were handed over.
+        Fulfill = "fulfill",
+        /// Note that pieces came back.
+        Return = "return",
+        /// Say what became of an attempt that is parked.
+        Resolve = "resolve",
     }
 }
 

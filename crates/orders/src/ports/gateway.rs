@@ -4,7 +4,9 @@ use std::future::Future;
 
 use mainstay_context::Context;
 
-use crate::domain::{AttemptId, Instrument, Money, Outcome, PaymentId, PaymentOperation};
+use crate::domain::{
+    AttemptId, DeclineCode, Instrument, Money, Outcome, PaymentId, PaymentOperation,
+};
 
 /// Moves money at a provider that honours a key per operation and can be asked what became of one.
 ///
@@ -42,6 +44,8 @@ pub struct Instruction {
 pub enum Sent {
     /// The gateway has answered definitely.
     Answered(Outcome),
+    /// The gateway refuses the request itself, which was sent once: it changed nothing.
+    Refused(DeclineCode),
     /// It surely did not reach the gateway, for this reason.
     NotSent(String),
     /// It may have reached it, and there is no answer that counts, for this reason.
@@ -57,4 +61,7 @@ pub enum Found {
     Absent,
     /// There is no answer that counts, for this reason.
     Unknown(String),
+    /// The gateway knows another operation by this reference than the one it was sent, such as one
+    /// with another amount.
+    Contradicted(String),
 }

@@ -4,17 +4,23 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    domain::{AttemptId, OrderId, TenantId},
+    domain::{AttemptId, OrderId, PaymentId, TenantId},
     names::names,
 };
 
-/// What a task is known by: the attempt's id, or the order's where there is one of a kind for an order.
+/// What a task is known by: the id of the attempt, the payment or the order that it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub Uuid);
 
 impl From<AttemptId> for TaskId {
     fn from(attempt: AttemptId) -> Self {
         Self(attempt.0)
+    }
+}
+
+impl From<PaymentId> for TaskId {
+    fn from(payment: PaymentId) -> Self {
+        Self(payment.0)
     }
 }
 
@@ -31,6 +37,8 @@ names! {
         Attempt = "attempt",
         /// Give up waiting for an order's payment.
         ExpireUnpaid = "expire-unpaid",
+        /// Let go of what a payment has held for too long.
+        ExpireAuthorization = "expire-authorization",
     }
 }
 

@@ -8,7 +8,9 @@ use mainstay_context::Context;
 use super::{Asked, Done, MAX_ROUNDS, Orders, receipt_key, refused};
 use crate::{
     Error, Refusal, codec,
-    domain::{Draft, IdempotencyKey, Order, OrderId, Placement, Record, Stamp},
+    domain::{
+        AttemptId, Draft, IdempotencyKey, Order, OrderId, PaymentId, Placement, Record, Stamp,
+    },
     ports::{
         Answer, Change, Decision, Expects, Ids as _, NewEvent, Operation, Ports, Progress, Task,
         TaskKind, Unique, Write,
@@ -66,7 +68,14 @@ impl<P: Ports> Orders<P> {
         let tenant = &asked.key.tenant;
         let id = OrderId(self.ports.ids().uuid(stamp.at));
         let number = self.ports.ids().number();
-        let applied = Order::place(id, number, tenant.clone(), placement, stamp);
+        let mut applied = Order::place(id, number, tenant.clone(), placement, stamp);
+        let mut plans = Vec::new();
+        if let Some(token) = &placement.instrument {
+            let uuid = || self.ports.ids().uuid(stamp.at);
+            let unpaid = applied.order.clone();
+            applied = applied.paid_with((PaymentId(uuid()), AttemptId(uuid())), token.clone());
+            plans = self.plans(&unpaid, &applied, stamp.at);
+        }
         let order = applied.order;
         let decision = Decision::Accepted { version: order.version };
         let data = codec::event_data(&order, &applied.entry);
@@ -78,6 +87,7 @@ impl<P: Ports> Orders<P> {
             personal: placement.personal.clone(),
         };
         let record = Record { order, personal: placement.personal.clone(), notes: Vec::new() };
+        plans.extend(self.expiry(&record.order));
         let change = Change {
             id: stamp.change,
             tenant: tenant.clone(),
@@ -86,7 +96,7 @@ impl<P: Ports> Orders<P> {
             write: Some(Box::new(write)),
             receipt: Some(self.receipt(asked, id, decision, stamp.at)),
             lease: None,
-            plans: self.expiry(&record.order).into_iter().collect(),
+            plans,
         };
         (change, record)
     }

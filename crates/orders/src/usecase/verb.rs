@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use mainstay_context::Context;
 
-use super::{Asked, Done, MAX_ROUNDS, Orders, expects, receipt_key, refused, work::plans};
+use super::{Asked, Done, MAX_ROUNDS, Orders, expects, receipt_key, refused};
 use crate::{
     Error, Refusal,
     codec::{self, VerbFields},
     domain::{
         Applied, AttemptId, Claim, Command, IdempotencyKey, Instrument, Money, Note, NoteText,
-        Order, OrderId, PaymentId, Reason, Record, Stamp, Version,
+        Order, OrderId, PaymentId, Pieces, Reason, Record, Resolution, Stamp, Version,
     },
     ports::{
         Answer, Change, Clock as _, Decision, Fingerprint, Ids as _, NewEvent, Operation, OrderRef,
@@ -39,8 +39,24 @@ pub enum Action {
         /// Why.
         reason: Option<Reason>,
     },
-    /// Call it off.
+    /// Call it off, or pieces of it.
     Cancel {
+        /// Which pieces; all of the order when there are none.
+        lines: Vec<Pieces>,
+        /// Why.
+        reason: Option<Reason>,
+    },
+    /// Note that pieces were handed over.
+    Fulfill {
+        /// Which pieces; all that are open when there are none.
+        lines: Vec<Pieces>,
+        /// How, such as a parcel's number.
+        reason: Option<Reason>,
+    },
+    /// Note that pieces came back.
+    Return {
+        /// Which pieces; all that were handed over when there are none.
+        lines: Vec<Pieces>,
         /// Why.
         reason: Option<Reason>,
     },
@@ -67,15 +83,33 @@ pub enum Action {
     Capture(Part),
     /// Give back what was taken.
     Refund(Part),
+    /// Say what became of an attempt that is parked.
+    Resolve {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What became of it.
+        resolution: Resolution,
+        /// How that is known.
+        reason: Reason,
+    },
 }
 
 /// A part of the money of an order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// Of which payment; the first that has something left when it is `None`.
+    /// Of which payment; the first that has enough left when it is `None`.
     pub payment: Option<PaymentId>,
-    /// How much; all that is left of it when it is `None`.
+    /// How much; what the lines come to, or else all that is left of it, when it is `None`.
     pub amount: Option<Money>,
+    /// For which pieces a refund is.
+    pub lines: Vec<Pieces>,
+}
+
+impl Part {
+    fn claim(&self, attempt: AttemptId) -> Claim<'_> {
+        let Self { payment, amount, lines } = self;
+        Claim { attempt, payment: *payment, amount: *amount, lines }
+    }
 }
 
 impl Action {
@@ -83,6 +117,9 @@ impl Action {
         match self {
             Self::Confirm { .. } => Operation::Confirm,
             Self::Cancel { .. } => Operation::Cancel,
+            Self::Fulfill { .. } => Operation::Fulfill,
+            Self::Return { .. } => Operation::Return,
+            Self::Resolve { .. } => Operation::Resolve,
             Self::AddNote { .. } => Operation::AddNote,
             Self::Pay { .. } => Operation::Pay,
             Self::RecordPayment { .. } => Operation::RecordPayment,
@@ -98,8 +135,17 @@ impl Action {
     fn fingerprint(&self, order: OrderId) -> Fingerprint {
         let mut fields = VerbFields::default();
         match self {
-            Self::Confirm { reason } | Self::Cancel { reason } => {
+            Self::Confirm { reason } => fields.reason = reason.as_ref().map(Reason::as_str),
+            Self::Cancel { lines, reason }
+            | Self::Fulfill { lines, reason }
+            | Self::Return { lines, reason } => {
+                fields.lines = lines;
                 fields.reason = reason.as_ref().map(Reason::as_str);
+            }
+            Self::Resolve { attempt, resolution, reason } => {
+                fields.attempt = Some(*attempt);
+                fields.resolution = Some(resolution.as_str());
+                fields.reason = Some(reason.as_str());
             }
             Self::AddNote { text } => fields.text = Some(text.as_str()),
             Self::Pay { instrument, amount } => {
@@ -110,9 +156,11 @@ impl Action {
                 fields.amount = Some(*amount);
                 fields.reason = reason.as_ref().map(Reason::as_str);
             }
-            Self::Capture(Part { payment, amount }) | Self::Refund(Part { payment, amount }) => {
+            Self::Capture(Part { payment, amount, lines })
+            | Self::Refund(Part { payment, amount, lines }) => {
                 fields.payment = *payment;
                 fields.amount = *amount;
+                fields.lines = lines;
             }
         }
         codec::verb_fingerprint(self.operation(), order, fields)
@@ -191,24 +239,30 @@ impl<P: Ports> Orders<P> {
         let uuid = || self.ports.ids().uuid(stamp.at);
         let mut draw = || AttemptId(uuid());
         match action {
-            Action::Confirm { reason } => order.apply(Command::Confirm, reason.clone(), stamp),
-            Action::Cancel { reason } => order.cancel(reason.clone(), stamp, &mut draw),
+            Action::Confirm { reason } => order.confirm(reason.clone(), stamp),
+            Action::Cancel { lines, reason } if lines.is_empty() => {
+                order.cancel(reason.clone(), stamp, &mut draw)
+            }
+            Action::Cancel { lines, reason } => {
+                order.cancel_lines(lines, reason.clone(), stamp, &mut draw)
+            }
+            Action::Fulfill { lines, reason } => {
+                order.fulfill(lines, reason.clone(), stamp, &mut draw)
+            }
+            Action::Return { lines, reason } => order.take_back(lines, reason.clone(), stamp),
+            Action::Resolve { attempt, resolution, reason } => {
+                order.resolve((*attempt, *resolution), reason.clone(), stamp, &mut draw)
+            }
             Action::AddNote { .. } => order.apply(Command::AddNote, None, stamp),
             Action::Pay { instrument, amount } => {
                 order.pay((PaymentId(uuid()), draw()), instrument.clone(), *amount, stamp)
             }
             Action::RecordPayment { amount, reason } => {
                 let ids = (PaymentId(uuid()), draw(), draw());
-                order.record_payment(ids, *amount, reason.clone(), stamp)
+                order.record_payment(ids, (*amount, reason.clone()), stamp, &mut draw)
             }
-            Action::Capture(Part { payment, amount }) => {
-                let claim = Claim { attempt: draw(), payment: *payment, amount: *amount };
-                order.capture(claim, stamp)
-            }
-            Action::Refund(Part { payment, amount }) => {
-                let claim = Claim { attempt: draw(), payment: *payment, amount: *amount };
-                order.refund(claim, stamp)
-            }
+            Action::Capture(part) => order.capture(part.claim(draw()), stamp),
+            Action::Refund(part) => order.refund(part.claim(draw()), stamp),
         }
     }
 
@@ -224,7 +278,7 @@ impl<P: Ports> Orders<P> {
         let expects = expects(order);
         let applied = self.rule(order, action, stamp);
         let planned = match &applied {
-            Ok(applied) => plans(order, applied, stamp.at),
+            Ok(applied) => self.plans(order, applied, stamp.at),
             Err(_) => Vec::new(),
         };
         let decision = match &applied {

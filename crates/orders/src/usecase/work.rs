@@ -1,20 +1,25 @@
-//! Doing what is owed: attempts on payments, and timers.
+//! Doing what is owed: the tasks of an order, taken under leases and carried on.
 //!
-//! Only this calls the gateway, under its own deadline and never inside a request: no client's
-//! hang-up can lose an answer. That a request may have been sent is committed before it is; from then
-//! on an attempt is sent again only when the gateway says that it knows nothing of it, with the same
-//! key, while that is known to stand for it. What cannot be found out is parked for a person.
+//! A version of an order that a task makes is committed with what becomes of the task, under its
+//! lease: whoever lost the lease writes nothing.
+
+use std::sync::PoisonError;
 
 use jiff::{SignedDuration, Timestamp};
 use mainstay_context::Context;
 
-use super::{MAX_ROUNDS, Orders, refused, verb::writing};
+use super::{
+    MAX_ROUNDS, Orders,
+    plan::{later, wait_after},
+    refused,
+    verb::writing,
+};
 use crate::{
     Error, Refusal,
-    domain::{Applied, AttemptId, AttemptState, Doubt, Means, Order, Outcome, Record, Stamp},
+    domain::{Applied, AttemptId, DrawAttempt, Order, Outcome, PaymentId, Record, Stamp},
     ports::{
-        Answer, Change, Clock as _, Expects, Found, Gateway as _, Instruction, Lease, Leased,
-        OrderRef, Ports, Progress, Sent, Store as _, Task, TaskId, TaskKind, Then,
+        Answer, Change, Clock as _, Expects, Lease, Leased, OrderRef, Ports, Progress, Store as _,
+        Task, TaskKind, Then,
     },
 };
 
@@ -22,10 +27,8 @@ use crate::{
 const WORKER: &str = "worker";
 const GATEWAY: &str = "gateway";
 
-/// The wait after the first vain try; it doubles with each.
-const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(1);
-/// The longest wait.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(1);
+/// How often what is parked is looked for all the same, and what was let go of is held to be so.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// What came of a task for now, for logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ impl<P: Ports> Orders<P> {
     /// # Errors
     /// Those of the store.
     pub async fn take_tasks(&self, cx: &Context, limit: usize) -> Result<Vec<Leased>, Error> {
-        let now = self.ports.clock().now();
+        let now = self.task_time();
         let until = later(now, self.policy.lease);
         Ok(self.ports.store().lease(cx, now, until, limit).await?)
     }
@@ -69,6 +72,7 @@ impl<P: Ports> Orders<P> {
         match task.kind {
             TaskKind::Attempt => self.work_on_attempt(cx, leased, &order).await,
             TaskKind::ExpireUnpaid => self.expire_unpaid(cx, leased).await,
+            TaskKind::ExpireAuthorization => self.expire_authorization(cx, leased).await,
         }
     }
 
@@ -84,159 +88,75 @@ impl<P: Ports> Orders<P> {
     ) -> Result<(), Error> {
         // Nothing is owed of an attempt that has an outcome.
         let Some(task) = self.ports.store().task(cx, attempt.into()).await? else { return Ok(()) };
-        let owed = Owed { task: &task, lease: None, came: Came::Finished };
-        self.change_order(cx, owed, |order, stamp, draw| {
-            order.settle((attempt, outcome), None, stamp, draw)
-        })
-        .await
-        .map(drop)
-    }
-
-    async fn work_on_attempt(
-        &self,
-        cx: &Context,
-        leased: &Leased,
-        order: &Order,
-    ) -> Result<Came, Error> {
-        let attempt = AttemptId(leased.task.id.0);
-        let found = instruction(order, attempt);
-        let Some((instruction, AttemptState::Open | AttemptState::Unknown)) = found else {
-            // It has its outcome, or waits for a person.
-            return self.end_task(cx, leased, Then::Finish, Came::Finished).await;
+        let turn = Turn { task: &task, epoch: None };
+        let rule = |order: &Order, stamp: &Stamp, draw: DrawAttempt<'_>| {
+            order.settle((attempt, outcome), stamp, draw)
         };
-        match leased.task.progress.sent {
-            None => self.send_first(cx, leased, &instruction).await,
-            Some(since) => self.find_out(cx, leased, &instruction, since).await,
-        }
-    }
-
-    /// Sends what was surely never sent, once it is committed that it may be.
-    async fn send_first(
-        &self,
-        cx: &Context,
-        leased: &Leased,
-        instruction: &Instruction,
-    ) -> Result<Came, Error> {
-        let tries = leased.task.progress.tries;
-        let sent = Some(self.ports.clock().now());
-        let going = Then::Keep { due: None, progress: Progress { tries, sent } };
-        if self.end_task(cx, leased, going, Came::Finished).await? == Came::Lost {
-            return Ok(Came::Lost);
-        }
-        match self.ports.gateway().send(cx, instruction).await {
-            Sent::Answered(outcome) => self.settle(cx, leased, &outcome).await,
-            Sent::NotSent(why) => {
-                let again = self.again(Progress { tries: tries.saturating_add(1), sent: None });
-                self.end_task(cx, leased, again, Came::Kept(why)).await
-            }
-            Sent::Unknown(why) => self.doubt(cx, leased, Progress { tries, sent }, why).await,
-        }
-    }
-
-    /// Asks what became of an attempt that may have been sent at `since`.
-    async fn find_out(
-        &self,
-        cx: &Context,
-        leased: &Leased,
-        instruction: &Instruction,
-        since: Timestamp,
-    ) -> Result<Came, Error> {
-        let tries = leased.task.progress.tries.saturating_add(1);
-        let progress = Progress { tries, sent: Some(since) };
-        match self.ports.gateway().look_up(cx, instruction).await {
-            Found::Answered(outcome) => self.settle(cx, leased, &outcome).await,
-            Found::Unknown(why) => self.doubt(cx, leased, progress, why).await,
-            Found::Absent if self.is_known_since(since) => {
-                match self.ports.gateway().send(cx, instruction).await {
-                    Sent::Answered(outcome) => self.settle(cx, leased, &outcome).await,
-                    Sent::NotSent(why) | Sent::Unknown(why) => {
-                        self.doubt(cx, leased, progress, why).await
-                    }
-                }
-            }
-            Found::Absent => self.park(cx, leased).await,
-        }
-    }
-
-    /// Whether the gateway still knows a key that it first got at this time. A time that is to come
-    /// says nothing of how long ago it was.
-    fn is_known_since(&self, since: Timestamp) -> bool {
-        let age = self.ports.clock().now().duration_since(since);
-        !age.is_negative() && age < self.ports.gateway().key_window()
-    }
-
-    async fn settle(
-        &self,
-        cx: &Context,
-        leased: &Leased,
-        outcome: &Outcome,
-    ) -> Result<Came, Error> {
-        let attempt = AttemptId(leased.task.id.0);
-        let owed = Owed::of(leased, Then::Finish, Came::Finished);
-        self.change_order(cx, owed, |order, stamp, draw| {
-            order.settle((attempt, outcome), None, stamp, draw)
-        })
-        .await
-    }
-
-    async fn doubt(
-        &self,
-        cx: &Context,
-        leased: &Leased,
-        progress: Progress,
-        why: String,
-    ) -> Result<Came, Error> {
-        let attempt = AttemptId(leased.task.id.0);
-        let owed = Owed::of(leased, self.again(progress), Came::Kept(why));
-        self.change_order(cx, owed, |order, stamp, _| {
-            order.doubt(attempt, Doubt::Unknown, None, stamp)
-        })
-        .await
-    }
-
-    async fn park(&self, cx: &Context, leased: &Leased) -> Result<Came, Error> {
-        let attempt = AttemptId(leased.task.id.0);
-        let owed = Owed::of(leased, Then::Finish, Came::Parked);
-        self.change_order(cx, owed, |order, stamp, _| {
-            order.doubt(attempt, Doubt::Parked, None, stamp)
-        })
-        .await
+        // The task ends at its next turn.
+        self.change_order(cx, turn, rule, |_| (Then::Finish, Came::Finished)).await.map(drop)
     }
 
     async fn expire_unpaid(&self, cx: &Context, leased: &Leased) -> Result<Came, Error> {
-        let owed = Owed::of(leased, Then::Finish, Came::Finished);
-        let expired = self.change_order(cx, owed, |order, stamp, _| order.expire(stamp).map(Some));
-        match expired.await {
-            // It is paid, or called off: nothing expires any more.
-            Err(Error::Refused { refusal: Refusal::IllegalTransition { .. }, .. }) => {
-                self.end_task(cx, leased, Then::Finish, Came::Finished).await
-            }
-            Err(Error::Refused { refusal, .. }) => {
+        let rule = |order: &Order, stamp: &Stamp, draw: DrawAttempt<'_>| {
+            order.expire(stamp, draw).map(Some)
+        };
+        let end = |_: &Order| (Then::Finish, Came::Finished);
+        let expired = self.change_order(cx, leased.into(), rule, end).await;
+        self.unless_refused(cx, leased, expired).await
+    }
+
+    /// The task stays until nothing is held: the gateway may decline to let go.
+    async fn expire_authorization(&self, cx: &Context, leased: &Leased) -> Result<Came, Error> {
+        let payment = PaymentId(leased.task.id.0);
+        let rule = |order: &Order, stamp: &Stamp, draw: DrawAttempt<'_>| {
+            order.expire_authorization((payment, draw()), stamp).map(Some)
+        };
+        let end = |_: &Order| (self.look_later(leased.task.progress), Came::Finished);
+        let expired = self.change_order(cx, leased.into(), rule, end).await;
+        self.unless_refused(cx, leased, expired).await
+    }
+
+    /// Tries again later what is refused while a payment is under way; another refusal says that there
+    /// is nothing left to end: it is paid, taken, let go of or called off.
+    async fn unless_refused(
+        &self,
+        cx: &Context,
+        leased: &Leased,
+        came: Result<Came, Error>,
+    ) -> Result<Came, Error> {
+        match came {
+            Err(Error::Refused { refusal: refusal @ Refusal::PaymentInProgress, .. }) => {
                 let tries = leased.task.progress.tries.saturating_add(1);
                 let again = self.again(Progress { tries, sent: None });
                 self.end_task(cx, leased, again, Came::Kept(refusal.to_string())).await
             }
-            ended => ended,
+            Err(Error::Refused { .. }) => {
+                self.end_task(cx, leased, Then::Finish, Came::Finished).await
+            }
+            came => came,
         }
     }
 
-    /// Makes a version of a task's order, or none when `rule` finds no news; either way the lease ends
-    /// as it says.
-    async fn change_order(
+    /// Makes a version of a task's order, or none when `rule` finds no news; `end` says what becomes
+    /// of the task by the order as it is then.
+    pub(super) async fn change_order(
         &self,
         cx: &Context,
-        Owed { task, lease, came }: Owed<'_>,
-        rule: impl Fn(&Order, &Stamp, &mut dyn FnMut() -> AttemptId) -> Result<Option<Applied>, Refusal>,
+        Turn { task, epoch }: Turn<'_>,
+        rule: impl Fn(&Order, &Stamp, DrawAttempt<'_>) -> Result<Option<Applied>, Refusal>,
+        end: impl Fn(&Order) -> (Then, Came),
     ) -> Result<Came, Error> {
         for _ in 0..MAX_ROUNDS {
             let record = self.load(cx, &task.tenant, OrderRef::Id(task.order)).await?;
-            let stamp = self.own_stamp(cx, if lease.is_some() { WORKER } else { GATEWAY });
+            let stamp = self.own_stamp(cx, if epoch.is_some() { WORKER } else { GATEWAY });
             let mut draw = || self.draw_attempt(stamp.at);
             let applied = rule(&record.order, &stamp, &mut draw).map_err(refused)?;
+            let (then, came) = end(applied.as_ref().map_or(&record.order, |a| &a.order));
+            let lease = epoch.map(|epoch| Lease { task: task.id, epoch, then });
             let change = match applied {
                 Some(applied) => {
                     let expects = super::expects(&record.order);
-                    let plans = plans(&record.order, &applied, stamp.at);
+                    let plans = self.plans(&record.order, &applied, stamp.at);
                     let write = Some(Box::new(writing(applied, None, &stamp)));
                     let (tenant, receipt) = (task.tenant.clone(), None);
                     let (id, at) = (stamp.change, stamp.at);
@@ -260,7 +180,7 @@ impl<P: Ports> Orders<P> {
     }
 
     /// Changes a task alone.
-    async fn end_task(
+    pub(super) async fn end_task(
         &self,
         cx: &Context,
         leased: &Leased,
@@ -268,29 +188,44 @@ impl<P: Ports> Orders<P> {
         came: Came,
     ) -> Result<Came, Error> {
         let stamp = self.own_stamp(cx, WORKER);
-        let change = task_change(&leased.task, Some(under(leased, then)), &stamp);
+        let lease = Lease { task: leased.task.id, epoch: leased.epoch, then };
+        let change = task_change(&leased.task, Some(lease), &stamp);
         let answer = self.commit(cx, change).await?;
         Ok(if answer == Answer::LeaseLost { Came::Lost } else { came })
     }
 
-    fn again(&self, progress: Progress) -> Then {
-        let doubled = 1_i32.checked_shl(progress.tries.min(10)).unwrap_or(i32::MAX);
-        let wait = FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT);
-        Then::Keep { due: Some(later(self.ports.clock().now(), wait)), progress }
+    pub(super) fn again(&self, progress: Progress) -> Then {
+        let due = later(self.task_time(), wait_after(progress.tries));
+        Then::Keep { due: Some(due), progress }
+    }
+
+    pub(super) fn look_later(&self, progress: Progress) -> Then {
+        Then::Keep { due: Some(later(self.task_time(), LOOK_AGAIN)), progress }
+    }
+
+    /// What time it is for tasks: the wall clock's, but never back, so that nothing waits for a time
+    /// that a clock was at before it was set right.
+    fn task_time(&self) -> Timestamp {
+        let (wall, instant) = (self.ports.clock().now(), self.ports.clock().instant());
+        let mut last = self.task_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = last.map_or(wall, |(then, at)| {
+            let passed = SignedDuration::try_from(instant.saturating_duration_since(at));
+            wall.max(later(then, passed.unwrap_or_default()))
+        });
+        *last = Some((time, instant));
+        time
     }
 }
 
-/// What a version of an order is made for.
-struct Owed<'a> {
+/// A task whose turn it is, and under which lease; `None` when it is in nobody's hands here.
+pub(super) struct Turn<'a> {
     task: &'a Task,
-    /// What becomes of the task; `None` when it is not this caller's.
-    lease: Option<Lease>,
-    came: Came,
+    epoch: Option<u64>,
 }
 
-impl<'a> Owed<'a> {
-    fn of(leased: &'a Leased, then: Then, came: Came) -> Self {
-        Self { task: &leased.task, lease: Some(under(leased, then)), came }
+impl<'a> From<&'a Leased> for Turn<'a> {
+    fn from(leased: &'a Leased) -> Self {
+        Self { task: &leased.task, epoch: Some(leased.epoch) }
     }
 }
 
@@ -305,47 +240,4 @@ fn task_change(task: &Task, lease: Option<Lease>, stamp: &Stamp) -> Change {
         lease,
         plans: Vec::new(),
     }
-}
-
-/// The tasks of the attempts that a version asks for.
-pub(super) fn plans(order: &Order, applied: &Applied, at: Timestamp) -> Vec<Task> {
-    let task = |attempt: &AttemptId| Task {
-        id: TaskId::from(*attempt),
-        tenant: order.tenant.clone(),
-        order: order.id,
-        kind: TaskKind::Attempt,
-        due: at,
-        // One that a person has cleared was sent before: the gateway is asked first.
-        progress: Progress {
-            sent: order.attempt(*attempt).is_ok().then_some(at),
-            ..Progress::default()
-        },
-    };
-    applied.owes.iter().map(task).collect()
-}
-
-fn under(leased: &Leased, then: Then) -> Lease {
-    Lease { task: leased.task.id, epoch: leased.epoch, then }
-}
-
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
-}
-
-/// What the gateway is told of an attempt, and how far that is.
-fn instruction(order: &Order, id: AttemptId) -> Option<(Instruction, AttemptState)> {
-    let payment = order.payments.iter().find(|p| p.attempts.iter().any(|a| a.id == id))?;
-    let attempt = payment.attempts.iter().find(|attempt| attempt.id == id)?;
-    let instrument = match &payment.means {
-        Means::Instrument(token) => Some(token.clone()),
-        Means::Elsewhere => return None,
-    };
-    let instruction = Instruction {
-        attempt: id,
-        payment: payment.id,
-        operation: attempt.operation,
-        amount: attempt.amount,
-        instrument,
-    };
-    Some((instruction, attempt.state.clone()))
 }

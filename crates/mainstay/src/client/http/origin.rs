@@ -1,7 +1,7 @@
 //! The service at the other end: its connections, and one try of a call.
 
 use super::{
-    Answer, Config, Error, NotSent, TlsError, Unknown,
+    Answer, Config, Error, NotSent, TlsError, Tries, Unknown,
     ask::Ask,
     connection::{Connection, Stream},
     tls,
@@ -68,7 +68,11 @@ impl tower::Service<Ask> for Origin {
 
     fn call(&mut self, ask: Ask) -> Self::Future {
         let shared = Arc::clone(&self.0);
-        Box::pin(async move { shared.attempt(&ask).await })
+        Box::pin(async move {
+            let mut answer = shared.attempt(&ask).await?;
+            answer.extensions_mut().insert(Tries(ask.cx.attempt()));
+            Ok(answer)
+        })
     }
 }
 

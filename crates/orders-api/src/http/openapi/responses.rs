@@ -40,7 +40,7 @@ macro_rules! problems {
 problems! {
     /// What a create can answer besides an order.
     CreateProblems: KeyMissing ExternalReferenceTaken KeyExpired Contended PayloadTooLarge
-        UnsupportedMediaType Invalid TotalMismatch KeyReused OutcomeUnknown StoreFull;
+        UnsupportedMediaType Invalid TotalMismatch KeyReused NoGateway OutcomeUnknown StoreFull;
     /// What a batch can answer as a whole.
     BatchProblems: PayloadTooLarge UnsupportedMediaType Invalid;
     /// What reading one order can answer besides it.
@@ -49,8 +49,8 @@ problems! {
     ListProblems: InvalidPageToken;
     /// What the feed can answer besides events.
     FeedProblems: CursorTooOld;
-    /// What a verb can answer besides the order.
-    VerbProblems: NotFound IllegalTransition KeyExpired Contended VersionMismatch PayloadTooLarge
+    /// What a confirmation can answer besides the order.
+    ConfirmProblems: NotFound IllegalTransition PaymentInProgress KeyExpired Contended VersionMismatch PayloadTooLarge
         UnsupportedMediaType Invalid KeyReused OutcomeUnknown StoreFull;
     /// What adding a note can answer besides the order.
     NoteProblems: NotFound IllegalTransition NotesFull KeyExpired Contended VersionMismatch
@@ -59,8 +59,28 @@ problems! {
     MoneyProblems: KeyMissing NotFound IllegalTransition PaymentInProgress PaymentInDoubt
         AmountNotLeft NoSuchPayment TooManyPayments KeyExpired Contended VersionMismatch
         PayloadTooLarge UnsupportedMediaType Invalid KeyReused NoGateway OutcomeUnknown StoreFull;
+    /// What cancelling can answer besides the order.
+    PiecesProblems: NotFound IllegalTransition HandedOver NoSuchLine PiecesNotLeft KeyExpired
+        Contended VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused
+        OutcomeUnknown StoreFull;
+    /// What a fulfillment can answer besides the order.
+    FulfillProblems: KeyMissing NotFound IllegalTransition NoSuchLine PiecesNotLeft KeyExpired
+        Contended VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused
+        OutcomeUnknown StoreFull;
+    /// What a return can answer besides the order.
+    ReturnProblems: NotFound IllegalTransition NoSuchLine PiecesNotLeft KeyExpired Contended
+        VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused OutcomeUnknown
+        StoreFull;
+    /// What a refund can answer besides the order.
+    RefundProblems: KeyMissing NotFound IllegalTransition PaymentInDoubt AmountNotLeft NoSuchPayment
+        NoSuchLine PiecesNotLeft TooManyPayments KeyExpired Contended VersionMismatch
+        PayloadTooLarge UnsupportedMediaType Invalid KeyReused NoGateway OutcomeUnknown StoreFull;
+    /// What resolving an operation can answer besides the order.
+    ResolveProblems: KeyMissing NotFound IllegalTransition NoSuchPayment NotParked MovedElsewhere
+        KeyExpired Contended VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused
+        OutcomeUnknown StoreFull;
     /// What recording a payment can answer besides the order.
-    RecordProblems: KeyMissing NotFound IllegalTransition AmountNotLeft TooManyPayments KeyExpired
+    RecordProblems: KeyMissing NotFound IllegalTransition PaymentInProgress AmountNotLeft TooManyPayments KeyExpired
         Contended VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused
         OutcomeUnknown StoreFull;
 }

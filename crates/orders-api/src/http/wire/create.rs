@@ -1,6 +1,6 @@
 //! An order as a client states it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use orders::{
     Error, Violation,
@@ -14,6 +14,7 @@ use utoipa::{
 
 use super::{
     money::{Money, UnitPrice},
+    payment,
     personal::Personal,
 };
 use crate::http::examples;
@@ -44,6 +45,31 @@ pub(crate) struct CreateOrder {
     metadata: BTreeMap<String, String>,
     /// The buyer's personal data.
     personal: Option<Personal>,
+    /// What to pay with at once, as by `pay`; later when it is absent.
+    payment: Option<PayWith>,
+}
+
+/// How an order is paid as it is placed.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PayWith {
+    /// The provider's token for a payment instrument; never a card number.
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[!-~]+$")]
+    instrument: String,
+}
+
+/// A token opens a purse.
+impl fmt::Debug for PayWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PayWith(..)")
+    }
+}
+
+impl CreateOrder {
+    /// Whether it is to be paid as it is placed.
+    pub(crate) const fn is_paid(&self) -> bool {
+        self.payment.is_some()
+    }
 }
 
 /// One line of an order to place.
@@ -101,6 +127,9 @@ impl TryFrom<CreateOrder> for Draft {
         let discount = read.money("/discount", wire.discount.as_ref());
         let shipping = read.money("/shipping", wire.shipping.as_ref());
         let expected_total = read.money("/expected_total", wire.expected_total.as_ref());
+        let instrument = wire.payment.and_then(|with| {
+            read.keep(payment::instrument("/payment/instrument", &with.instrument))
+        });
         let lines = wire.lines.into_iter().enumerate();
         let draft = Self {
             customer_id: wire.customer_id,
@@ -111,6 +140,7 @@ impl TryFrom<CreateOrder> for Draft {
             expected_total,
             metadata: wire.metadata,
             personal: wire.personal.map(Into::into),
+            instrument,
         };
         if read.violations.is_empty() { Ok(draft) } else { Err(read.all(draft)) }
     }

@@ -4,14 +4,21 @@ use std::fmt;
 
 use orders::{
     Violation,
-    domain::{self, Attempt, AttemptState, Instrument, Means, PaymentId, PaymentOperation, Reason},
+    domain::{
+        self, Attempt, AttemptId, AttemptState, Instrument, Means, PaymentId, PaymentOperation,
+        Reason, Resolution,
+    },
     usecase::{Action, Part},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{ToSchema, openapi::Object};
 use uuid::Uuid;
 
-use super::{money::Money, one_of};
+use super::{
+    money::Money,
+    one_of,
+    verb::{Pieces, pieces},
+};
 
 /// How an order is paid.
 #[derive(Clone, Deserialize, ToSchema)]
@@ -46,6 +53,45 @@ pub(crate) struct SomeMoney {
     amount: Option<Money>,
 }
 
+/// Which money of an order goes back; all that was taken when nothing is said.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"lines": [{"line_no": 1, "quantity": 1}]})))]
+pub(crate) struct BackMoney {
+    /// Of which payment; the first that has enough left when it is absent.
+    #[schema(format = "uuid", nullable = false)]
+    payment: Option<String>,
+    /// How much; what the lines come to, or else all that is left, when it is absent.
+    #[schema(nullable = false)]
+    amount: Option<Money>,
+    /// For which pieces: what was paid for them goes back, and refunds by line of all of a line's
+    /// pieces sum up to the line exactly. Not beside `amount`.
+    #[schema(min_items = 1, max_items = 500, nullable = false)]
+    lines: Option<Vec<Pieces>>,
+}
+
+/// What became of an operation that waits for a person.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({
+    "operation": "01936f5e-7c2a-7b3e-9a41-0c8f2d6e5b10",
+    "outcome": "succeeded",
+    "reason": "the provider's dashboard shows it as captured"
+})))]
+pub(crate) struct Resolve {
+    /// Which one: the `id` of an operation whose `state` is `PARKED`.
+    #[schema(format = "uuid")]
+    operation: String,
+    /// What became of it. `succeeded`: it happened. `declined`: it did not, and will not; what must go
+    /// back is then asked for anew. `send-again`: the provider is asked, and sent it again if it knows
+    /// nothing of it.
+    #[schema(schema_with = resolution)]
+    outcome: String,
+    /// How that is known; in the history.
+    #[schema(min_length = 1, max_length = 500, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
+    reason: String,
+}
+
 /// Money that was taken elsewhere.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,16 +112,19 @@ pub(crate) struct TakenElsewhere {
     reason: Option<String>,
 }
 
+/// The instrument of this token, or what is wrong with it.
+pub(super) fn instrument(pointer: &str, token: &str) -> Result<Instrument, Vec<Violation>> {
+    token.parse().map_err(|error: domain::InstrumentError| {
+        let (pointer, detail) = (pointer.to_owned(), error.to_string());
+        vec![Violation { pointer, code: "instrument", detail }]
+    })
+}
+
 impl TryFrom<Pay> for Action {
     type Error = Vec<Violation>;
 
     fn try_from(pay: Pay) -> Result<Self, Vec<Violation>> {
-        let wrong = |error: domain::InstrumentError| Violation {
-            pointer: "/instrument".to_owned(),
-            code: "instrument",
-            detail: error.to_string(),
-        };
-        let instrument = pay.instrument.parse::<Instrument>().map_err(|error| vec![wrong(error)]);
+        let instrument = instrument("/instrument", &pay.instrument);
         let amount = amount(pay.amount.as_ref());
         match (instrument, amount) {
             (Ok(instrument), Ok(amount)) => Ok(Self::Pay { instrument, amount }),
@@ -92,15 +141,52 @@ impl TryFrom<SomeMoney> for Part {
     type Error = Vec<Violation>;
 
     fn try_from(some: SomeMoney) -> Result<Self, Vec<Violation>> {
-        let wrong = || Violation {
-            pointer: "/payment".to_owned(),
-            code: "payment",
-            detail: "must be the id of a payment: a UUID".to_owned(),
-        };
-        let payment = some.payment.map(|id| Uuid::parse_str(&id).map(PaymentId));
-        let payment = payment.transpose().map_err(|_| vec![wrong()])?;
-        Ok(Self { payment, amount: amount(some.amount.as_ref())? })
+        let payment = some.payment.map(|id| uuid("/payment", "payment", &id)).transpose()?;
+        let amount = amount(some.amount.as_ref())?;
+        Ok(Self { payment: payment.map(PaymentId), amount, lines: Vec::new() })
     }
+}
+
+impl TryFrom<BackMoney> for Part {
+    type Error = Vec<Violation>;
+
+    fn try_from(back: BackMoney) -> Result<Self, Vec<Violation>> {
+        if back.amount.is_some() && back.lines.is_some() {
+            return Err(vec![Violation {
+                pointer: "/amount".to_owned(),
+                code: "amount-or-lines",
+                detail: "must not stand beside lines, which say how much".to_owned(),
+            }]);
+        }
+        let lines = pieces(back.lines.as_deref())?;
+        let part = Self::try_from(SomeMoney { payment: back.payment, amount: back.amount })?;
+        Ok(Self { lines, ..part })
+    }
+}
+
+impl TryFrom<Resolve> for Action {
+    type Error = Vec<Violation>;
+
+    fn try_from(resolve: Resolve) -> Result<Self, Vec<Violation>> {
+        let attempt = uuid("/operation", "operation", &resolve.operation)?;
+        let resolution = Resolution::from_name(&resolve.outcome).ok_or_else(|| {
+            vec![Violation {
+                pointer: "/outcome".to_owned(),
+                code: "outcome",
+                detail: "must be succeeded, declined or send-again".to_owned(),
+            }]
+        })?;
+        let reason = super::text::<Reason>("/reason", &resolve.reason);
+        let reason = reason.map_err(|wrong| vec![wrong])?;
+        Ok(Self::Resolve { attempt: AttemptId(attempt), resolution, reason })
+    }
+}
+
+fn uuid(pointer: &str, code: &'static str, text: &str) -> Result<Uuid, Vec<Violation>> {
+    Uuid::parse_str(text).map_err(|_| {
+        let detail = format!("must be the id of a {code}: a UUID");
+        vec![Violation { pointer: pointer.to_owned(), code, detail }]
+    })
 }
 
 impl TryFrom<TakenElsewhere> for Action {
@@ -158,6 +244,10 @@ pub(crate) struct Operation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     decline_code: Option<String>,
+}
+
+fn resolution() -> Object {
+    one_of(Resolution::ALL.iter().map(|resolution| resolution.as_str()))
 }
 
 fn means() -> Object {

@@ -60,8 +60,7 @@ pub(crate) struct Line {
     total: Money,
     /// Pieces handed over to the buyer.
     fulfilled: u32,
-    /// Pieces called off by themselves. Lines cannot be cancelled one by one yet, and cancelling the
-    /// order leaves this as it is: it is 0 until they can.
+    /// Pieces called off by themselves; cancelling the order as a whole leaves this as it is.
     cancelled: u32,
     /// Pieces that came back.
     returned: u32,

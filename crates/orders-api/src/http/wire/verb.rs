@@ -4,7 +4,7 @@ use std::fmt;
 
 use orders::{
     Violation,
-    domain::{NoteText, Reason},
+    domain::{self, NoteText, Quantity, Reason},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -17,6 +17,78 @@ pub(crate) struct Because {
     /// Why; shown in the history.
     #[schema(min_length = 1, max_length = 500, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
     reason: Option<String>,
+}
+
+/// Some pieces of one line.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pieces {
+    /// Which line, by its `line_no`.
+    #[schema(minimum = 1, maximum = 500)]
+    line_no: i64,
+    /// How many of its pieces.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    quantity: i64,
+}
+
+/// Which pieces of an order, and why; all of them when none are named.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"lines": [{"line_no": 1, "quantity": 1}], "reason": "parcel 1 of 2"})))]
+pub(crate) struct SomePieces {
+    /// Which pieces; all that can be when it is absent.
+    #[schema(min_items = 1, max_items = 500, nullable = false)]
+    lines: Option<Vec<Pieces>>,
+    /// Why, or how; shown in the history.
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F]+$",
+        nullable = false
+    )]
+    reason: Option<String>,
+}
+
+impl SomePieces {
+    /// The pieces, none when all are meant, and the reason; or everything that is wrong with them.
+    pub(crate) fn read(self) -> Result<(Vec<domain::Pieces>, Option<Reason>), Vec<Violation>> {
+        let lines = pieces(self.lines.as_deref());
+        let reason = Because { reason: self.reason }.reason();
+        match (lines, reason) {
+            (Ok(lines), Ok(reason)) => Ok((lines, reason)),
+            (lines, reason) => {
+                let mut all = lines.err().unwrap_or_default();
+                all.extend(reason.err().unwrap_or_default());
+                Err(all)
+            }
+        }
+    }
+}
+
+/// The pieces that are named, or everything that is wrong with them.
+pub(super) fn pieces(named: Option<&[Pieces]>) -> Result<Vec<domain::Pieces>, Vec<Violation>> {
+    let Some(named) = named else { return Ok(Vec::new()) };
+    let wrong = |pointer: String, code, detail: String| Violation { pointer, code, detail };
+    if named.is_empty() || named.len() > domain::MAX_LINES {
+        let detail = format!("must name 1 to {} lines, or be left out", domain::MAX_LINES);
+        return Err(vec![wrong("/lines".to_owned(), "count", detail)]);
+    }
+    let mut read = Vec::with_capacity(named.len());
+    let mut violations = Vec::new();
+    for (at, Pieces { line_no, quantity }) in named.iter().enumerate() {
+        let line = u32::try_from(*line_no).ok().filter(|line| *line > 0);
+        let count = Quantity::new(*quantity);
+        if line.is_none() {
+            let detail = "must be the `line_no` of a line, from 1".to_owned();
+            violations.push(wrong(format!("/lines/{at}/line_no"), "line-no", detail));
+        }
+        if count.is_none() {
+            let detail = format!("must be from 1 to {}", Quantity::MAX);
+            violations.push(wrong(format!("/lines/{at}/quantity"), "quantity", detail));
+        }
+        read.extend(line.zip(count).map(|(line, quantity)| domain::Pieces { line, quantity }));
+    }
+    if violations.is_empty() { Ok(read) } else { Err(violations) }
 }
 
 /// A remark on an order, for people.
