@@ -135,9 +135,9 @@ fn purpose(change: &Change) -> &'static str {
     };
     match (lease.then, &change.write) {
         (Then::Keep { due: None, .. }, _) => "store.commit.sending",
+        (Then::Keep { .. }, Some(write)) if parks(lease, write) => "store.commit.park",
         (Then::Keep { .. }, Some(_)) => "store.commit.doubt",
         (Then::Keep { .. }, None) => "store.commit.put-off",
-        (Then::Finish, Some(write)) if parks(lease, write) => "store.commit.park",
         (Then::Finish, Some(_)) => "store.commit.settle",
         (Then::Finish, None) => "store.commit.finish",
     }
