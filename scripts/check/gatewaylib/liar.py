@@ -9,10 +9,10 @@ from paylib.provider import SECRET
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
 LIES = {
-    "reference": lambda told: told | {"reference": NOBODY},
-    "payment": lambda told: told | {"payment": NOBODY},
-    "kind": lambda told: told | {"kind": "refund"},
-    "no status": lambda told: told | {"status": "probably"},
+    "another reference": lambda told: told | {"reference": NOBODY},
+    "another payment": lambda told: told | {"payment": NOBODY},
+    "another kind": lambda told: told | {"kind": "refund"},
+    "no known status": lambda told: told | {"status": "probably"},
     "no JSON": lambda told: None,
 }
 

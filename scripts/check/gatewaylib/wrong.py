@@ -13,7 +13,8 @@ from paylib.till import Till, all_orders
 from paylib.watch import Watch, rss_mib
 
 FAULTS = ["hang", "slow-drip", "lie-amount", "lie-currency", "lie-key", "redirect", "huge-answer", "reset", "burst-429"]
-# What is decided all the same: the answer comes late, or a second try gets one.
+# No lies: what is decided meanwhile, because a try got past it, is true.
+HONEST = ("hang", "slow-drip", "reset", "burst-429")
 MANY = 100_000
 LEAST_STRUCK = 3
 # Answers are read up to 64 KiB, and 64 calls are made at a time.
@@ -37,10 +38,11 @@ def run(table: Table, orderly: str, sim: str, work: Path, *, orders: int, second
         sold += orders
         table.at_least(f"{fault}: it struck", LEAST_STRUCK, provider.struck().get(fault, 0))
     until_paid(shop)
-    table.claim("redirects that were followed", 0, followed(provider))
+    table.claim("redirects that were followed", 0, provider.redirects_followed())
     judge(table, shop, all_orders(shop.service), provider.payments(), sold)
     shop.end()
     results |= lies(table, orderly, provider, work / "lies", orders, seconds)
+    results["parked"] = forgotten(table, orderly, provider, work / "forgotten", orders)
     provider.kill()
     return results
 
@@ -57,7 +59,7 @@ def lies(table: Table, orderly: str, provider: Provider, work: Path, orders: int
         def heal() -> None:
             liar.lie = ""
 
-        results[f"another {lie}"] = endure(table, shop, f"another {lie}", orders, seconds, heal)
+        results[lie] = endure(table, shop, lie, orders, seconds, heal)
         until_paid(shop)
     made = provider.summary()["successful"]["authorization"] - before
     table.claim("charges under lies = pays that were accepted", orders * len(LIES), made)
@@ -65,6 +67,25 @@ def lies(table: Table, orderly: str, provider: Provider, work: Path, orders: int
     shop.end()
     liar.close()
     return results
+
+
+def forgotten(table: Table, orderly: str, provider: Provider, work: Path, orders: int) -> dict:
+    """Requests and their answers are lost, and the provider no longer knows the keys: nobody but a person can say."""
+    shop = Shop(orderly, provider, work, ("gateway.key_window=1s",))
+    shop.start()
+    charges = provider.summary()["successful"]["authorization"]
+    provider.set_faults({"next": [{"faults": ["effect-lost"], "count": MANY}]})
+    Till(shop.service, "forgotten").sell(orders)
+    found = until(shop, "PARKED")
+    provider.set_faults({})
+    histories = [shop.ask("GET", f"/v1/orders/{order}/history").json() for order in found]
+    silent = [order for order, told in zip(found, histories) if not told["entries"][-1].get("reason")]
+    table.claim("keys forgotten: orders that are parked", orders, len(found))
+    table.none("keys forgotten: parked without a reason in the history", silent)
+    table.claim("keys forgotten: charges", 0, provider.summary()["successful"]["authorization"] - charges)
+    table.none("what the audit found", shop.service.findings())
+    shop.end()
+    return {"orders": orders, "parked": len(found)}
 
 
 def endure(table: Table, shop: Shop, name: str, orders: int, seconds: float, heal) -> dict:
@@ -81,8 +102,7 @@ def endure(table: Table, shop: Shop, name: str, orders: int, seconds: float, hea
     watch.stop()
     grown = round(watch.rss - before, 1)
     table.none(f"{name}: orders and pays that failed", till.failed)
-    # 429, and a reset or a drip that a second try gets past, are no lies: what was decided then is true.
-    if name not in ("reset", "slow-drip", "burst-429", "hang"):
+    if name not in HONEST:
         table.none(f"{name}: outcomes that were guessed", [order["id"] for order in decided])
     table.within(f"{name}: all paid after it ended (s)", 60.0, round(took, 1))
     table.within(f"{name}: memory grown (MiB)", RSS_MIB, grown)
@@ -90,13 +110,20 @@ def endure(table: Table, shop: Shop, name: str, orders: int, seconds: float, hea
 
 
 def until_paid(shop: Shop) -> float:
+    """Waits until every order is paid; tells the seconds."""
     began = time.monotonic()
-    while left := [order for order in all_orders(shop.service).values() if order["payment_state"] != "AUTHORIZED"]:
-        if time.monotonic() - began > SETTLE_SECONDS:
-            raise Failed(f"{len(left)} orders are not paid after {SETTLE_SECONDS} s, such as {left[0]['id']}: {left[0]['payment_state']}")
-        time.sleep(0.2)
+    until(shop, "AUTHORIZED")
     return time.monotonic() - began
 
 
-def followed(provider: Provider) -> int:
-    return provider._told("GET", "/sim/faults")["redirects_followed"]
+def until(shop: Shop, money: str) -> list[str]:
+    """Waits until the money of every order is there."""
+    limit = time.monotonic() + SETTLE_SECONDS
+    while True:
+        orders = all_orders(shop.service)
+        left = [order for order in orders.values() if order["payment_state"] != money]
+        if not left:
+            return list(orders)
+        if time.monotonic() > limit:
+            raise Failed(f"{len(left)} orders are not {money} after {SETTLE_SECONDS} s, such as {left[0]['id']}: {left[0]['payment_state']}")
+        time.sleep(0.2)

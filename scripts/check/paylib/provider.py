@@ -12,6 +12,8 @@ from crashlib.client import Client
 from crashlib.service import SETTLE_SECONDS, TIED, Failed, end, free_port, spawn
 
 SECRET = "gateway-sim-development-secret"
+WEBHOOK_SECRET = "whsec_Z2F0ZXdheS1zaW0tZGV2ZWxvcG1lbnQtc2VjcmV0"
+DRAIN_SECONDS = 120
 WORDS = {"authorized": "authorization", "captured": "capture", "voided": "void", "refunded": "refund"}
 
 
@@ -24,6 +26,8 @@ class Provider:
         self.port, self.admin_port, self.process = free_port(), free_port(), None
         self.log, self.secret_file = work / "gateway.log", work / "gateway-secret"
         self.secret_file.write_text(SECRET + "\n")
+        self.webhook_secret_file = work / "gateway-webhook-secret"
+        self.webhook_secret_file.write_text(WEBHOOK_SECRET + "\n")
 
     def orderly_settings(self) -> list[str]:
         """What makes a service pay here."""
@@ -65,6 +69,22 @@ class Provider:
 
     def summary(self) -> dict:
         return self._told("GET", "/sim/ledger?limit=1")["summary"]
+
+    def drain(self) -> None:
+        """Waits until every event is delivered."""
+        limit = time.monotonic() + DRAIN_SECONDS
+        while left := self.summary()["webhooks_left"]:
+            if time.monotonic() > limit:
+                raise Failed(f"{left} events are not delivered after {DRAIN_SECONDS} s")
+            time.sleep(0.1)
+
+    def deliveries(self) -> int:
+        """How often events were taken."""
+        operations = (one for payment in self.payments().values() for one in payment["operations"])
+        return sum(one["webhook"]["deliveries"] for one in operations if one.get("webhook"))
+
+    def redirects_followed(self) -> int:
+        return self._told("GET", "/sim/faults")["redirects_followed"]
 
     def payments(self) -> dict[str, dict]:
         """Every payment of the ledger by its id: the sums, and how many operations took effect."""
