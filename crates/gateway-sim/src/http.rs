@@ -11,6 +11,7 @@
 mod api;
 mod body;
 mod control;
+mod export;
 mod gate;
 mod page;
 mod problem;
@@ -61,6 +62,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>, stack: &Stack) -> Router {
         .merge(control)
         .route(ruin::REDIRECTED, any(control::redirected))
         .route("/", get(page::show))
+        .route(export::PATH, get(export::ledger))
         .method_not_allowed_fallback(gate::method_not_allowed)
         .fallback(gate::no_such_route)
         .layer(middleware::from_fn(gate::tell_code))

@@ -17,13 +17,16 @@ use mainstay::{
 };
 use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
-use orders_api::{http, problem::chassis_failure};
+use orders_api::{
+    http::{self, Webhooks},
+    problem::chassis_failure,
+};
 use serde_json::{Value, json};
 
 use crate::{
     banner,
     cli::Serve,
-    config::{self, Config},
+    config::{self, Config, Expiry},
     console::Failure,
     keys, metrics,
     wired::{self, Wired},
@@ -84,12 +87,13 @@ async fn run(
     api.body_limit = config.http.body_limit;
     api.step = config.http.default_deadline;
     api.payments = config.gateway.is_some();
+    api.webhooks = config.webhook_secrets()?.map(|secrets| Webhooks::new(secrets, &metrics));
     metrics::measure(&metrics, &orders, &api.watchers);
     let app = inbound(http::router(Arc::clone(&orders), api), &stack);
 
     keep_store(&lifecycle, &orders);
     forget_on_time(&lifecycle, &orders, &config);
-    if config.gateway.is_some() {
+    if config.gateway.is_some() || config.expiry != Expiry::default() {
         worker::start(&lifecycle, &orders, &metrics);
     }
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };

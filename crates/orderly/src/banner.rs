@@ -47,10 +47,10 @@ This key is for development on this machine only. Ctrl-C stops the service."
 fn paying(url: &str, auth: &str) -> String {
     format!(
         "
-  # pay for the newest one; then list again: it is CONFIRMED, its money AUTHORIZED
+  # pay for the newest one, and wait for the provider: it is CONFIRMED, its money AUTHORIZED
   ID=$(curl -sS '{url}/v1/orders?page_size=1' {auth} | sed 's/.*\"orders\":\\[{{\"id\":\"\\([^\"]*\\).*/\\1/')
   curl -sS {url}/v1/orders/$ID/pay {auth} \\
-    -H \"Idempotency-Key: pay-$ID\" -H 'Content-Type: application/json' \\
+    -H \"Idempotency-Key: pay-$ID\" -H 'Prefer: wait=5' -H 'Content-Type: application/json' \\
     -d '{{\"instrument\":\"tok_ok\"}}'
 "
     )

@@ -1,8 +1,9 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 use orders::domain::TenantId;
 
 /// Takes orders, and does not lose them.
@@ -17,6 +18,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the service.
     Serve(Serve),
+    /// Show what the service promises, in about a minute and on a store of its own.
+    ///
+    /// Starts a simulated payment provider and the service on free ports of this machine, pays an
+    /// order and kills the service with -9 meanwhile, then places many real baskets while calls to
+    /// the provider go wrong and the service is killed again. At the end it compares both ledgers.
+    /// Everything is in a temporary folder that goes with it, and nothing else is touched.
+    ///
+    /// Exits with 1, and says which, when a promise does not hold; the folder is kept then.
+    Demo(Demo),
     /// Show or check the configuration.
     Config {
         #[command(subcommand)]
@@ -32,6 +42,20 @@ pub(crate) enum Command {
     /// 'copy.db'"), or the command .backup of sqlite3. With the service stopped in order, the one
     /// file is all of it and cp will do. Not safe: cp while it runs, even of the file with its -wal.
     Audit(Audit),
+    /// Compare a provider's settlement list with the payments in a store, and name what does not agree.
+    ///
+    /// FILE is CSV whose first line names reference,payment,operation,amount_minor,currency,at, in any
+    /// order; other columns are ignored. One line is one operation that took effect: authorize,
+    /// capture, void or refund. reference and payment are the ids this service gave the provider, at
+    /// is a time such as 2026-03-01T12:00:00Z. gateway-sim exports its ledger so, at /ledger.csv.
+    ///
+    /// Reads one snapshot, also beside a running service, with the same cost as audit. It keeps the
+    /// list in memory, about 100 bytes a line, and one page of orders. Payments made elsewhere are no
+    /// business of a provider and left out.
+    ///
+    /// Exits with 0 when both say the same, 1 when something does not agree, 2 when the list or the
+    /// store cannot be read.
+    Reconcile(Reconcile),
     /// Place orders from a file of JSON lines, through the same rules as the API.
     ///
     /// Each line is {"idempotency_key": "...", "order": {...}}, as in the API's batch. Run it again
@@ -39,6 +63,11 @@ pub(crate) enum Command {
     /// must not be running on the same store, which must be there unless --create is given. Exits
     /// with 3 when some lines were refused.
     Import(Import),
+    /// Check an implementation of the payment gateway contract.
+    Gateway {
+        #[command(subcommand)]
+        command: GatewayCommand,
+    },
     /// Make API keys.
     Key {
         #[command(subcommand)]
@@ -56,6 +85,20 @@ pub(crate) enum ConfigCommand {
     /// Check the configuration and exit with 1 when the service would not start with it now: when
     /// a value or a file is wrong, an address is taken, or another process has the store.
     Check(Check),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Run the gateway contract (api/gateway.yaml) against an implementation and say what is missing.
+    ///
+    /// For whoever puts an implementation before a payment provider: every address and every
+    /// guarantee that is seen from outside is looked at, with about 150 requests on payments made for
+    /// it. Use a test account of the provider: small amounts are authorized, captured and refunded.
+    /// For each fact that is missing it tells what was sent, what came, and what the contract says.
+    ///
+    /// Exits with 0 when every fact holds, 1 when one is missing or could not be seen, 2 when the
+    /// address cannot be reached.
+    Check(GatewayCheck),
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,12 +159,47 @@ pub(crate) struct Explain {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct Demo {
+    /// How many orders are placed in the second part.
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) orders: u32,
+    /// How many calls of a hundred to the provider go wrong.
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=60))]
+    pub(crate) faults: u32,
+    /// What baskets, fates and faults are drawn with.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// A new or empty folder for store, ledger and log, which is kept.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Audit {
     #[command(flatten)]
     pub(crate) config: Serve,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Reconcile {
+    /// The settlement list (CSV); - for standard input.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// When the time begins that the list covers: what was asked for earlier may be missing in it.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<Timestamp>,
+    /// When it ends: what was asked for then or later may be missing too. Give it for a list that
+    /// was made while the service runs.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<Timestamp>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: Serve,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -146,6 +224,40 @@ pub(crate) struct Import {
     pub(crate) create: bool,
     #[command(flatten)]
     pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GatewayCheck {
+    /// Where the implementation is, such as http://127.0.0.1:8090: what /v1/authorizations follows.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// File with the secret that it knows its caller by.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: PathBuf,
+    /// A payment instrument that is approved.
+    #[arg(long, value_name = "TOKEN", default_value = "tok_ok")]
+    pub(crate) instrument: String,
+    /// A payment instrument that is declined.
+    #[arg(long, value_name = "TOKEN", default_value = "tok_decline")]
+    pub(crate) declined_instrument: String,
+    /// The currency of the payments; their amounts are a few thousand minor units at most.
+    #[arg(long, value_name = "CODE", default_value = "EUR")]
+    pub(crate) currency: String,
+    /// How long one answer may take, such as 500ms or 10s.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Look at events too: listen for them here. The implementation must send them to this address.
+    #[arg(long, value_name = "ADDR", requires = "webhook_secret_file")]
+    pub(crate) webhook_listen: Option<SocketAddr>,
+    /// File with the secret that events are signed with: whsec_ and base64.
+    #[arg(long, value_name = "FILE", requires = "webhook_listen")]
+    pub(crate) webhook_secret_file: Option<PathBuf>,
+    /// Look at a restart too: the shell command that restarts the implementation and ends.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) restart_command: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -195,6 +307,10 @@ pub(crate) fn principal(text: &str) -> Result<&str, String> {
         return Err("--principal must not be empty: the history says who did what".to_owned());
     }
     Ok(text)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    mainstay::config::duration::parse(text).map_err(|error| error.to_string())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

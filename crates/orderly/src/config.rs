@@ -13,6 +13,7 @@ use mainstay::{
     telemetry,
 };
 use orders_adapters::{gateway, sqlite};
+use orders_api::http::Secrets;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,7 @@ pub(crate) struct Config {
     /// here; payments made elsewhere can be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gateway: Option<gateway::Config>,
+    pub(crate) expiry: Expiry,
     pub(crate) retention: Retention,
     /// Limits on the connections of the API.
     pub(crate) server: server::Config,
@@ -86,6 +88,20 @@ pub(crate) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"pepper")]
     pub(crate) pepper_file: Option<PathBuf>,
+}
+
+/// How long things are waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Expiry {
+    /// How long a new order waits to be paid or confirmed before it is `EXPIRED`; paid in part it is
+    /// cancelled, and its money goes back. Default 0 s, which is for ever.
+    #[serde(with = "duration::Text")]
+    pub(crate) unpaid: Duration,
+    /// How long money may stay held before the gateway is asked to let go of it; less than the
+    /// provider itself keeps it. Default 0 s, which is for ever.
+    #[serde(with = "duration::Text")]
+    pub(crate) authorizations: Duration,
 }
 
 /// How long things are remembered.
@@ -139,6 +155,16 @@ impl Config {
         let file = file.ok_or("it is not set: the gateway asks who we are")?;
         let secret = Secret::from_file(file);
         secret.map_err(|error| format!("cannot read {}: {error}", file.display()))
+    }
+
+    /// What the gateway's webhooks are signed with, if they are taken.
+    pub(crate) fn webhook_secrets(&self) -> Result<Option<Secrets>, String> {
+        let file = self.gateway.as_ref().and_then(|gateway| gateway.webhook_secret_file.as_ref());
+        let Some(file) = file else { return Ok(None) };
+        let text = Secret::from_file(file)
+            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let secrets = text.expose().parse::<Secrets>();
+        secrets.map(Some).map_err(|error| format!("{}: {error}", file.display()))
     }
 }
 

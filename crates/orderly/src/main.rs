@@ -6,11 +6,14 @@ mod banner;
 mod cli;
 mod config;
 mod console;
+mod demo;
 #[cfg(feature = "failpoints")]
 mod failpoint;
+mod gateway_check;
 mod import;
 mod keys;
 mod metrics;
+mod reconcile;
 mod wired;
 mod worker;
 
@@ -19,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, ConfigCommand, KeyCommand},
+    cli::{Cli, Command, ConfigCommand, GatewayCommand, KeyCommand},
     console::complain,
 };
 
@@ -34,8 +37,13 @@ fn main() -> ExitCode {
         }
         Command::Config { command: ConfigCommand::Explain(options) } => config::explain(&options),
         Command::Config { command: ConfigCommand::Check(options) } => config::check(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Audit(options) => audit::run(&options),
+        Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),
+        Command::Gateway { command: GatewayCommand::Check(options) } => {
+            Ok(gateway_check::run(&options))
+        }
         Command::Key { command: KeyCommand::New(options) } => keys::new(&options),
     };
     outcome.unwrap_or_else(|error| {

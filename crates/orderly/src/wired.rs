@@ -2,6 +2,7 @@
 
 #[cfg(feature = "failpoints")]
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use mainstay::metrics::Metrics;
@@ -12,10 +13,7 @@ use orders_adapters::{
     sqlite::{OpenError, Sqlite},
 };
 
-use crate::{
-    config::{Config, Retention},
-    console::Failure,
-};
+use crate::{config::Config, console::Failure};
 
 /// A port as it is, or one whose calls pass failpoints.
 #[cfg(not(feature = "failpoints"))]
@@ -62,7 +60,7 @@ pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, 
         let failpoint = crate::failpoint::Failpoint::from_env()?;
         (Port::new(store, Arc::clone(&failpoint)), Port::new(gateway, failpoint))
     };
-    Ok(Orders::new(Wired { store, gateway }, policy(&config.retention)?))
+    Ok(Orders::new(Wired { store, gateway }, policy(config)?))
 }
 
 /// The gateway that is set, if one is.
@@ -89,11 +87,14 @@ pub(crate) fn with_hint(error: OpenError) -> Failure {
     format!("{error}; {hint}").into()
 }
 
-/// How long things are remembered, as the core takes it.
-pub(crate) fn policy(retention: &Retention) -> Result<Policy, Failure> {
+/// How long things are remembered and waited for, as the core takes it.
+pub(crate) fn policy(config: &Config) -> Result<Policy, Failure> {
+    let set = |time: Duration| SignedDuration::try_from(time).map(|t| (!t.is_zero()).then_some(t));
     Ok(Policy {
-        remember_keys: SignedDuration::try_from(retention.keys)?,
-        keep_events: SignedDuration::try_from(retention.events)?,
+        remember_keys: SignedDuration::try_from(config.retention.keys)?,
+        keep_events: SignedDuration::try_from(config.retention.events)?,
+        pay_within: set(config.expiry.unpaid)?,
+        hold_for: set(config.expiry.authorizations)?,
         ..Policy::default()
     })
 }

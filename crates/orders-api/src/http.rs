@@ -1,8 +1,9 @@
 //! The HTTP API: an axum router, and the OpenAPI document made from the same routes.
 //!
 //! Outermost first: a plain answer made acceptable, compression, the writer of problems,
-//! authentication (everything under `/v1`), the routes. The router expects to stand behind `mainstay::http::inbound`, which gives each
-//! request its context; the routes in [`STREAMS`] want no total deadline there.
+//! authentication (everything under `/v1`; a webhook has its signature), the routes. The router
+//! expects to stand behind `mainstay::http::inbound`, which gives each request its context; the
+//! routes in [`STREAMS`] want no total deadline there.
 
 mod batch;
 mod body;
@@ -24,7 +25,9 @@ mod replies;
 mod sse;
 mod strict;
 mod verbs;
+mod wait;
 mod watchers;
+mod webhook;
 pub(crate) mod wire;
 mod words;
 
@@ -47,6 +50,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use item::Item;
 pub use watchers::Watchers;
+pub use webhook::{InvalidSecrets, Secrets, Webhooks};
 
 use crate::{auth::Keys, problem::Problem};
 
@@ -69,6 +73,8 @@ pub struct Config {
     pub watchers: Watchers,
     /// Whether there is a gateway to pay through. Default: no.
     pub payments: bool,
+    /// What the gateway's webhooks are checked with. Default: none are taken.
+    pub webhooks: Option<Webhooks>,
 }
 
 impl Config {
@@ -76,7 +82,8 @@ impl Config {
     pub fn new(keys: Keys, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
         let (body_limit, step) = (256 * 1024, Duration::from_secs(2));
         let watchers = Watchers::default();
-        Self { keys, page_secret, body_limit, step, phase, watchers, payments: false }
+        let (payments, webhooks) = (false, None);
+        Self { keys, page_secret, body_limit, step, phase, watchers, payments, webhooks }
     }
 }
 
@@ -94,11 +101,13 @@ impl fmt::Debug for Config {
 struct Api<P> {
     orders: Arc<Orders<P>>,
     config: Arc<Config>,
+    seats: wait::Seats,
 }
 
 impl<P> Clone for Api<P> {
     fn clone(&self) -> Self {
-        Self { orders: Arc::clone(&self.orders), config: Arc::clone(&self.config) }
+        let (orders, config) = (Arc::clone(&self.orders), Arc::clone(&self.config));
+        Self { orders, config, seats: self.seats.clone() }
     }
 }
 
@@ -138,14 +147,17 @@ fn out_of_time() -> Problem {
 
 /// The API over these use cases.
 pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
-    let api = Api { orders, config: Arc::new(config) };
+    let api = Api { orders, config: Arc::new(config), seats: wait::Seats::default() };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
-    let (v1, document) = v1::<P>().split_for_parts();
+    let (v1, _) = v1::<P>().split_for_parts();
+    let (hooks, _) = hooks::<P>().split_for_parts();
+    let hooks = hooks.method_not_allowed_fallback(gate::method_not_allowed);
     let whole = DefaultPredicate::new().and(NotForContentType::const_new("application/x-ndjson"));
     v1.method_not_allowed_fallback(gate::method_not_allowed)
         .route_layer(gate)
+        .merge(hooks)
         .with_state(api)
-        .merge(docs::router(&openapi::complete(document)))
+        .merge(docs::router(&openapi::<P>()))
         .fallback(gate::no_such_route)
         .layer(middleware::from_fn(gate::write_problems))
         .layer(CompressionLayer::new().compress_when(whole))
@@ -154,7 +166,12 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
 
 /// The OpenAPI document, made from the routes of [`router`].
 pub fn openapi<P: Ports>() -> utoipa::openapi::OpenApi {
-    openapi::complete(v1::<P>().into_openapi())
+    openapi::complete(v1::<P>().merge(hooks::<P>()).into_openapi())
+}
+
+/// What is called by others than clients, and opens with a signature.
+fn hooks<P: Ports>() -> OpenApiRouter<Api<P>> {
+    OpenApiRouter::default().routes(routes!(webhook::hear))
 }
 
 fn v1<P: Ports>() -> OpenApiRouter<Api<P>> {

@@ -64,6 +64,8 @@ codes! {
         "Send the header that the detail names once and in the form it tells, such as `X-Request-Timeout-Ms` in whole milliseconds, or not at all.";
     Unauthenticated "unauthenticated" UNAUTHORIZED "Authentication is required",
         "Send `Authorization: Bearer ID.SECRET` with a valid key.";
+    WebhookUnsigned "webhook-unsigned" UNAUTHORIZED "The signature of the webhook does not hold",
+        "Sign each try anew, over the raw body, with a secret of `gateway.webhook_secret_file`.";
     NotFound "not-found" NOT_FOUND "There is no such thing",
         "Check the address. What belongs to another tenant does not exist for you.";
     MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
@@ -97,6 +99,8 @@ codes! {
         "Read the order, and name lines by their `line_no`.";
     PiecesNotLeft "pieces-not-left" CONFLICT "A line has fewer pieces left for that",
         "Read the order, and name at most what is left.";
+    WebhookMisfit "webhook-misfit" CONFLICT "The gateway tells of something that was not asked for",
+        "Nothing changed. Find out what was asked for under this reference, and tell of that.";
     KeyExpired "idempotency-key-expired" CONFLICT "The Idempotency-Key made an order long ago",
         "Look at that order under `order`; use a new key for a new one.";
     Contended "contended" CONFLICT "Others kept changing the order", "Send the request again.";
@@ -148,6 +152,8 @@ impl Code {
             | Self::InvalidPageToken
             | Self::InvalidTimeout
             | Self::Unauthenticated
+            | Self::WebhookUnsigned
+            | Self::WebhookMisfit
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::IllegalTransition

@@ -14,6 +14,7 @@ mod accept;
 mod machine;
 mod maker;
 mod model;
+mod money;
 mod ops;
 mod reads;
 mod tasks;
@@ -29,6 +30,7 @@ use orders::{
 
 pub use accept::*;
 pub use machine::{counterexample, state_machine};
+pub use money::*;
 pub use reads::*;
 pub use tasks::*;
 pub use writes::*;
@@ -112,6 +114,7 @@ pub async fn facts(factory: &impl Factory) {
     an_expired_verb_key_is_free(factory).await;
     a_change_past_its_deadline_is_not_written(factory).await;
     what_is_written_is_read_back_whole(factory).await;
+    money_and_goods_are_read_back_whole(factory).await;
     tenants_never_see_each_other(factory).await;
     lists_page_without_gaps_or_repeats(factory).await;
     filters_hold_together(factory).await;

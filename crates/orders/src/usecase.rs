@@ -19,7 +19,7 @@ use mainstay_context::Context;
 pub use self::{
     retention::LONGEST_REQUEST,
     verb::{Action, Part, Verb},
-    work::Came,
+    work::{Came, Heard, Notification},
 };
 
 use crate::{

@@ -9,7 +9,7 @@ use axum::{
 use http::header;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::problem::Problem;
+use super::{export, problem::Problem};
 use crate::{
     faults::{Fault, Faults},
     gateway::Gateway,
@@ -54,7 +54,9 @@ fn around(page: &Markup, nonce: &str) -> Markup {
                 header {
                     h1 { "gateway-sim" }
                     p { "What the payment provider really did" }
-                    p.refresh { a href="/" { "Reload" } }
+                    p.refresh {
+                        a href="/" { "Reload" } " · " a href=(export::PATH) { "Ledger as CSV" }
+                    }
                 }
                 main { (page) }
             }

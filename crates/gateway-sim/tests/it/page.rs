@@ -83,3 +83,26 @@ async fn operations_and_faults_are_measured() {
         assert!(text.contains(line), "{line}: {text}");
     }
 }
+
+#[tokio::test]
+async fn the_ledger_is_exported_as_a_settlement_list() {
+    let shop = Shop::new().await;
+    let payment = shop.authorized().await;
+    let captured = id();
+    shop.operate("/v1/captures", &key(), &amounted(captured, payment, 700)).await;
+    // What was declined settles nothing.
+    shop.operate("/v1/captures", &key(), &amounted(id(), payment, 9_999)).await;
+    let request = Request::get("/ledger.csv").header("host", "x").body(Full::default()).unwrap();
+    let list = send(shop.sim.address(), request).await.unwrap();
+    assert_eq!(list.status, 200);
+    assert!(list.headers["content-type"].to_str().unwrap().starts_with("text/csv"));
+    let text = list.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[0], "reference,payment,operation,amount_minor,currency,at");
+    assert!(lines[1].contains(&format!(",{payment},authorize,2000,EUR,")), "{text}");
+    assert!(lines[2].starts_with(&format!("{captured},{payment},capture,700,EUR,")), "{text}");
+    let request = Request::get("/").header("host", "x").body(Full::default()).unwrap();
+    let page = send(shop.sim.address(), request).await.unwrap().text();
+    assert!(page.contains("href=\"/ledger.csv\""));
+}

@@ -29,7 +29,10 @@ impl Config {
         rules.accept(&["log.level"], telemetry::check_level(&self.log.level));
         rules.accept(&["log.traces.endpoint"], self.log.traces.check_endpoint());
         rules.accept(&["log.traces.sample_ratio"], self.log.traces.check_ratio());
-        rules.accept(&["retention.keys", "retention.events"], wired::policy(&self.retention));
+        rules.accept(
+            &["retention.keys", "retention.events", "expiry.unpaid", "expiry.authorizations"],
+            wired::policy(self),
+        );
         rules.require(
             !self.shares_an_address(),
             &["admin.listen", "http.listen"],
@@ -143,6 +146,7 @@ impl Config {
         rules.accept(&["http.tls"], self.tls());
         if self.gateway.is_some() {
             rules.accept(&["gateway.secret_file"], self.gateway_secret());
+            rules.accept(&["gateway.webhook_secret_file"], self.webhook_secrets());
         }
     }
 
@@ -202,10 +206,16 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
 
 /// A warning for each file of secrets that others than its owner can read.
 fn exposed(config: &Config) -> Vec<String> {
+    let gateway = config.gateway.as_ref();
     let secrets = [
         ("auth.pepper_file", config.auth.pepper_file.as_ref()),
         ("auth.keys_file", config.auth.keys_file.as_ref()),
         ("admin.token_file", config.admin.token_file.as_ref()),
+        ("gateway.secret_file", gateway.and_then(|gateway| gateway.secret_file.as_ref())),
+        (
+            "gateway.webhook_secret_file",
+            gateway.and_then(|gateway| gateway.webhook_secret_file.as_ref()),
+        ),
         ("http.tls.key_file", config.http.tls.as_ref().map(|tls| &tls.key_file)),
     ];
     let exposed = secrets.into_iter().filter_map(|(key, path)| Some((key, path?)));

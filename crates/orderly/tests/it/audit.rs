@@ -193,17 +193,70 @@ async fn every_planted_fault_is_found() {
     let order = store(&home).await;
     assert_eq!(home.sound().await["orders"], 2);
     for (at, fault) in FAULTS.iter().enumerate() {
-        let harmed = home.clone().with_store(&format!("harmed-{at}.db"));
-        let copy = format!("VACUUM INTO '{}'", harmed.store().display());
-        edit(home.store(), &copy, &order).unwrap();
-        harmed.sound().await;
-        edit(harmed.store(), fault.edit, &order).unwrap();
+        harmed_is_found(&home, &order, &format!("harmed-{at}.db"), fault).await;
+    }
+}
 
-        let ran = harmed.run(&["audit"]).await;
-        assert_eq!(ran.code, Some(1), "{}: {ran:?}", fault.name);
-        let whose = if fault.of_store { "store".to_owned() } else { format!("order {order}") };
-        let told = |line: &str| line.contains(&format!("{whose}: ")) && line.contains(fault.says);
-        assert!(ran.out.lines().any(told), "{}: not told: {}\n{}", fault.name, fault.says, ran.out);
+/// A copy of the store is sound, and once it is harmed the audit says so.
+async fn harmed_is_found(home: &Home, order: &str, copy: &str, fault: &Fault) {
+    let harmed = home.clone().with_store(copy);
+    let copy = format!("VACUUM INTO '{}'", harmed.store().display());
+    edit(home.store(), &copy, order).unwrap();
+    harmed.sound().await;
+    edit(harmed.store(), fault.edit, order).unwrap();
+
+    let ran = harmed.run(&["audit"]).await;
+    assert_eq!(ran.code, Some(1), "{}: {ran:?}", fault.name);
+    let whose = if fault.of_store { "store".to_owned() } else { format!("order {order}") };
+    let told = |line: &str| line.contains(&format!("{whose}: ")) && line.contains(fault.says);
+    assert!(ran.out.lines().any(told), "{}: not told: {}\n{}", fault.name, fault.says, ran.out);
+}
+
+/// What cannot be of the money of an order; the order that is harmed waits for a gateway that is gone.
+const OF_MONEY: [Fault; 5] = [
+    fault(
+        "nobody is at a payment",
+        "DELETE FROM tasks WHERE order_id = :order",
+        "nobody is at its authorize",
+    ),
+    fault(
+        "an order has ended and its money is out",
+        "DROP TRIGGER orders_guard;
+         UPDATE orders SET state = 'CANCELLED' WHERE id = :order;
+         UPDATE history SET to_state = 'CANCELLED' WHERE order_id = :order AND version = 2",
+        "is CANCELLED while money is out",
+    ),
+    fault(
+        "more is taken than held",
+        "DROP TRIGGER orders_guard;
+         UPDATE orders SET payments = replace(payments, 'authorize', 'capture') WHERE id = :order",
+        "cannot be read: a payment's attempts cannot all be true",
+    ),
+    fault(
+        "a task cannot be read",
+        "UPDATE tasks SET kind = 'zzz' WHERE order_id = :order",
+        "a task cannot be read: an unknown kind: zzz",
+    ),
+    of_store(
+        "a task has no order",
+        "INSERT INTO tasks SELECT zeroblob(16), tenant, order_id, kind, due, epoch, tries, sent FROM tasks",
+        "2 tasks, of which 1 belong to an order",
+    ),
+];
+
+#[tokio::test]
+async fn every_planted_fault_of_money_is_found() {
+    let (sim, home) = crate::pay::shop().await;
+    sim.stop().await;
+    let service = home.serve().await;
+    let order = service.client().create("audited-order-001").await.placed();
+    let paid = json!({ "instrument": "tok_ok" });
+    let answer = service.client().verb(&order, "pay", "audited-pay-00001", &paid).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    service.kill9().await;
+    home.sound().await;
+    for (at, fault) in OF_MONEY.iter().enumerate() {
+        harmed_is_found(&home, &order, &format!("money-{at}.db"), fault).await;
     }
 }
 

@@ -27,6 +27,9 @@ const MADE: &str = "## Every metric\n\n";
 /// A service that has done a bit of everything.
 async fn used() -> (Service, Sim) {
     let (sim, home) = pay::shop().await;
+    let secret = gateway_sim::webhooks::DEVELOPMENT_SECRET;
+    fs::write(home.path("webhook-secret"), secret).unwrap();
+    let home = home.set("gateway.webhook_secret_file=webhook-secret");
     let service = home.serve().await;
     let client = service.client();
     use_it(&client, 1).await;
@@ -34,6 +37,8 @@ async fn used() -> (Service, Sim) {
     assert_eq!(client.get("/nowhere").await.status, 404);
     let spent = client.request("GET", "/v1/orders").header("x-request-timeout-ms", "0");
     assert_eq!(client.send(spent.body(Full::default()).unwrap()).await.status, 504);
+    let unsigned = client.request("POST", "/webhooks/gateway").body(Full::default()).unwrap();
+    assert_eq!(client.send(unsigned).await.status, 401);
     drop(client.watch(0).await);
     until("all of it is counted", async || {
         let metrics = service.metrics().await;

@@ -33,18 +33,18 @@ pub(crate) async fn one_order(client: &Client, sim: &Sim) {
     reaches(client, &id, "AUTHORIZED").await;
 }
 
-async fn placed(client: &Client, key: &str) -> String {
+pub(crate) async fn placed(client: &Client, key: &str) -> String {
     client.create(&format!("{key}-place-0000000")).await.placed()
 }
 
-async fn pay(client: &Client, id: &str, key: &str, instrument: &str) {
+pub(crate) async fn pay(client: &Client, id: &str, key: &str, instrument: &str) {
     let body = json!({ "instrument": instrument });
     let answer = client.verb(id, "pay", &format!("{key}-pay-000000000"), &body).await;
     assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
 /// Waits until the order's money is where it is expected.
-async fn reaches(client: &Client, id: &str, payment_state: &str) -> Value {
+pub(crate) async fn reaches(client: &Client, id: &str, payment_state: &str) -> Value {
     let path = format!("/v1/orders/{id}");
     until(&format!("{id} is {payment_state}"), async || {
         let order = client.get(&path).await.json();
@@ -66,7 +66,19 @@ async fn an_order_is_paid_captured_and_refunded_in_part() {
     pay(&client, &id, "one", "tok_ok").await;
     let order = reaches(&client, &id, "AUTHORIZED").await;
     assert_eq!(order["state"], "CONFIRMED");
-    assert_eq!(order["allowed_transitions"], json!(["cancel", "capture", "refund", "notes"]));
+    assert_eq!(
+        order["allowed_transitions"],
+        json!([
+            "cancel",
+            "fulfillments",
+            "return",
+            "pay",
+            "payments",
+            "capture",
+            "refund",
+            "notes"
+        ])
+    );
 
     let captured = client.verb(&id, "capture", "one-capture-00000", &json!({})).await;
     assert_eq!(captured.status, 202, "{}", captured.text());
@@ -199,6 +211,29 @@ async fn without_a_gateway_a_payment_made_elsewhere_can_be_recorded_and_no_other
     );
     assert_eq!(order["payments"][0]["means"], "ELSEWHERE");
     let again = client.verb(&id, "payments", "cash-again-0000000", &body).await;
-    again.refused(409, "illegal-transition");
+    again.refused(409, "amount-not-left");
     service.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_pays_expires_and_what_is_held_too_long_is_let_go_of() {
+    let (sim, home) = shop().await;
+    let home = home.set("expiry.unpaid=2s").set("expiry.authorizations=1s");
+    let service = home.serve().await;
+    let client = service.client();
+    let held = placed(&client, "held").await;
+    pay(&client, &held, "held", "tok_ok").await;
+    let unpaid = placed(&client, "unpaid").await;
+    let order = reaches(&client, &held, "VOIDED").await;
+    assert_eq!(order["state"], "CONFIRMED");
+    pay(&client, &held, "again", "tok_ok").await;
+    let order = until("the unpaid order expires", async || {
+        let order = client.get(&format!("/v1/orders/{unpaid}")).await.json();
+        (order["state"] == "EXPIRED").then_some(order)
+    })
+    .await;
+    assert_eq!(order["payment_state"], "NONE");
+    service.stop().await;
+    home.sound().await;
+    sim.stop().await;
 }

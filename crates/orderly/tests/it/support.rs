@@ -106,6 +106,18 @@ impl Home {
         Process::start(self.orderly(arguments)).end().await
     }
 
+    /// The binary with these arguments in the folder; it knows neither store nor settings.
+    pub(crate) fn alone(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
+        command.current_dir(self.folder.path()).env_clear().stdin(Stdio::null()).args(arguments);
+        command
+    }
+
+    /// Runs such a command to its end.
+    pub(crate) async fn run_alone(&self, arguments: &[&str]) -> Ran {
+        Process::start(self.alone(arguments)).end().await
+    }
+
     /// A running service, on free ports.
     pub(crate) async fn serve(&self) -> Service {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];

@@ -32,6 +32,12 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = "gateway-secret")]
     pub secret_file: Option<PathBuf>,
+    /// The file with the secrets that the gateway signs its webhooks with, relative to the working
+    /// directory: `whsec_` and base64, one a line, several while one is replaced; read at the start.
+    /// The gateway sends them to `/webhooks/gateway`. Default: none, and no webhook is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "gateway-webhook-secret")]
+    pub webhook_secret_file: Option<PathBuf>,
     /// How long the gateway remembers a key, as its `/v1/capabilities` tells. Default 1 day.
     #[serde(with = "duration::Text")]
     pub key_window: Duration,
@@ -43,6 +49,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             secret_file: None,
+            webhook_secret_file: None,
             key_window: Duration::from_hours(24),
             client: client::Config::default(),
         }

@@ -91,7 +91,7 @@ pub(super) fn broke_off(error: &(dyn Error + 'static)) -> Problem {
 }
 
 /// The whole body, unless it is larger than `limit`; one that says so is not read at all.
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
+pub(super) async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let announced = axum::body::HttpBody::size_hint(&body).lower();
     if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(too_large("The body", limit));

@@ -13,11 +13,15 @@ use utoipa::{
 };
 
 pub(super) use self::{
-    parameters::{BatchKey, CreateKey, IfNoneMatch, LastEventId, MoneyParams, VerbParams},
+    parameters::{
+        BatchKey, CreateKey, IfNoneMatch, LastEventId, MoneyParams, PreferWait, SignatureHeaders,
+        VerbParams,
+    },
     responses::{
-        BatchProblems, ConfirmProblems, CreateProblems, FeedProblems, FulfillProblems, GetProblems,
-        ListProblems, MoneyProblems, MoneyReplies, NoteProblems, PiecesProblems, RecordProblems,
-        RefundProblems, ResolveProblems, ReturnProblems, VerbReplies,
+        BatchProblems, CancelReplies, ConfirmProblems, CreateProblems, FeedProblems,
+        FulfillProblems, GetProblems, ListProblems, MoneyProblems, MoneyReplies, NoteProblems,
+        PiecesProblems, RecordProblems, RefundProblems, ResolveProblems, ReturnProblems,
+        VerbReplies, WebhookProblems,
     },
 };
 use crate::problem::Body;
@@ -38,6 +42,7 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         tag("verbs", "Commands on an order that exists."),
         tag("money", "Moving an order's money."),
         tag("events", "The feed of everything that happened."),
+        tag("gateway", "For the payment gateway, not for clients."),
     ]);
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)

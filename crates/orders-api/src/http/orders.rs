@@ -15,12 +15,12 @@ use super::{
     Api,
     body::Json,
     headers,
-    openapi::{CreateKey, CreateProblems, GetProblems, IfNoneMatch, ListProblems},
+    openapi::{CreateKey, CreateProblems, GetProblems, IfNoneMatch, ListProblems, PreferWait},
     page_token::Tokens,
     params::{CreateParams, ListParams, Params, Target},
     pay,
     replies::{self, Created, Current},
-    use_case,
+    use_case, wait,
     wire::{
         create::CreateOrder,
         order::{Order, OrderPage},
@@ -42,6 +42,7 @@ use crate::problem::Problem;
     params(
         CreateParams,
         CreateKey,
+        PreferWait,
     ),
     request_body = CreateOrder,
     responses(
@@ -49,6 +50,7 @@ use crate::problem::Problem;
             ("Location" = String, description = "Where the order is."),
             ("ETag" = String, description = "The version of the order."),
             ("Idempotent-Replayed" = String, description = "`true` when it was placed in an earlier try."),
+            ("Preference-Applied" = String, description = "The `wait` of `Prefer`, when it was followed."),
         )),
         (status = 200, description = "With `validate_only=true`: the order, priced.", body = PricedOrder),
         CreateProblems,
@@ -69,7 +71,7 @@ pub(super) async fn create<P: Ports>(
     }
     let key = key.ok_or_else(headers::key_missing)?;
     let done = use_case("create", api.orders.create(&cx, draft(order)?, key)).await?;
-    Ok(Created(done).into_response())
+    Ok(wait::answer(&api, &cx, &headers, done, Created).await)
 }
 
 /// Read an order

@@ -4,10 +4,7 @@ use ::orders::{
     ports::{OrderRef, Ports},
     usecase::{Action, Part},
 };
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use mainstay::http::Cx;
 use mainstay_context::Context;
@@ -17,12 +14,13 @@ use super::{
     body::{Json, OptionalJson},
     headers,
     openapi::{
-        MoneyParams, MoneyProblems, MoneyReplies, RecordProblems, RefundProblems, ResolveProblems,
-        VerbReplies,
+        MoneyParams, MoneyProblems, MoneyReplies, PreferWait, RecordProblems, RefundProblems,
+        ResolveProblems, VerbReplies,
     },
     params::Target,
     replies::Changed,
     verbs::act,
+    wait,
     wire::payment::{BackMoney, Pay, Resolve, SomeMoney, TakenElsewhere},
 };
 use crate::problem::{Code, Problem};
@@ -37,7 +35,7 @@ use crate::problem::{Code, Problem};
     path = "/v1/orders/{id}/pay",
     operation_id = "payOrder",
     tag = "money",
-    params(MoneyParams),
+    params(MoneyParams, PreferWait),
     request_body = Pay,
     responses(MoneyReplies, MoneyProblems)
 )]
@@ -58,7 +56,7 @@ pub(super) async fn pay<P: Ports>(
     path = "/v1/orders/{id}/capture",
     operation_id = "captureOrder",
     tag = "money",
-    params(MoneyParams),
+    params(MoneyParams, PreferWait),
     request_body = Option<SomeMoney>,
     responses(MoneyReplies, MoneyProblems)
 )]
@@ -79,7 +77,7 @@ pub(super) async fn capture<P: Ports>(
     path = "/v1/orders/{id}/refund",
     operation_id = "refundOrder",
     tag = "money",
-    params(MoneyParams),
+    params(MoneyParams, PreferWait),
     request_body = Option<BackMoney>,
     responses(MoneyReplies, RefundProblems)
 )]
@@ -162,6 +160,7 @@ async fn accept<P: Ports>(
 ) -> Result<Response, Problem> {
     headers::idempotency_key(headers)?.ok_or_else(headers::key_missing)?;
     must_have_gateway(&api.config, true)?;
-    let changed = act(api, cx, order, action, headers).await?;
-    Ok((StatusCode::ACCEPTED, changed).into_response())
+    let Changed(done) = act(api, cx, order, action, headers).await?;
+    let accepted = |done| (StatusCode::ACCEPTED, Changed(done));
+    Ok(wait::answer(api, cx, headers, done, accepted).await)
 }

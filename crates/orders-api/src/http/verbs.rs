@@ -6,7 +6,7 @@ use ::orders::{
     ports::{OrderRef, Ports},
     usecase::{Action, Done, Verb},
 };
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use http::HeaderMap;
 use mainstay::http::Cx;
 use mainstay_context::Context;
@@ -17,13 +17,13 @@ use super::{
     body::{Json, OptionalJson},
     headers::{self, IfMatch},
     openapi::{
-        ConfirmProblems, FulfillProblems, MoneyParams, NoteProblems, PiecesProblems,
-        ReturnProblems, VerbParams, VerbReplies,
+        CancelReplies, ConfirmProblems, FulfillProblems, MoneyParams, NoteProblems, PiecesProblems,
+        PreferWait, ReturnProblems, VerbParams, VerbReplies,
     },
     out_of_time,
     params::Target,
     replies::Changed,
-    use_case,
+    use_case, wait,
     wire::verb::{AddNote, Because, SomePieces},
 };
 use crate::problem::Problem;
@@ -61,9 +61,9 @@ pub(super) async fn confirm<P: Ports>(
     path = "/v1/orders/{id}/cancel",
     operation_id = "cancelOrder",
     tag = "verbs",
-    params(VerbParams),
+    params(VerbParams, PreferWait),
     request_body = Option<SomePieces>,
-    responses(VerbReplies, PiecesProblems)
+    responses(CancelReplies, PiecesProblems)
 )]
 pub(super) async fn cancel<P: Ports>(
     State(api): State<Api<P>>,
@@ -71,9 +71,11 @@ pub(super) async fn cancel<P: Ports>(
     Target(order): Target,
     headers: HeaderMap,
     OptionalJson(some): OptionalJson<SomePieces>,
-) -> Result<Changed, Problem> {
+) -> Result<Response, Problem> {
     let (lines, reason) = some.read().map_err(Problem::invalid)?;
-    act(&api, &cx, order, Action::Cancel { lines, reason }, &headers).await
+    let action = Action::Cancel { lines, reason };
+    let Changed(done) = act(&api, &cx, order, action, &headers).await?;
+    Ok(wait::answer(&api, &cx, &headers, done, Changed).await)
 }
 
 /// Note that pieces were handed over

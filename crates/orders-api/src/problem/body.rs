@@ -162,8 +162,8 @@ impl Problem {
         if self.replayed {
             headers.insert("idempotent-replayed", set("true"));
         }
-        if self.code == Code::Unauthenticated {
-            headers.insert(header::WWW_AUTHENTICATE, set("Bearer realm=\"orderly\""));
+        if let Some(challenge) = self.code.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, set(challenge));
         }
         if let Some(after) = self.code.retry_after().filter(|_| self.retryable()) {
             headers.insert(header::RETRY_AFTER, set(after));
@@ -173,6 +173,14 @@ impl Problem {
 }
 
 impl Code {
+    /// How to authenticate, where that is what is amiss.
+    pub(crate) fn challenge(self) -> Option<&'static str> {
+        if self == Self::Unauthenticated {
+            return Some("Bearer realm=\"orderly\"");
+        }
+        (self == Self::WebhookUnsigned).then_some("Standard-Webhooks realm=\"orderly\"")
+    }
+
     /// Seconds to wait before the next try, where it makes sense to say so.
     pub(crate) fn retry_after(self) -> Option<&'static str> {
         (self.status() == http::StatusCode::SERVICE_UNAVAILABLE).then_some("1")

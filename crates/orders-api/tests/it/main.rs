@@ -15,3 +15,5 @@ mod requests;
 mod schemas;
 mod shop;
 mod verbs;
+mod wait;
+mod webhook;

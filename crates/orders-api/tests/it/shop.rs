@@ -17,7 +17,7 @@ use mainstay::{
 use mainstay_context::Context;
 use orders_api::{
     auth::{Entry, Keys, hash},
-    http::{Config, STREAMS, router},
+    http::{Config, STREAMS, Webhooks, router},
     problem::chassis_failure,
 };
 use orders_testkit::World;
@@ -28,9 +28,13 @@ use tower::ServiceExt as _;
 pub(crate) const OWN: &str = "Bearer own.secret";
 pub(crate) const FOREIGN: &str = "Bearer foreign.secret";
 
+/// What the gateway signs its webhooks with here.
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 pub(crate) struct Shop {
     pub(crate) world: World,
     pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) metrics: Metrics,
     app: Router,
 }
 
@@ -42,21 +46,28 @@ pub(crate) struct Answer {
 
 impl Shop {
     pub(crate) fn new() -> Self {
-        Self::with(true)
+        Self::with(Some(SECRET), true)
     }
 
     pub(crate) fn without_gateway() -> Self {
-        Self::with(false)
+        Self::with(None, false)
     }
 
-    fn with(payments: bool) -> Self {
+    /// One with these secrets of webhooks.
+    pub(crate) fn with_secrets(secrets: Option<&str>) -> Self {
+        Self::with(secrets, true)
+    }
+
+    fn with(secrets: Option<&str>, payments: bool) -> Self {
         let (world, phase) = (World::new(1), watch::Sender::new(Phase::Ready));
+        let metrics = Metrics::new("test");
         let mut config = Config::new(keys(), [7; 32], phase.subscribe());
         config.payments = payments;
-        let stack = Stack::new(&Metrics::new("test")).with_failures(chassis_failure);
+        config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
+        let stack = Stack::new(&metrics).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = inbound(router(Arc::new(world.orders()), config), &stack);
-        Self { world, phase, app }
+        Self { world, phase, metrics, app }
     }
 
     /// The answer before its body.
@@ -104,6 +115,15 @@ impl Shop {
         let answer = self.create(key, &order()).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks to pay for an order.
+    pub(crate) async fn pay(&self, id: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = post(&format!("/v1/orders/{id}/pay"));
+        let request = request.header("idempotency-key", long(&format!("pay-{id}")));
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.send(json_body(request, &json!({ "instrument": "tok_ok" }))).await
     }
 
     pub(crate) async fn verb(&self, id: &str, verb: &str, headers: &[(&str, &str)]) -> Answer {

@@ -7,10 +7,13 @@ use mainstay_context::TraceContext;
 use orders::{
     codec,
     domain::{
-        ChangeId, Command, Draft, IdempotencyKey, Note, Order, OrderId, OrderNumber, Reason, Stamp,
-        TenantId,
+        Applied, AttemptId, ChangeId, Command, Draft, IdempotencyKey, Note, Order, OrderId,
+        OrderNumber, Reason, Stamp, TenantId,
     },
-    ports::{Change, Decision, Expects, NewEvent, Operation, Receipt, ReceiptKey, Write},
+    ports::{
+        Change, Decision, Expects, NewEvent, Operation, Progress, Receipt, ReceiptKey, Task,
+        TaskKind, Write,
+    },
 };
 use uuid::Uuid;
 
@@ -136,25 +139,47 @@ impl Maker {
                 author: Arc::clone(&stamp.actor),
                 text: text.parse().expect("a note"),
             });
-            let data = codec::event_data(&applied.order, &applied.entry);
-            let event = NewEvent { kind: applied.event, data };
-            let (order, entry) = (applied.order, applied.entry);
-            Box::new(Write { order, entry, event, note, personal: None })
+            Box::new(Write { note, ..write(applied) })
         });
-        Change {
-            id: stamp.change,
+        Change { write, receipt, ..nothing(order, &stamp) }
+    }
+
+    /// What the rules made of an order, without a receipt, and with the tasks of what it owes.
+    pub(super) fn applied(&self, order: &Order, applied: Applied, stamp: &Stamp) -> Change {
+        let task = |attempt: &AttemptId| Task {
+            id: (*attempt).into(),
             tenant: order.tenant.clone(),
-            at: stamp.at,
-            expects: Expects::Version(order.id, order.version),
-            write,
-            receipt,
-            lease: None,
-            plans: Vec::new(),
-        }
+            order: order.id,
+            kind: TaskKind::Attempt,
+            due: self.at,
+            progress: Progress::default(),
+        };
+        let plans = applied.owes.iter().map(task).collect();
+        Change { write: Some(Box::new(write(applied))), plans, ..nothing(order, stamp) }
     }
 
     fn expiry(&self) -> Timestamp {
         self.at.saturating_add(self.remember).expect("is in range")
+    }
+}
+
+fn write(applied: Applied) -> Write {
+    let data = codec::event_data(&applied.order, &applied.entry);
+    let event = NewEvent { kind: applied.event, data };
+    Write { order: applied.order, entry: applied.entry, event, note: None, personal: None }
+}
+
+/// A change that finds the order as it is, and leaves it so.
+fn nothing(order: &Order, stamp: &Stamp) -> Change {
+    Change {
+        id: stamp.change,
+        tenant: order.tenant.clone(),
+        at: stamp.at,
+        expects: Expects::Version(order.id, order.version),
+        write: None,
+        receipt: None,
+        lease: None,
+        plans: Vec::new(),
     }
 }
 

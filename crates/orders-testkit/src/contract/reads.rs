@@ -15,7 +15,7 @@ use super::{
 };
 use crate::builders;
 
-fn full_draft() -> Draft {
+pub(super) fn full_draft() -> Draft {
     let eur = "EUR".parse().expect("a currency");
     let money = |minor| orders::domain::Money::new(minor, eur);
     let mut line = builders::line("cup", 3, "1250.000001");

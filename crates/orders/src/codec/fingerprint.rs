@@ -264,7 +264,7 @@ impl Write for Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Draft, DraftLine, Money, Tax, UnitPrice};
+    use crate::domain::{Draft, DraftLine, Quantity, Tax, UnitPrice};
 
     fn draft() -> Draft {
         let eur = "EUR".parse().unwrap();
@@ -321,6 +321,55 @@ mod tests {
         };
         assert_ne!(of(Operation::Confirm, None), of(Operation::Cancel, None));
         assert_ne!(of(Operation::Cancel, None), of(Operation::Cancel, Some("why")));
+    }
+
+    #[test]
+    fn the_encoding_of_verbs_does_not_change_between_versions() {
+        let id = |n| uuid::Uuid::from_u128(n);
+        let eur = "EUR".parse().unwrap();
+        let lines = [Pieces { line: 2, quantity: Quantity::new(3).unwrap() }];
+        let pay = VerbFields {
+            instrument: Some("tok_ok"),
+            amount: Some(Money::new(399, eur)),
+            ..VerbFields::default()
+        };
+        let refund =
+            VerbFields { payment: Some(PaymentId(id(9))), lines: &lines, ..VerbFields::default() };
+        let resolve = VerbFields {
+            attempt: Some(AttemptId(id(8))),
+            resolution: Some("declined"),
+            reason: Some("seen"),
+            ..VerbFields::default()
+        };
+        let (order, of) = (OrderId(id(1)), "00000000-0000-0000-0000-00000000000");
+        for (operation, fields, text) in [
+            (Operation::Confirm, VerbFields::default(), format!(r#"{{"order":"{of}1"}}"#)),
+            (
+                Operation::Pay,
+                pay,
+                format!(
+                    r#"{{"order":"{of}1","instrument":"tok_ok","amount":399,"currency":"EUR"}}"#
+                ),
+            ),
+            (
+                Operation::Refund,
+                refund,
+                format!(
+                    r#"{{"order":"{of}1","payment":"{of}9","lines":[{{"line":2,"quantity":3}}]}}"#
+                ),
+            ),
+            (
+                Operation::Resolve,
+                resolve,
+                format!(
+                    r#"{{"order":"{of}1","reason":"seen","attempt":"{of}8","resolution":"declined"}}"#
+                ),
+            ),
+        ] {
+            let encoded = format!("orders.{operation}.v1\n{text}");
+            let known = Fingerprint(Sha256::digest(encoded).into());
+            assert_eq!(verb_fingerprint(operation, order, fields), known, "{text}");
+        }
     }
 
     #[test]

@@ -3,10 +3,14 @@
 //! A version of an order that a task makes is committed with what becomes of the task, under its
 //! lease: whoever lost the lease writes nothing.
 
+mod hear;
+
 use std::sync::PoisonError;
 
 use jiff::{SignedDuration, Timestamp};
 use mainstay_context::Context;
+
+pub use self::hear::{Heard, Notification};
 
 use super::{
     MAX_ROUNDS, Orders,
@@ -16,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Refusal,
-    domain::{Applied, AttemptId, DrawAttempt, Order, Outcome, PaymentId, Record, Stamp},
+    domain::{Applied, DrawAttempt, Order, PaymentId, Record, Stamp},
     ports::{
         Answer, Change, Clock as _, Expects, Lease, Leased, OrderRef, Ports, Progress, Store as _,
         Task, TaskKind, Then,
@@ -74,26 +78,6 @@ impl<P: Ports> Orders<P> {
             TaskKind::ExpireUnpaid => self.expire_unpaid(cx, leased).await,
             TaskKind::ExpireAuthorization => self.expire_authorization(cx, leased).await,
         }
-    }
-
-    /// Takes in what the gateway tells of an attempt unasked. Twice, late or never: it ends the same.
-    ///
-    /// # Errors
-    /// Those of the store; the gateway tells it again.
-    pub async fn hear(
-        &self,
-        cx: &Context,
-        attempt: AttemptId,
-        outcome: &Outcome,
-    ) -> Result<(), Error> {
-        // Nothing is owed of an attempt that has an outcome.
-        let Some(task) = self.ports.store().task(cx, attempt.into()).await? else { return Ok(()) };
-        let turn = Turn { task: &task, epoch: None };
-        let rule = |order: &Order, stamp: &Stamp, draw: DrawAttempt<'_>| {
-            order.settle((attempt, outcome), stamp, draw)
-        };
-        // The task ends at its next turn.
-        self.change_order(cx, turn, rule, |_| (Then::Finish, Came::Finished)).await.map(drop)
     }
 
     async fn expire_unpaid(&self, cx: &Context, leased: &Leased) -> Result<Came, Error> {

@@ -5,6 +5,7 @@
 mod create;
 mod deadline;
 mod docs;
+mod hear;
 mod outage;
 mod pay;
 mod read;

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use mainstay_context::Context;
 use orders::{
     Error, Orders, Refusal,
-    domain::{AttemptId, OrderId, Outcome, PaymentOperation, PaymentState, State},
+    domain::{OrderId, PaymentOperation, PaymentState, State},
     ports::{OrderRef, Page},
     usecase::{Action, Came, Part, Policy, Verb},
 };
@@ -16,7 +16,7 @@ use orders_testkit::{
 };
 
 /// A world whose clock runs, with one order of 3.99 EUR.
-async fn placed(policy: Policy) -> (World, Orders<World>, OrderId) {
+pub(crate) async fn placed(policy: Policy) -> (World, Orders<World>, OrderId) {
     let world = World::new(1);
     world.clock().run();
     let orders = world.orders_with(policy);
@@ -28,21 +28,21 @@ fn verb(order: OrderId, action: Action, name: &str) -> Verb {
     Verb { order: OrderRef::Id(order), action, key: Some(key(name)), if_match: None }
 }
 
-fn pay() -> Action {
+pub(crate) fn pay() -> Action {
     Action::Pay { instrument: "tok_ok".parse().unwrap(), amount: None }
 }
 
-async fn act(orders: &Orders<World>, order: OrderId, action: Action, name: &str) {
+pub(crate) async fn act(orders: &Orders<World>, order: OrderId, action: Action, name: &str) {
     orders.act(&context("acme"), verb(order, action, name)).await.unwrap();
 }
 
 /// The worker's own context.
-fn worker() -> Context {
+pub(crate) fn worker() -> Context {
     Context::new("worker".parse().unwrap())
 }
 
 /// Takes every task that is due, once.
-async fn turn(orders: &Orders<World>) -> Vec<Came> {
+pub(crate) async fn turn(orders: &Orders<World>) -> Vec<Came> {
     let mut came = Vec::new();
     for leased in orders.take_tasks(&worker(), 100).await.unwrap() {
         came.push(orders.carry_on(&worker(), &leased).await.unwrap());
@@ -51,26 +51,21 @@ async fn turn(orders: &Orders<World>) -> Vec<Came> {
 }
 
 /// Works for this long, once a second.
-async fn work(orders: &Orders<World>, seconds: u64) {
+pub(crate) async fn work(orders: &Orders<World>, seconds: u64) {
     for _ in 0..seconds {
         turn(orders).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-async fn states(orders: &Orders<World>, order: OrderId) -> (State, PaymentState) {
+pub(crate) async fn states(orders: &Orders<World>, order: OrderId) -> (State, PaymentState) {
     let order = orders.get(&context("acme"), OrderRef::Id(order)).await.unwrap().order;
     (order.state, order.payment_state())
 }
 
 /// What really happened, as `authorize 399`.
-fn charges(world: &World) -> Vec<String> {
+pub(crate) fn charges(world: &World) -> Vec<String> {
     world.charges().iter().map(|effect| format!("{} {}", effect.operation, effect.minor)).collect()
-}
-
-async fn attempts(orders: &Orders<World>, order: OrderId) -> Vec<AttemptId> {
-    let record = orders.get(&context("acme"), OrderRef::Id(order)).await.unwrap();
-    record.order.payments.iter().flat_map(|p| p.attempts.iter().map(|a| a.id)).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,25 +197,6 @@ async fn a_cancel_gives_back_what_is_out_and_waits_for_what_may_be() {
     work(&orders, 10).await;
     assert_eq!(states(&orders, id).await, (State::Cancelled, PaymentState::Voided));
     assert_eq!(charges(&world), ["authorize 399", "void 399"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_gateway_tells_unasked_ends_the_same_however_often_and_late() {
-    let (world, orders, id) = placed(Policy::default()).await;
-    act(&orders, id, pay(), "pay").await;
-    world.gateway_fails_next(GatewayFault::ReplyLost);
-    turn(&orders).await;
-    let attempt = attempts(&orders, id).await[0];
-    for _ in 0..3 {
-        orders.hear(&worker(), attempt, &Outcome::Succeeded).await.unwrap();
-        assert_eq!(states(&orders, id).await, (State::Confirmed, PaymentState::Authorized));
-    }
-    work(&orders, 5).await;
-    orders.hear(&worker(), attempt, &Outcome::Succeeded).await.unwrap();
-    let nobody = AttemptId(id.0);
-    orders.hear(&worker(), nobody, &Outcome::Succeeded).await.unwrap();
-    let order = orders.get(&context("acme"), OrderRef::Id(id)).await.unwrap().order;
-    assert_eq!((order.version.get(), charges(&world)), (4, vec!["authorize 399".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -73,6 +73,44 @@ impl IntoParams for LastEventId {
     }
 }
 
+/// How long the answer may take for the payments to settle.
+pub(in crate::http) struct PreferWait;
+
+impl IntoParams for PreferWait {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let why = "`wait=N` (RFC 7240): the change is made at once, and the answer comes when no payment \
+                   of the order is open any more, with the order as it is then; after N seconds at most, \
+                   and in time for the request's deadline (`x-request-timeout-ms`, or the service's \
+                   default). Other preferences are ignored.";
+        // No pattern: RFC 7240 has what cannot be read ignored, and not refused.
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let wait = header("Prefer", text).description(Some(why)).example(Some("wait=5".into()));
+        vec![wait.build()]
+    }
+}
+
+/// What a webhook is signed with: Standard Webhooks.
+pub(in crate::http) struct SignatureHeaders;
+
+impl IntoParams for SignatureHeaders {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let required = |name, why: &str| {
+            header(name, text()).required(Required::True).description(Some(why)).build()
+        };
+        let signature = "`v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{raw \
+                         body}`; several with spaces between while a secret is replaced.";
+        vec![
+            required("webhook-id", "The event's id, the same in every try."),
+            required(
+                "webhook-timestamp",
+                "When this try was made, in seconds since the Unix epoch.",
+            ),
+            required("webhook-signature", signature),
+        ]
+    }
+}
+
 fn key(required: Required, why: &str) -> Parameter {
     let rule = "16 to 128 visible ASCII characters, bare or quoted. Draw a new one at random for each \
                 request, such as a UUID, and send it again with every try of that request; with another \

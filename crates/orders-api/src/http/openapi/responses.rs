@@ -14,10 +14,9 @@ use crate::{
 };
 
 /// What every operation can answer.
-const ALWAYS: [Code; 7] = [
+const ALWAYS: [Code; 6] = [
     Code::Malformed,
     Code::InvalidTimeout,
-    Code::Unauthenticated,
     Code::Internal,
     Code::StoreBusy,
     Code::StoreUnavailable,
@@ -100,8 +99,26 @@ pub(in crate::http) struct MoneyReplies;
 impl IntoResponses for MoneyReplies {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let text = "Accepted: the order as it is now. What becomes of it is told later.";
-        BTreeMap::from([("202".to_owned(), order_after(text).into())])
+        BTreeMap::from([("202".to_owned(), after_wait(order_after(text)).into())])
     }
+}
+
+/// What a cancel answers when it is carried out.
+pub(in crate::http) struct CancelReplies;
+
+impl IntoResponses for CancelReplies {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let response = after_wait(order_after("The order after it."));
+        BTreeMap::from([("200".to_owned(), response.into())])
+    }
+}
+
+/// The same answer where it may be preferred to come later.
+fn after_wait(mut response: Response) -> Response {
+    let text = "The `wait` of `Prefer`, when it was followed.";
+    let header = HeaderBuilder::new().description(Some(text)).build();
+    response.headers.insert("Preference-Applied".to_owned(), header.into());
+    response
 }
 
 fn order_after(text: &str) -> Response {
@@ -115,8 +132,31 @@ fn order_after(text: &str) -> Response {
         .build()
 }
 
-/// These problems and those that every operation can answer, by status.
+/// What a webhook can be answered besides that it was taken in. No key opens it.
+pub(in crate::http) struct WebhookProblems;
+
+impl IntoResponses for WebhookProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status(&[
+            Code::WebhookUnsigned,
+            Code::NotFound,
+            Code::WebhookMisfit,
+            Code::Contended,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+            Code::OutcomeUnknown,
+            Code::StoreFull,
+        ])
+    }
+}
+
+/// These problems and those that every operation of a client can answer, by status.
 fn problems(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
+    by_status(&[codes, &[Code::Unauthenticated]].concat())
+}
+
+/// These problems and those that every operation can answer, by status.
+fn by_status(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<StatusCode, Vec<Code>> = BTreeMap::new();
     for code in Code::ALL.iter().filter(|code| ALWAYS.contains(code) || codes.contains(code)) {
         by_status.entry(code.status()).or_default().push(*code);
@@ -135,7 +175,7 @@ fn problem(codes: &[Code]) -> Response {
     let mut response = ResponseBuilder::new()
         .description(lines.join(" "))
         .content("application/problem+json", body);
-    if codes.contains(&Code::Unauthenticated) {
+    if codes.iter().any(|code| code.challenge().is_some()) {
         response = response.header("WWW-Authenticate", header("How to authenticate."));
     }
     if codes.iter().any(|code| code.retry_after().is_some()) {
