@@ -98,6 +98,17 @@ def built(package: str, kind: str, name: str) -> str:
     return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == name)
 
 
+def built_for_tests(packages: list[str], features: list[str]) -> dict[str, Path]:
+    """The binaries of packages, each of its package's name, as tests have them and with these features."""
+    command = ["cargo", "build", "--locked", *(word for package in packages for word in ("-p", package))]
+    command += ["--bins", "--features", ",".join(features), "--message-format", "json-render-diagnostics"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise SystemExit(f"{', '.join(packages)} do not build")
+    made = [message for message in map(json.loads, done.stdout.splitlines()) if message.get("executable")]
+    return {message["target"]["name"]: Path(message["executable"]) for message in made}
+
+
 def end_children_on_signals() -> None:
     """Lets SIGINT and SIGTERM run `finally`, where what was started is ended."""
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -7,6 +7,8 @@ mod cli;
 mod config;
 mod console;
 mod demo;
+#[cfg(feature = "failpoints")]
+mod failpoint;
 mod gateway_check;
 mod import;
 mod keys;

@@ -1,5 +1,7 @@
 //! The core's ports, wired to the real things.
 
+#[cfg(feature = "failpoints")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -13,20 +15,26 @@ use orders_adapters::{
 
 use crate::{config::Config, console::Failure};
 
+/// A port as it is, or one whose calls pass failpoints.
+#[cfg(not(feature = "failpoints"))]
+type Port<T> = T;
+#[cfg(feature = "failpoints")]
+type Port<T> = crate::failpoint::Failing<T>;
+
 /// The embedded store, the system's clock and its random numbers.
 #[derive(Debug)]
 pub(crate) struct Wired {
-    store: Sqlite,
-    gateway: Configured,
+    store: Port<Sqlite>,
+    gateway: Port<Configured>,
 }
 
 impl Ports for Wired {
-    type Store = Sqlite;
+    type Store = Port<Sqlite>;
     type Clock = SystemClock;
     type Ids = SystemIds;
-    type Gateway = Configured;
+    type Gateway = Port<Configured>;
 
-    fn store(&self) -> &Sqlite {
+    fn store(&self) -> &Port<Sqlite> {
         &self.store
     }
 
@@ -38,7 +46,7 @@ impl Ports for Wired {
         &SystemIds
     }
 
-    fn gateway(&self) -> &Configured {
+    fn gateway(&self) -> &Port<Configured> {
         &self.gateway
     }
 }
@@ -47,6 +55,11 @@ impl Ports for Wired {
 pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
     let store = Sqlite::open_measured(&config.store, metrics).map_err(with_hint)?;
     let gateway = gateway(config, metrics)?;
+    #[cfg(feature = "failpoints")]
+    let (store, gateway) = {
+        let failpoint = crate::failpoint::Failpoint::from_env()?;
+        (Port::new(store, Arc::clone(&failpoint)), Port::new(gateway, failpoint))
+    };
     Ok(Orders::new(Wired { store, gateway }, policy(config)?))
 }
 

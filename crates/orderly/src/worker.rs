@@ -1,24 +1,32 @@
-//! The worker: takes what is owed and carries it on, a few at a time.
+//! The worker: takes what is owed and carries it on, so many tasks at a time.
+//!
+//! Each task under way runs by itself, so that none waits while others are taken. How many are begun
+//! is [`pace`]'s to say: a provider that was away is not stormed when it comes back.
+
+mod pace;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use mainstay::{
     lifecycle::{Lifecycle, Phase},
     metrics::{Counter, Metrics},
 };
 use mainstay_context::{Context, RequestId};
+use mainstay_resilience::breaker::State;
 use orders::{
     Error, Orders,
     ports::{Leased, Ports as _},
     usecase::Came,
 };
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
+use self::pace::{Pace, TICK};
 use crate::wired::Wired;
 
-/// Tasks under way at a time.
-const AT_ONCE: usize = 16;
+/// Tasks under way at a time: no more than the tries that a client makes at a time.
+const AT_ONCE: usize = 64;
+/// So many are taken together while there is more to do, since each taking is a commit.
+const TOGETHER: usize = AT_ONCE / 4;
 /// How long one may take: less than its lease, so that nobody else is at it meanwhile.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often what has become due is looked for when nothing happens.
@@ -35,7 +43,8 @@ pub(crate) fn start(lifecycle: &Lifecycle, orders: &Arc<Orders<Wired>>, metrics:
         &["kind", "outcome"],
     );
     lifecycle.tasks().spawn("worker", async move {
-        let worker = Worker { orders, outcomes };
+        let desk = Arc::new(Desk { orders, outcomes });
+        let worker = Worker { desk, under_way: JoinSet::new(), pace: Pace::new(now()) };
         tokio::select! {
             () = worker.run(&watched) => {}
             // What is in hand then is taken up again when its lease is over.
@@ -44,50 +53,91 @@ pub(crate) fn start(lifecycle: &Lifecycle, orders: &Arc<Orders<Wired>>, metrics:
     });
 }
 
+/// When to look for what is due, unless a task ends before.
+#[derive(Clone, Copy)]
+struct Next {
+    after: Duration,
+    /// Or as soon as anything happens to an order.
+    on_news: bool,
+}
+
+/// When all that is due was taken.
+const AT_LEISURE: Next = Next { after: EVERY, on_news: true };
+
 struct Worker {
+    desk: Arc<Desk>,
+    /// Ends with the worker.
+    under_way: JoinSet<()>,
+    pace: Pace,
+}
+
+impl Worker {
+    async fn run(mut self, lifecycle: &Lifecycle) {
+        let mut is_due = true;
+        while lifecycle.phase() < Phase::Draining {
+            let head = self.desk.orders.ports().store().head();
+            let next = if is_due || self.free() >= TOGETHER { self.take().await } else { AT_LEISURE };
+            tokio::select! {
+                Some(ended) = self.under_way.join_next() => {
+                    is_due = false;
+                    if let Err(error) = ended {
+                        tracing::error!(error = %error, "a task ended by a panic");
+                    }
+                }
+                () = self.desk.orders.feed_grows(head), if next.on_news => is_due = true,
+                () = tokio::time::sleep(next.after) => is_due = true,
+                () = lifecycle.reached(Phase::Draining) => {}
+            }
+        }
+        while self.under_way.join_next().await.is_some() {}
+    }
+
+    /// Begins what is due, as much as may be.
+    async fn take(&mut self) -> Next {
+        let provider = self.desk.provider();
+        let share = self.pace.share(provider, (self.free(), self.under_way.len()), now());
+        if share == 0 {
+            return Next { after: if self.pace.is_behind() { TICK } else { EVERY }, on_news: false };
+        }
+        match self.desk.take(share).await {
+            Ok(leased) => {
+                self.pace.began(share, leased.len(), provider, now());
+                for leased in leased {
+                    self.under_way.spawn(Arc::clone(&self.desk).carry_on(leased));
+                }
+                if self.pace.is_behind() { Next { after: TICK, on_news: false } } else { AT_LEISURE }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "no tasks could be taken");
+                Next { after: REST, on_news: false }
+            }
+        }
+    }
+
+    fn free(&self) -> usize {
+        AT_ONCE.saturating_sub(self.under_way.len())
+    }
+}
+
+/// What a task under way needs.
+struct Desk {
     orders: Arc<Orders<Wired>>,
     outcomes: Counter,
 }
 
-impl Worker {
-    async fn run(&self, lifecycle: &Lifecycle) {
-        let mut under_way = FuturesUnordered::new();
-        while lifecycle.phase() < Phase::Draining {
-            let head = self.orders.ports().store().head();
-            let free = AT_ONCE - under_way.len();
-            let leased = self.take(free).await;
-            let some = !leased.is_empty();
-            under_way.extend(leased.into_iter().map(|leased| self.carry_on(leased)));
-            if some && under_way.len() < AT_ONCE {
-                continue;
-            }
-            tokio::select! {
-                Some(()) = under_way.next(), if !under_way.is_empty() => {}
-                () = self.orders.feed_grows(head), if under_way.len() < AT_ONCE => {}
-                () = tokio::time::sleep(EVERY), if under_way.len() < AT_ONCE => {}
-                () = lifecycle.reached(Phase::Draining) => {}
-            }
-        }
-        while under_way.next().await.is_some() {}
+impl Desk {
+    /// Whether calls to the provider flow.
+    fn provider(&self) -> State {
+        let gateway = self.orders.ports().gateway().gateway();
+        gateway.map_or(State::Closed, |gateway| gateway.client().breaker().snapshot(now()).state)
     }
 
-    /// Takes what is due; nothing, after a rest, when the store does not answer.
-    async fn take(&self, count: usize) -> Vec<Leased> {
-        if count == 0 {
-            return Vec::new();
-        }
-        let Ok(request) = "worker".parse() else { return Vec::new() };
-        match self.orders.take_tasks(&context(request), count).await {
-            Ok(leased) => leased,
-            Err(error) => {
-                tracing::warn!(error = %error, "no tasks could be taken");
-                tokio::time::sleep(REST).await;
-                Vec::new()
-            }
-        }
+    async fn take(&self, count: usize) -> Result<Vec<Leased>, Error> {
+        let Ok(request) = "worker".parse() else { return Ok(Vec::new()) };
+        self.orders.take_tasks(&context(request), count).await
     }
 
-    async fn carry_on(&self, leased: Leased) {
+    async fn carry_on(self: Arc<Self>, leased: Leased) {
         let task = &leased.task;
         let Ok(request) = RequestId::try_from(format!("task-{}", task.id.0).as_str()) else {
             return;
@@ -108,6 +158,10 @@ impl Worker {
             }
         }
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn context(request: RequestId) -> Context {

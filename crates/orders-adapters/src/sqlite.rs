@@ -133,7 +133,7 @@ impl Sqlite {
 
     /// As [`open`](Self::open), and reports to `metrics`: `commit_queue_wait_seconds`,
     /// `commit_duration_seconds`, `commit_batch_changes`, `checkpoint_duration_seconds`,
-    /// `read_queue_wait_seconds` and `read_duration_seconds`.
+    /// `read_queue_wait_seconds`, `read_duration_seconds` and `tasks_unreadable_total`.
     ///
     /// # Errors
     /// As those of [`open`](Self::open).

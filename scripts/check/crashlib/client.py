@@ -40,12 +40,12 @@ class Client:
         # Whether the last connection broke inside an answer.
         self.partial = False
 
-    def ask(self, method: str, path: str, key: str | None = None, body: str | None = None) -> Answer:
-        self.send(method, path, key, body)
+    def ask(self, method: str, path: str, key: str | None = None, body: str | None = None, headers=()) -> Answer:
+        self.send(method, path, key, body, headers)
         return self.receive()
 
-    def send(self, method: str, path: str, key: str | None = None, body: str | None = None) -> None:
-        head = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"authorization: Bearer {self.token}"]
+    def send(self, method: str, path: str, key: str | None = None, body: str | None = None, headers=()) -> None:
+        head = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"authorization: Bearer {self.token}", *headers]
         if key:
             head.append(f"idempotency-key: {key}")
         if body is not None:

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay::metrics::{Histogram, Metrics};
+use mainstay::metrics::{Counter, Histogram, Metrics};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -28,6 +28,7 @@ pub(super) struct Instruments {
     pub(super) checkpoint: Histogram,
     pub(super) read_wait: Histogram,
     pub(super) read: Histogram,
+    pub(super) unreadable_tasks: Counter,
 }
 
 impl Instruments {
@@ -51,6 +52,11 @@ impl Instruments {
             ),
             read_wait: time("read_queue_wait_seconds", "Time a read waited for a reader"),
             read: time("read_duration_seconds", "Time a read took once it began"),
+            unreadable_tasks: metrics.counter(
+                "tasks_unreadable_total",
+                "Tasks that cannot be read and were left aside until the next start",
+                &[],
+            ),
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use orders::{
     domain::OrderId,
-    ports::{Answer, Change, Lease, Leased, Progress, Task, TaskId, TaskKind, Then},
+    ports::{Answer, Cause, Change, Lease, Leased, Progress, Task, TaskId, TaskKind, Then},
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
 
@@ -59,25 +59,49 @@ fn plan(db: &Connection, task: &Task) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Hands out tasks that are due at `now`, the longest due first, until `until`.
+/// What was handed out, and what could not be: its id, and why it cannot be read.
+pub(super) struct Taken {
+    pub(super) leased: Vec<Leased>,
+    pub(super) unreadable: Vec<(String, Cause)>,
+}
+
+/// Hands out tasks that are due at `now`, the longest due first, until `until`. One that cannot be
+/// read is left aside until the next start, so that it stands in nobody's way.
 pub(super) fn lease(
     db: &Connection,
     now: Timestamp,
     until: Timestamp,
     limit: usize,
-) -> rusqlite::Result<Vec<Leased>> {
+) -> rusqlite::Result<Taken> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = format!(
         "UPDATE tasks SET epoch = epoch + 1, due = ?2
          WHERE id IN (SELECT id FROM tasks WHERE due <= ?1 ORDER BY due, id LIMIT ?3)
          RETURNING {COLUMNS}"
     );
+    let mut found = Taken { leased: Vec::new(), unreadable: Vec::new() };
+    let mut aside = Vec::new();
     let mut taken = db.prepare_cached(&sql)?;
-    let rows = taken.query_map(params![micros(now), micros(until), limit], |row| {
-        let task = task(row).map_err(unreadable)?;
-        Ok(Leased { task, epoch: row.get(7)? })
-    })?;
-    rows.collect()
+    let mut rows = taken.query(params![micros(now), micros(until), limit])?;
+    while let Some(row) = rows.next()? {
+        match task(row) {
+            Ok(task) => found.leased.push(Leased { task, epoch: row.get(7)? }),
+            Err(why) => {
+                let id: Vec<u8> = row.get(0)?;
+                found.unreadable.push((hex(&id), why));
+                aside.push(id);
+            }
+        }
+    }
+    for id in aside {
+        let sql = "UPDATE tasks SET due = ?2 WHERE id = ?1";
+        db.prepare_cached(sql)?.execute(params![id, micros(Timestamp::MAX)])?;
+    }
+    Ok(found)
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes due what was in the hands of a process that is gone: nobody else can have this store open.
@@ -111,8 +135,4 @@ fn task(row: &Row<'_>) -> Read<Task> {
         due: time(row.get(4)?)?,
         progress: Progress { tries: row.get(5)?, sent: sent.map(time).transpose()? },
     })
-}
-
-fn unreadable(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, error)
 }

@@ -26,6 +26,7 @@ use super::{
     checkpoint::Log,
     instruments::{Instruments, Queued},
     queue::Queue,
+    tasks::Taken,
     writer::{Broken, Prepared, Writer},
 };
 
@@ -120,6 +121,19 @@ impl Shared {
         self.failed.borrow().is_some()
     }
 
+    /// Tells of the tasks that cannot be read; the others are handed out.
+    fn handed_out(&self, taken: Taken) -> Vec<Leased> {
+        for (id, why) in &taken.unreadable {
+            self.instruments.unreadable_tasks.inc(&[]);
+            tracing::error!(
+                task.id = id,
+                error = %why,
+                "a task cannot be read and is left aside until the next start"
+            );
+        }
+        taken.leased
+    }
+
     /// Stops the store for good: nothing more is acknowledged.
     pub(super) fn fail(&self, reason: String) {
         tracing::error!(reason, "the order store has failed and takes no more changes");
@@ -206,7 +220,8 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
                 answer(reply, writer.forget(cutoff, limit)?);
             }
             Job::Lease { now, until, limit, reply, .. } => {
-                answer(reply, writer.lease(now, until, limit)?);
+                let taken = writer.lease(now, until, limit)?;
+                answer(reply, taken.map(|taken| shared.handed_out(taken)));
             }
         }
     }

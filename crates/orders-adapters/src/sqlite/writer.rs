@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use orders::{
     domain::Position,
-    ports::{Answer, Change, CommitError, Cutoff, Expects, Forgotten, Leased, NotWritten},
+    ports::{Answer, Change, CommitError, Cutoff, Expects, Forgotten, NotWritten},
 };
 use rusqlite::{Connection, ErrorCode, hooks::Wal};
 
@@ -154,7 +154,7 @@ impl Writer {
         now: Timestamp,
         until: Timestamp,
         limit: usize,
-    ) -> Result<Result<Vec<Leased>, CommitError>, Broken> {
+    ) -> Result<Result<tasks::Taken, CommitError>, Broken> {
         self.alone(|db| tasks::lease(db, now, until, limit))
     }
 

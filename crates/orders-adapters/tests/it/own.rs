@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::{SignedDuration, Timestamp};
 use mainstay_context::{Activity, Cause, Context, TraceContext};
 use orders::{
     Orders, codec,
@@ -256,6 +257,37 @@ async fn a_deadline_that_passed_stops_a_read() {
     let order = create(&orders, "a-key-for-the-late", builders::draft()).await.record.order;
     let read = orders.ports().store().order(&cx, &order.tenant, OrderRef::Id(order.id)).await;
     assert!(matches!(read, Err(orders::ports::ReadError::Expired)), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read_is_left_aside_and_stands_in_nobodys_way() {
+    let fixture = Fixture::new();
+    let tasks = rusqlite::Connection::open(fixture.path()).unwrap();
+    let plan = |id: u128, kind: &str| {
+        let sql = "INSERT INTO tasks (id, tenant, order_id, kind, due, epoch, tries, sent)
+                   VALUES (?1, 'shop', ?1, ?2, 0, 0, 0, NULL)";
+        tasks.execute(sql, (id.to_be_bytes(), kind)).unwrap();
+    };
+    plan(1, "of-a-later-version");
+    plan(2, "attempt");
+    let mut now = SystemClock.now();
+    let mut fixture = fixture;
+    for _start in 0..2 {
+        let cx = builders::context("shop");
+        let mut handed_out = Vec::new();
+        for _ in 0..3 {
+            let until = now.saturating_add(SignedDuration::from_secs(30)).unwrap();
+            let leased = fixture.store.lease(&cx, now, until, 9).await.unwrap();
+            handed_out.push(leased.iter().map(|l| l.task.id.0.as_u128()).collect::<Vec<_>>());
+            now = until;
+        }
+        assert_eq!(handed_out, [[2], [2], [2]]);
+        let due: i64 = tasks.query_row("SELECT max(due) FROM tasks", [], |row| row.get(0)).unwrap();
+        assert_eq!(due, Timestamp::MAX.as_microsecond());
+        fixture = fixture.reopened();
+        let due: i64 = tasks.query_row("SELECT max(due) FROM tasks", [], |row| row.get(0)).unwrap();
+        assert_eq!(due, 0, "a new start, which may be of a version that can read it, tries again");
+    }
 }
 
 /// Keeps the writer busy as a long batch does, until it is dropped.

@@ -131,7 +131,8 @@ pub struct Breaker {
     /// The least time it stays open. Default 1 s.
     #[serde(with = "crate::config::duration::Text")]
     pub open_least: Duration,
-    /// The most time it stays open, also when the service asks for more. Default 1 min.
+    /// The most time it stays open, also when the service asks for more. Default 10 s: so soon is a
+    /// service used again that was away for long.
     #[serde(with = "crate::config::duration::Text")]
     pub open_most: Duration,
     /// How many calls are tried before it closes. Default 3.
@@ -151,7 +152,7 @@ impl Default for Breaker {
             window,
             least_calls,
             open_least,
-            open_most,
+            open_most: _,
             probes,
             probe_timeout,
         } = breaker::Config::default();
@@ -163,7 +164,7 @@ impl Default for Breaker {
             window,
             least_calls,
             open_least,
-            open_most,
+            open_most: Duration::from_secs(10),
             probes,
             probe_timeout,
         }
