@@ -127,8 +127,8 @@ async fn retry(client: &Client, stage: &Stage, id: &str) -> Result<(), Failure> 
         format!("there are {orders} orders and {charges} charges, and both should be 1")
     })?;
     say(&format!(
-        "   The service asked the provider what became of it: the order is {}, its money {}.\n   \
-         One order, one charge.\n",
+        "   The service found out from the provider what became of the payment, and guessed \
+         nothing:\n   the order is {}, its money {}. One order, one charge.\n",
         order.text("/state"),
         order.text("/payment_state")
     ));

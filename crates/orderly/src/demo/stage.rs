@@ -106,7 +106,8 @@ impl Stage {
     /// Starts the service, and waits until it is up; tells its process id and a client of it.
     pub(super) async fn start(&self) -> Result<(u32, Client), Failure> {
         let printed = self.folder.join("orderly.out");
-        let log = File::options().create(true).append(true).open(self.folder.join("orderly.log"))?;
+        let log =
+            File::options().create(true).append(true).open(self.folder.join("orderly.log"))?;
         let listen = *self.address.borrow();
         let listen = listen.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()).to_string();
         let mut command = self.orderly("serve")?;

@@ -96,7 +96,9 @@ impl Ask {
         let mut told = format!("{} {}", self.method, self.path);
         match (&self.secret, self.key.as_deref()) {
             (None, _) => told += ", no secret",
-            (Some(_), Some(key)) => told += &format!(", Idempotency-Key: {}", shown(key.as_bytes())),
+            (Some(_), Some(key)) => {
+                told += &format!(", Idempotency-Key: {}", shown(key.as_bytes()))
+            }
             (Some(_), None) if self.method == Method::POST => told += ", no Idempotency-Key",
             (Some(_), None) => {}
         }
@@ -112,7 +114,8 @@ pub(super) const JSON: &str = "application/json";
 /// The beginning of a body, on one line.
 fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let mut shown: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String =
+        text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(SHOWN).is_some() {
         shown += &format!("... ({} bytes)", body.len());
     }

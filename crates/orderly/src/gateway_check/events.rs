@@ -93,7 +93,8 @@ impl Drop for Listener {
 
 impl Listener {
     pub(super) async fn start(at: SocketAddr, secret: &Secret<String>) -> Result<Self, Failure> {
-        let bytes = secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
+        let bytes =
+            secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
         let bytes = bytes.ok_or("the webhook secret must be whsec_ and base64")?;
         let key = Hmac::new_from_slice(&bytes)?;
         let server = Server::bind(at, server::Config::default())
@@ -127,7 +128,8 @@ impl Listener {
 
     fn is_signed(&self, delivery: &Delivery) -> bool {
         let (id, at) = (delivery.header("webhook-id"), delivery.header("webhook-timestamp"));
-        let signed = self.key.clone().chain_update(format!("{id}.{at}.")).chain_update(&delivery.body);
+        let signed =
+            self.key.clone().chain_update(format!("{id}.{at}.")).chain_update(&delivery.body);
         delivery.header("webhook-signature").split(' ').any(|one| {
             let signature = one.strip_prefix("v1,").and_then(|one| STANDARD.decode(one).ok());
             signature.is_some_and(|signature| signed.clone().verify_slice(&signature).is_ok())
@@ -248,7 +250,8 @@ async fn again(shop: &Shop, listener: &Listener) -> Checked {
     }
     let answer = shop.send(ask).await;
     let Some(all) = listener.of(&reference, 2).await else {
-        return answer.miss(format!("its event twice within {PATIENCE:?}: the first was answered 500"));
+        return answer
+            .miss(format!("its event twice within {PATIENCE:?}: the first was answered 500"));
     };
     let id = |at: usize| all.get(at).map(|one| one.header("webhook-id").to_owned());
     if id(0) == id(1) { Ok(()) } else { all[1].miss("the webhook-id of the first delivery") }

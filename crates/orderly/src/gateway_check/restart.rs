@@ -34,7 +34,11 @@ async fn survives(shop: &Shop, command: &str) -> Checked {
     shop.send(ask).await.replays(&first)?;
     let reference = first.json()["reference"].as_str().unwrap_or_default().to_owned();
     let found: Exchange = shop.send(shop.look_up(&reference)).await;
-    if found.json() == first.json() { Ok(()) } else { found.miss("the operation as it was answered") }
+    if found.json() == first.json() {
+        Ok(())
+    } else {
+        found.miss("the operation as it was answered")
+    }
 }
 
 async fn restart(shop: &Shop, command: &str) -> Result<(), String> {
@@ -54,6 +58,7 @@ async fn restart(shop: &Shop, command: &str) -> Result<(), String> {
             tokio::time::sleep(EVERY).await;
         }
     };
-    let late = |_| format!("the implementation was not back {PATIENCE:?} after the restart command");
+    let late =
+        |_| format!("the implementation was not back {PATIENCE:?} after the restart command");
     timeout(PATIENCE, back).await.map_err(late)
 }

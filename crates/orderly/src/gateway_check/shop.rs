@@ -161,6 +161,8 @@ impl Exchange {
             return Ok(());
         }
         let operation = first.json();
-        self.miss(format!("Idempotent-Replayed: true, and the operation as it was told: {operation}"))
+        self.miss(format!(
+            "Idempotent-Replayed: true, and the operation as it was told: {operation}"
+        ))
     }
 }

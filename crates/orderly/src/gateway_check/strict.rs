@@ -35,7 +35,8 @@ pub(super) async fn check(shop: &Shop, report: &mut Report) {
         "amount_minor: ^(0|[1-9][0-9]{0,17})$",
         every(shop, ["-1000", "10.00", "0100", "1e3", ""].map(|wrong| amount(json!(wrong)))).await,
     );
-    let currency = |code: &'static str| move |body: &mut Value| body["amount"]["currency"] = json!(code);
+    let currency =
+        |code: &'static str| move |body: &mut Value| body["amount"]["currency"] = json!(code);
     part.fact(
         "a currency that is not three capital letters is refused",
         "currency: ^[A-Z]{3}$",
@@ -47,9 +48,11 @@ pub(super) async fn check(shop: &Shop, report: &mut Report) {
         "Id: a UUID, in lower case and with hyphens",
         every(shop, ["order-1", "01936F5E-7C2A-7B3E-9A41-0C8F2D6E5B10"].map(reference)).await,
     );
-    let without = |name: &'static str| move |body: &mut Value| {
-        if let Some(body) = body.as_object_mut() {
-            body.remove(name);
+    let without = |name: &'static str| {
+        move |body: &mut Value| {
+            if let Some(body) = body.as_object_mut() {
+                body.remove(name);
+            }
         }
     };
     part.fact(

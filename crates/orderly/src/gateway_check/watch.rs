@@ -115,12 +115,12 @@ impl Watch {
                 "schema Problem (RFC 9457): type, title, status, code, detail",
                 all(&self.problem),
             ),
-            ("nothing is redirected", "Redirects are not part of the contract", all(&self.redirect)),
             (
-                "an answer has at most 64 KiB",
-                "an answer has at most 64 KiB",
-                all(&self.too_long),
+                "nothing is redirected",
+                "Redirects are not part of the contract",
+                all(&self.redirect),
             ),
+            ("an answer has at most 64 KiB", "an answer has at most 64 KiB", all(&self.too_long)),
         ] {
             part.fact(name, contract, checked);
         }
@@ -140,7 +140,8 @@ fn is_of_type(exchange: &Exchange, wanted: &str) -> bool {
 }
 
 fn is_operation(told: &Value) -> Result<(), &'static str> {
-    let text = |name: &str| told.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    let text =
+        |name: &str| told.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     if !["reference", "payment", "gateway_id", "idempotency_key"].iter().all(|name| text(name)) {
         return Err("reference, payment, gateway_id and idempotency_key as text");
     }

@@ -257,7 +257,8 @@ impl Matching {
                 money.add(line.operation, line.amount.minor);
             }
             if at > found.start {
-                let what = format!("lines {} and {} have this reference", first.number, line.number);
+                let what =
+                    format!("lines {} and {} have this reference", first.number, line.number);
                 let both = (Some(line), Some(attempt));
                 self.find(Kind::ListedTwice, order, payment.id.0, both, what);
             }
@@ -265,13 +266,7 @@ impl Matching {
     }
 
     /// What succeeded with us and is not in the list.
-    fn not_listed(
-        &mut self,
-        order: &Order,
-        payment: &Payment,
-        attempt: &Attempt,
-        money: &mut Out,
-    ) {
+    fn not_listed(&mut self, order: &Order, payment: &Payment, attempt: &Attempt, money: &mut Out) {
         let ours = Ours::from(attempt);
         let inside = match (self.period, ours.asked) {
             (Some(period), Some(asked)) if asked < period.from || asked >= period.to => {

@@ -49,10 +49,8 @@ async fn the_demonstration_holds_and_leaves_nothing_behind() {
 async fn told_to_stop_it_takes_its_children_along() {
     let home = Home::new();
     let demo = demo(&home, "1000");
-    until("the service runs", async || {
-        (!processes_at(&home.path("tmp")).is_empty()).then_some(())
-    })
-    .await;
+    until("the service runs", async || (!processes_at(&home.path("tmp")).is_empty()).then_some(()))
+        .await;
     demo.signal("-INT");
     let ran = demo.end().await;
     assert_eq!(ran.code, Some(130), "{ran:?}");

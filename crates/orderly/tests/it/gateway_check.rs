@@ -119,9 +119,12 @@ async fn the_table_tells_what_was_sent_what_came_and_what_the_contract_says() {
     let ran = home.run_alone(&["gateway", "check", &url, "--secret-file", "secret"]).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let (_, told) = ran.out.split_once("MISSING  what never was is not found").unwrap();
-    for part in
-        ["sent      GET /v1/operations/", "came      200", "wanted    404", "contract  404 `not-found`"]
-    {
+    for part in [
+        "sent      GET /v1/operations/",
+        "came      200",
+        "wanted    404",
+        "contract  404 `not-found`",
+    ] {
         assert!(told.contains(part), "{part} in {told}");
     }
     assert!(!ran.out.contains(gateway_sim::DEVELOPMENT_SECRET));
@@ -250,7 +253,10 @@ const BROKEN: &[Broken] = &[
                 told.body.as_object_mut().unwrap().remove("decline_code");
             }
         },
-        missing: &["a capture above what is held is declined, and changes nothing", "of captures at the same time, each of all there is, one succeeds"],
+        missing: &[
+            "a capture above what is held is declined, and changes nothing",
+            "of captures at the same time, each of all there is, one succeeds",
+        ],
     },
     Broken {
         name: "forgets keys",
@@ -278,7 +284,12 @@ const BROKEN: &[Broken] = &[
                 told.body["idempotency_key"] = asked.original["key"].clone();
             }
         },
-        missing: &["the same request again is the same operation, and says so", "a key with another body is refused", "a reference under another key is refused", "16 twins at the same time are one effect and one answer"],
+        missing: &[
+            "the same request again is the same operation, and says so",
+            "a key with another body is refused",
+            "a reference under another key is refused",
+            "16 twins at the same time are one effect and one answer",
+        ],
     },
     Broken {
         name: "takes what it does not know",
@@ -307,7 +318,10 @@ const BROKEN: &[Broken] = &[
         name: "does not say that it replays",
         request: as_it_is,
         answer: |_, told| told.replayed = false,
-        missing: &["the same request again is the same operation, and says so", "16 twins at the same time are one effect and one answer"],
+        missing: &[
+            "the same request again is the same operation, and says so",
+            "16 twins at the same time are one effect and one answer",
+        ],
     },
     Broken {
         name: "tells errors as text",
