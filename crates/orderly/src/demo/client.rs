@@ -27,7 +27,7 @@ const AT_ONCE: usize = 16;
 /// Somebody with a key.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    client: client::Client,
+    http: client::Client,
     pub(super) address: SocketAddr,
     pub(super) key: String,
 }
@@ -58,8 +58,8 @@ impl Client {
         config.breaker.failure_ratio = 2.0;
         config.breaker.slow_ratio = 2.0;
         config.reply_limit = 16 << 20;
-        let client = client::Client::new("orderly", &config, &Metrics::new("orderly_demo"))?;
-        Ok(Self { client, address, key })
+        let http = client::Client::new("orderly", &config, &Metrics::new("orderly_demo"))?;
+        Ok(Self { http, address, key })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Reply, Failure> {
@@ -100,7 +100,7 @@ impl Client {
         }
         let cx =
             Context::new("demo".parse().ok()?).with_deadline((Instant::now() + TRY).into_std());
-        let answer = self.client.call(&cx, Safety::Keyed, request.body(body).ok()?).await.ok()?;
+        let answer = self.http.call(&cx, Safety::Keyed, request.body(body).ok()?).await.ok()?;
         let replayed =
             answer.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
         let json = serde_json::from_slice(answer.body()).unwrap_or_default();
