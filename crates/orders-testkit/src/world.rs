@@ -18,13 +18,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use orders::{Orders, ports::Ports, usecase::Policy};
+use orders::{
+    Orders,
+    domain::{Order, OrderId},
+    ports::{Ports, Task, TaskId},
+    usecase::Policy,
+};
 use tokio::{sync::Notify, time::Instant};
 
 pub use bug::Bug;
 pub use clock::{Clock, START};
 pub use faults::{Fault, Faults};
-pub use gateway::{Effect, GatewayFault, GatewayFaults};
+pub use gateway::{
+    Calls, Effect, GatewayFault, GatewayFaults, GatewayMode, Webhook, Webhooks,
+};
 pub use ids::Ids;
 
 use self::{faults::Injector, gateway::Provider, tables::Tables};
@@ -35,6 +42,7 @@ use crate::Stream;
 pub struct World(Arc<Inner>);
 
 struct Inner {
+    bug: Option<Bug>,
     clock: Clock,
     ids: Ids,
     tables: Mutex<Tables>,
@@ -49,6 +57,7 @@ mod component {
     pub(super) const NUMBERS: u64 = 2;
     pub(super) const FAULTS: u64 = 3;
     pub(super) const PROVIDER: u64 = 4;
+    pub(super) const MAIL: u64 = 5;
 }
 
 impl World {
@@ -57,7 +66,7 @@ impl World {
         Self::build(seed, None)
     }
 
-    /// An empty world whose store has a planted bug.
+    /// An empty world with a planted bug.
     pub fn with_bug(seed: u64, bug: Bug) -> Self {
         Self::build(seed, Some(bug))
     }
@@ -65,11 +74,16 @@ impl World {
     fn build(seed: u64, bug: Option<Bug>) -> Self {
         let stream = |component| Stream::new(seed, component);
         Self(Arc::new(Inner {
+            bug,
             clock: Clock::new(),
             ids: Ids::new(stream(component::UUIDS), stream(component::NUMBERS)),
             tables: Mutex::new(Tables::new(bug)),
             injector: Mutex::new(Injector::new(stream(component::FAULTS))),
-            provider: Mutex::new(Provider::new(stream(component::PROVIDER))),
+            provider: Mutex::new(Provider::new(
+                stream(component::PROVIDER),
+                stream(component::MAIL),
+                bug,
+            )),
             grown: Notify::new(),
         }))
     }
@@ -108,6 +122,21 @@ impl World {
     /// The process that used this store ends without notice. What is committed stays.
     pub fn crash(&self) {
         self.tables().crash();
+    }
+
+    /// The order of this id as it is stored, whatever the faults.
+    pub(crate) fn stored(&self, order: OrderId) -> Option<Order> {
+        self.tables().stored(order)
+    }
+
+    /// Every task that is owed, whatever the faults.
+    pub(crate) fn owed(&self) -> Vec<Task> {
+        self.tables().tasks()
+    }
+
+    /// A task, if it is owed, whatever the faults.
+    pub(crate) fn owes(&self, task: TaskId) -> Option<Task> {
+        self.tables().task(task)
     }
 
     /// How many handles to this world there are.

@@ -28,6 +28,10 @@ impl Tables {
         own.then(|| record(row))
     }
 
+    pub(super) fn stored(&self, order: OrderId) -> Option<Order> {
+        self.rows.get(&order).map(|row| row.order.clone())
+    }
+
     pub(super) fn receipt(&self, key: &ReceiptKey, at: Timestamp) -> Option<Receipt> {
         let receipt = self.receipts.get(&self.scope(key))?;
         (at < receipt.expires_at).then(|| receipt.clone())

@@ -176,7 +176,7 @@ impl Store for World {
 
     async fn task(&self, cx: &Context, id: TaskId) -> Result<Option<Task>, ReadError> {
         self.read(cx).await?;
-        Ok(self.tables().tasks.get(&id).map(|leased| leased.task.clone()))
+        Ok(self.tables().task(id))
     }
 
     async fn events_after(&self, position: Position) {

@@ -7,21 +7,22 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use orders::{
     Refusal,
     domain::{
-        ChangeId, Entry, ExternalReference, IdempotencyKey, Note, Order, OrderId, OrderNumber,
+        ChangeId, Command, Entry, ExternalReference, IdempotencyKey, Note, Order, OrderId, OrderNumber,
         Personal, Position, TenantId, Version,
     },
     ports::{
-        Answer, Change, Cursor, Cutoff, Decision, Event, Expects, Forgotten, Lease, Leased,
-        Operation, Receipt, ReceiptKey, Task, TaskId, Then, Unique, Write,
+        Answer, Change, Cursor, Cutoff, Decision, Event, Expects, Forgotten, Leased, Operation,
+        Receipt, ReceiptKey, TaskId, Unique, Write,
     },
 };
 use tokio::time::Instant;
 
 use super::bug::Bug;
+
+mod tasks;
 
 /// All that is kept of an order.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub(super) struct Tables {
     pub(super) receipts: BTreeMap<ReceiptKey, Receipt>,
     create_keys: BTreeMap<(TenantId, IdempotencyKey), OrderId>,
     changes: BTreeSet<ChangeId>,
-    pub(super) tasks: BTreeMap<TaskId, Leased>,
+    tasks: BTreeMap<TaskId, Leased>,
     /// The feed from `oldest` on, without a hole.
     pub(super) events: VecDeque<Event>,
     pub(super) oldest: Position,
@@ -129,12 +130,6 @@ impl Tables {
         }
     }
 
-    fn holds_lease(&self, change: &Change) -> bool {
-        let Some(lease) = &change.lease else { return true };
-        let task = self.tasks.get(&lease.task);
-        task.is_some_and(|leased| leased.epoch == lease.epoch)
-    }
-
     pub(super) fn carry_out(&mut self, verdict: Verdict, change: Change, now: Instant) -> Answer {
         match verdict {
             Verdict::Write if self.has(Bug::AcknowledgeBeforeCommit) => {
@@ -145,7 +140,13 @@ impl Tables {
                 self.write(change, now);
                 Answer::Committed
             }
-            Verdict::Answer(answer) => answer,
+            Verdict::Answer(answer) => {
+                let conflict = matches!(answer, Answer::Conflict { .. });
+                if conflict && self.has(Bug::FinishedWithoutOutcome) {
+                    self.write_tasks(change.lease, Vec::new());
+                }
+                answer
+            }
             Verdict::Remember(answer, receipt) => {
                 self.remember(*receipt);
                 answer
@@ -222,50 +223,13 @@ impl Tables {
         }
     }
 
-    /// Hands out tasks that are due.
-    pub(super) fn lease(&mut self, now: Timestamp, until: Timestamp, limit: usize) -> Vec<Leased> {
-        let mut due: Vec<(Timestamp, TaskId)> = self
-            .tasks
-            .values()
-            .filter(|leased| leased.task.due <= now)
-            .map(|leased| (leased.task.due, leased.task.id))
-            .collect();
-        due.sort_unstable();
-        due.truncate(limit);
-        let mut taken = Vec::with_capacity(due.len());
-        for (_, id) in due {
-            if let Some(leased) = self.tasks.get_mut(&id) {
-                leased.task.due = until;
-                leased.epoch += 1;
-                taken.push(leased.clone());
-            }
-        }
-        taken
-    }
-
-    fn write_tasks(&mut self, lease: Option<Lease>, plans: Vec<Task>) {
-        if let Some(Lease { task, then, .. }) = lease {
-            match then {
-                Then::Finish => drop(self.tasks.remove(&task)),
-                Then::Keep { due, progress } => {
-                    if let Some(leased) = self.tasks.get_mut(&task) {
-                        leased.task.progress = progress;
-                        leased.task.due = due.unwrap_or(leased.task.due);
-                    }
-                }
-            }
-        }
-        for task in plans {
-            self.tasks.entry(task.id).or_insert(Leased { task, epoch: 0 });
-        }
-    }
-
     fn write(&mut self, change: Change, now: Instant) {
         // Of a task's change nothing is kept that it could be known by.
         if change.expects != Expects::Task {
             self.changes.insert(change.id);
         }
-        self.write_tasks(change.lease, change.plans);
+        let plans = self.planned(change.plans, change.write.as_deref());
+        self.write_tasks(change.lease, plans);
         if let Some(write) = change.write {
             let created = (change.expects == Expects::New).then_some(change.receipt.as_ref());
             if let Some(Some(receipt)) = created {
@@ -278,13 +242,23 @@ impl Tables {
             Some(receipt) if self.has(Bug::ReceiptApart) => {
                 self.after(now, 4, Step::Receipt(Box::new(receipt)));
             }
+            Some(receipt)
+                if receipt.key.operation == Operation::Pay && self.has(Bug::PayKeyForgotten) => {}
             Some(receipt) => self.remember(receipt),
             None => {}
         }
     }
 
     fn put(&mut self, tenant: TenantId, write: Write, now: Instant) {
-        let Write { order, mut entry, event, note, personal } = write;
+        let Write { mut order, mut entry, event, note, personal } = write;
+        self.spoil(&mut order, &entry);
+        if self.has(Bug::OutcomeWithoutEvent)
+            && entry.command == Command::Settle
+            && let Some(row) = self.rows.get_mut(&order.id)
+        {
+            row.order = order;
+            return;
+        }
         if self.has(Bug::VersionSkipped) && entry.version != Version::FIRST {
             entry.version = entry.version.next();
         }
