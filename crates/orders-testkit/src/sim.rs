@@ -7,12 +7,16 @@
 mod book;
 mod client;
 mod judge;
+mod ledger;
+mod live;
+mod money;
 mod keys;
 mod plan;
 mod process;
 mod reader;
 mod run;
 mod teeth;
+mod worker;
 
 pub use run::{Run, run, trace};
 pub use teeth::{Bite, DISJOINT, LIMIT, hunt, hunts};

@@ -128,6 +128,8 @@ fn many(options: &Options) -> (bool, Value) {
         "requests": sum(|run| run.requests),
         "changes": sum(|run| run.changes),
         "crashes": sum(|run| run.crashes),
+        "provider_effects": sum(|run| run.effects),
+        "parked": sum(|run| run.parked),
         "violations": failed.len(),
         "run_twice": TWICE.min(options.seeds),
         "hashes_differing": differing.len(),

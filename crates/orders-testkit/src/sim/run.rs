@@ -1,6 +1,6 @@
 //! Executing a plan.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use orders::{audit, domain::OrderId, ports::Clock as _};
 use tokio::{runtime, task::JoinSet, time};
@@ -8,12 +8,12 @@ use tokio::{runtime, task::JoinSet, time};
 use super::{
     book::{Asked, Book, Feed},
     client::{self, Client},
-    judge,
+    judge, live,
     plan::{Chaos, Plan},
     process::{FOR_EVER, Stage},
-    reader,
+    reader, worker,
 };
-use crate::{Bug, Faults, World};
+use crate::{Bug, World};
 
 /// What came of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +30,12 @@ pub struct Run {
     pub requests: u64,
     /// How many changes were committed.
     pub changes: u64,
-    /// How often the process crashed.
+    /// How often a process crashed.
     pub crashes: u64,
+    /// What the provider did.
+    pub effects: u64,
+    /// Attempts that wait for a person at the end.
+    pub parked: u64,
     /// What happened, line by line; empty unless asked for.
     pub log: Vec<String>,
 }
@@ -66,15 +70,21 @@ async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {
     world.clock().run();
     world.ids().number_space(plan.number_space);
     world.set_faults(plan.faults.clone());
+    world.set_gateway_faults(plan.provider.faults.clone());
+    world.set_webhooks(plan.provider.webhooks);
+    world.set_key_window(plan.provider.window, plan.provider.margin);
     let mut book = Book::new(plan.seed);
     if log {
-        book.log = Some(vec![plan.weather()]);
+        book.log = Some(plan.lines());
     }
     let stage = Arc::new(Stage::new(world, book, &plan));
     let mut readers = JoinSet::new();
     for reader in &plan.readers {
         readers.spawn(reader::follow(Arc::clone(&stage), *reader));
     }
+    let mut post = JoinSet::new();
+    post.spawn(worker::post(Arc::clone(&stage)));
+    stage.start_workers();
     let mut clients = JoinSet::new();
     for (index, script) in std::mem::take(&mut plan.scripts).into_iter().enumerate() {
         clients.spawn(Client::new(Arc::clone(&stage), plan.seed, index).play(script));
@@ -82,28 +92,33 @@ async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {
     chaos(&stage, &plan).await;
     // In the order of completion, which follows from the seed like all else.
     let open: Vec<Asked> = clients.join_all().await.into_iter().flatten().collect();
-    settle(&stage, &open).await;
+    live::on(&stage, &plan, &open).await;
     stage.end();
     let feeds = time::timeout(FOR_EVER, readers.join_all()).await;
+    post.join_all().await;
     let run = finish(stage, feeds.ok()).await;
     Run { seed: plan.seed, ..run }
 }
 
 async fn chaos(stage: &Arc<Stage>, plan: &Plan) {
-    for (after, what) in &plan.chaos {
-        time::sleep(*after).await;
+    let start = time::Instant::now();
+    for (at, what) in &plan.chaos {
+        time::sleep_until(start + *at).await;
         stage.note(|| format!("{what:?}"));
         match what {
-            Chaos::Crash => {
-                stage.crash();
+            Chaos::Crash(process) => {
+                stage.crash(*process);
                 check(stage).await;
                 stage.book().crashes += 1;
             }
             Chaos::Jump(by) => {
+                let mut book = stage.book();
+                book.furthest = book.furthest.max(stage.world.clock().now());
+                book.turned_back |= by.is_negative();
                 stage.world.clock().jump(*by);
-                stage.book().turned_back |= by.is_negative();
             }
             Chaos::Forget => forget(stage).await,
+            Chaos::Provider(mode) => stage.world.set_gateway_mode(*mode),
         }
     }
 }
@@ -120,27 +135,11 @@ async fn forget(stage: &Arc<Stage>) {
 }
 
 /// The store is sound at every instant, and so after every crash.
-async fn check(stage: &Stage) {
+pub(super) async fn check(stage: &Stage) {
     let report = audit::audit(&stage.world).await.expect("a world can be audited");
     let mut book = stage.book();
     for finding in report.findings {
         book.violation(format!("audit: {finding}"));
-    }
-}
-
-/// Heals the store; then every request that is still open gets a definite answer at once.
-async fn settle(stage: &Stage, open: &[Asked]) {
-    stage.world.set_faults(Faults::default());
-    time::sleep(Duration::from_millis(100)).await;
-    if !stage.rest().await {
-        stage.book().violation("a request never ends".to_owned());
-    }
-    for asked in open {
-        let outcome = client::send(stage, *asked).await;
-        if outcome.is_open() {
-            let what = format!("{asked:?}: still {outcome:?} when all is well again");
-            stage.book().violation(what);
-        }
     }
 }
 
@@ -177,10 +176,10 @@ async fn finish(stage: Arc<Stage>, feeds: Option<Vec<Feed>>) -> Run {
 
 async fn report(stage: &Stage, mut book: Book) -> Run {
     let census = orders::ports::AuditSource::census(&stage.world).await.expect("a world counts");
-    // The world's own handle here, and the one of the process that runs.
-    let handles = stage.world.handles();
-    if handles != 2 {
-        book.violation(format!("{handles} handles to the store where 2 are expected"));
+    // The world's own handle here, and one of each process that runs.
+    let (handles, expected) = (stage.world.handles(), 1 + stage.processes());
+    if handles != expected {
+        book.violation(format!("{handles} handles to the store where {expected} are expected"));
     }
     Run {
         seed: 0,
@@ -190,6 +189,8 @@ async fn report(stage: &Stage, mut book: Book) -> Run {
         requests: book.tries.len() as u64,
         changes: census.history,
         crashes: book.crashes,
+        effects: stage.world.charges().len() as u64,
+        parked: book.parked,
         log: book.log.unwrap_or_default(),
     }
 }

@@ -52,6 +52,7 @@ pub(in crate::world) struct Provider {
     effects: Vec<Effect>,
     /// The effects of each attempt, by their places in the list.
     by_attempt: BTreeMap<AttemptId, Vec<usize>>,
+    sums: BTreeMap<(PaymentId, PaymentOperation), i64>,
     /// What was answered last, by reference, and since when its key is known.
     known: BTreeMap<AttemptId, (Outcome, Instant)>,
     later: BTreeMap<(Instant, u64), Instruction>,
@@ -69,6 +70,7 @@ impl Provider {
             bug,
             effects: Vec::new(),
             by_attempt: BTreeMap::new(),
+            sums: BTreeMap::new(),
             known: BTreeMap::new(),
             later: BTreeMap::new(),
             queued: 0,
@@ -136,6 +138,7 @@ impl Provider {
             let Instruction { attempt, payment, operation, .. } = *order;
             self.by_attempt.entry(attempt).or_default().push(self.effects.len());
             self.effects.push(Effect { attempt, payment, operation, minor });
+            *self.sums.entry((payment, operation)).or_default() += minor;
         }
         self.known.insert(order.attempt, (outcome.clone(), at));
         self.mail.post(order, &outcome, at);
@@ -167,7 +170,6 @@ impl Provider {
 
     /// What an operation came to on a payment, in minor units.
     pub(super) fn sum(&self, payment: PaymentId, operation: PaymentOperation) -> i64 {
-        let of_it = |e: &&Effect| e.payment == payment && e.operation == operation;
-        self.effects.iter().filter(of_it).map(|effect| effect.minor).sum()
+        self.sums.get(&(payment, operation)).copied().unwrap_or(0)
     }
 }
