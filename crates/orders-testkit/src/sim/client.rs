@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use orders::{
     Error, Orders,
-    domain::{Draft, IdempotencyKey, Money, NoteText, OrderId, Reason, Version},
+    domain::{Draft, IdempotencyKey, Money, NoteText, OrderId, Payment, Reason, Version},
     ports::{Clock as _, Cursor, Filter, Operation, OrderRef, Page},
     usecase,
 };
@@ -21,6 +21,9 @@ use crate::{Stream, World, builders};
 
 /// Clients draw from streams from here on.
 const CLIENTS: u64 = 100;
+
+/// How often a client looks what came of its payment; the last time after 6 s.
+const LOOKS: u32 = 7;
 
 /// One client of one tenant.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ impl Client {
                 self.last_verb = Some(asked);
                 self.request(asked, manner).await;
             }
+            Step::Await => self.wait_for_money().await,
             Step::Race(one, other, manner) => self.race(one, other, manner).await,
             Step::VerbAgain { other, manner } => {
                 let Some(mut asked) = self.last_verb else { return };
@@ -222,6 +226,25 @@ impl Client {
         let missing = known.iter().find(|order| sorted.binary_search(order).is_err());
         if let Some(order) = missing {
             self.stage.book().violation(format!("{order}: acknowledged and not listed"));
+        }
+    }
+
+    /// Looks until nothing is open in the newest order's payments, ever more seldom.
+    async fn wait_for_money(&self) {
+        let Some(order) = self.own.last().copied() else { return };
+        for look in 0..LOOKS {
+            let cx = self.stage.context(self.tenant, 0, 0);
+            let found = self
+                .stage
+                .request(|orders| async move { orders.get(&cx, OrderRef::Id(order)).await })
+                .await;
+            if let Some(Ok(record)) = found {
+                money::told(&self.stage, &record.order);
+                if !record.order.payments.iter().any(Payment::is_unresolved) {
+                    return;
+                }
+            }
+            time::sleep(Duration::from_millis(50 << look)).await;
         }
     }
 

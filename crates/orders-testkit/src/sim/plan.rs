@@ -90,6 +90,8 @@ pub(super) struct Reader {
 pub(super) enum Step {
     Create(Create, Manner),
     Verb(Verb, Manner),
+    /// Waits a while for what came of the payments of the client's newest order.
+    Await,
     /// Two verbs on one order at once.
     Race(Verb, Verb, Manner),
     /// The client's last verb again; with other words when told so.

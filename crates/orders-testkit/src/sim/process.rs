@@ -37,6 +37,8 @@ pub(super) struct Stage {
     asked: AtomicUsize,
     /// Whether the clients are done, so that nobody needs to hurry.
     calm: AtomicBool,
+    /// Whether workers are to take nothing new.
+    drains: AtomicBool,
     /// A plain flag, looked at: tokio's watch channel wakes in an order of its own.
     ends: AtomicBool,
 }
@@ -69,11 +71,12 @@ impl Stage {
             processes,
             asked: AtomicUsize::new(0),
             calm: AtomicBool::new(false),
+            drains: AtomicBool::new(false),
             ends: AtomicBool::new(false),
         }
     }
 
-    /// Nobody is to start anything new.
+    /// Nothing happens any more that readers do not see yet.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);
     }
@@ -89,6 +92,15 @@ impl Stage {
 
     pub(super) fn calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
+    }
+
+    /// Workers are to take nothing new.
+    pub(super) fn drain(&self) {
+        self.drains.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn drains(&self) -> bool {
+        self.drains.load(Ordering::Relaxed)
     }
 
     /// How many processes there are.

@@ -93,9 +93,13 @@ async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {
     // In the order of completion, which follows from the seed like all else.
     let open: Vec<Asked> = clients.join_all().await.into_iter().flatten().collect();
     live::on(&stage, &plan, &open).await;
+    stage.drain();
+    post.join_all().await;
+    if !stage.rest().await {
+        stage.book().violation("a worker never ends".to_owned());
+    }
     stage.end();
     let feeds = time::timeout(FOR_EVER, readers.join_all()).await;
-    post.join_all().await;
     let run = finish(stage, feeds.ok()).await;
     Run { seed: plan.seed, ..run }
 }

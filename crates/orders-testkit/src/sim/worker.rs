@@ -19,10 +19,10 @@ const SHORT_PAUSE: Duration = Duration::from_millis(10);
 /// When the provider tells again what was not taken in.
 const TOLD_AGAIN: Duration = Duration::from_millis(700);
 
-/// Works until nobody is to start anything new, or the process ends.
+/// Works until told to take nothing new, or the process ends.
 pub(super) async fn work(stage: Arc<Stage>, orders: Arc<Orders<World>>, plan: plan::Worker) {
     let mut pause = plan.pause;
-    while !stage.ends() {
+    while !stage.drains() {
         let taken = orders.take_tasks(&context(&stage, plan.patience), plan.batch).await;
         let Some(leased) = taken.ok().filter(|leased| !leased.is_empty()) else {
             pause = if stage.calm() { LONGEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
@@ -68,10 +68,10 @@ fn context(stage: &Stage, patience: Duration) -> Context {
     Context::new(id).with_deadline(stage.world.clock().instant() + patience)
 }
 
-/// Takes in what the provider tells unasked, until nobody is to start anything new.
+/// Takes in what the provider tells unasked, until then.
 pub(super) async fn post(stage: Arc<Stage>) {
     let mut pause = SHORT_PAUSE;
-    while !stage.ends() {
+    while !stage.drains() {
         let Some(word) = stage.world.webhook() else {
             pause = if stage.calm() { LONGEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
             time::sleep(pause).await;

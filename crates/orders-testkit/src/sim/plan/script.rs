@@ -92,9 +92,15 @@ impl Writer<'_> {
     fn verb(&mut self, key: u32) {
         let own = below(self.draw, 3);
         let back = if self.draw.chance(700) { self.draw.index(3) } else { self.draw.index(30) };
+        let mut action =
+            self.draw.pick(&[Action::Confirm, Action::Cancel, Action::Note, Action::Note]);
+        // Where orders are paid for, strangers do not call most of them off.
+        if action == Action::Cancel && self.money.chance(self.style.pays) {
+            action = Action::Note;
+        }
         let verb = Verb {
             target: Target::Known(back),
-            action: self.draw.pick(&[Action::Confirm, Action::Cancel, Action::Note, Action::Note]),
+            action,
             words: below(self.draw, 3),
             // Sometimes one that a create used, or one of a verb of before.
             key: self.draw.chance(600).then_some(key.saturating_sub(own)),
@@ -123,31 +129,39 @@ impl Writer<'_> {
             self.steps.push(Step::Verb(pay, manner));
         }
         self.again(150);
-        for more in 1..=below(self.money, 5) {
+        for more in 1..=below(self.money, 6) {
             self.wait();
-            let action = self.money.pick(&[
-                Action::Pay,
-                Action::Capture,
-                Action::Capture,
-                Action::Capture,
-                Action::Refund,
-                Action::Refund,
-                Action::Cancel,
-                Action::Confirm,
-                Action::Record,
-            ]);
+            let usual = [Action::Capture, Action::Refund][more as usize % 2];
+            let action = if self.money.chance(650) {
+                usual
+            } else {
+                self.money.pick(&[
+                    Action::Pay,
+                    Action::Pay,
+                    Action::Capture,
+                    Action::Refund,
+                    Action::Cancel,
+                    Action::Confirm,
+                    Action::Record,
+                ])
+            };
             // A key of its own for each, but for some that were used before.
             let key = key + if self.money.chance(850) { more * 1_000 } else { 0 };
-            let verb = self.on_money(action, key);
-            let manner = Manner::draw(self.money);
-            if self.money.chance(120) {
-                let action = self.money.pick(&[Action::Cancel, Action::Capture, Action::Refund]);
-                let other = self.on_money(action, key);
-                self.steps.push(Step::Race(verb, other, manner));
-            } else {
-                self.steps.push(Step::Verb(verb, manner));
-            }
+            self.one_or_two(action, key);
             self.again(120);
+        }
+    }
+
+    /// A verb, or two of them at once.
+    fn one_or_two(&mut self, action: Action, key: u32) {
+        let verb = self.on_money(action, key);
+        let manner = Manner::draw(self.money);
+        if self.money.chance(120) {
+            let action = self.money.pick(&[Action::Cancel, Action::Capture, Action::Refund]);
+            let other = self.on_money(action, key);
+            self.steps.push(Step::Race(verb, other, manner));
+        } else {
+            self.steps.push(Step::Verb(verb, manner));
         }
     }
 
@@ -156,7 +170,7 @@ impl Writer<'_> {
         Verb {
             target: Target::Own(back),
             action,
-            words: below(self.money, 3),
+            words: if self.money.chance(750) { below(self.money, 2) } else { 2 },
             key: Some(key),
             condition: if self.money.chance(80) { Condition::Known } else { Condition::None },
         }
@@ -164,7 +178,9 @@ impl Writer<'_> {
 
     fn wait(&mut self) {
         let most = u64::try_from(self.style.pace.as_millis()).unwrap_or(1);
-        if self.money.chance(700) {
+        if self.money.chance(600) {
+            self.steps.push(Step::Await);
+        } else if self.money.chance(700) {
             let pause = Duration::from_millis(self.money.below(2 * most));
             self.steps.push(Step::Pause(pause));
         }

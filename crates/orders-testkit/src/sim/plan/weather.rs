@@ -35,7 +35,7 @@ pub(super) fn policy(draw: &mut Stream, money: &mut Stream, heals: Heals) -> Pol
     // A store that stays slow needs leases that outlast it, else nobody ever ends anything.
     let lease = money.pick(&[30_000, 30_000, 5_000, 1_000, 200, 30]);
     let lease = if heals.store { lease } else { lease.max(5_000) };
-    let pay_within = money.pick(&[0, 0, 0, 60_000, 2_000, 100]);
+    let pay_within = money.pick(&[0, 0, 0, 0, 0, 0, 600_000, 60_000, 2_000]);
     Policy {
         remember_keys: SignedDuration::from_millis(remember),
         keep_events: SignedDuration::from_millis(keep),
