@@ -29,9 +29,7 @@ use tokio::{sync::Notify, time::Instant};
 pub use bug::Bug;
 pub use clock::{Clock, START};
 pub use faults::{Fault, Faults};
-pub use gateway::{
-    Calls, Effect, GatewayFault, GatewayFaults, GatewayMode, Webhook, Webhooks,
-};
+pub use gateway::{Calls, Effect, GatewayFault, GatewayFaults, GatewayMode, Webhook, Webhooks};
 pub use ids::Ids;
 
 use self::{faults::Injector, gateway::Provider, tables::Tables};

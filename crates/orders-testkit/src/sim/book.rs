@@ -227,7 +227,10 @@ impl Book {
         let outdated = *newest >= *epoch;
         (*newest, *sent) = ((*newest).max(*epoch), task.progress.sent);
         if outdated {
-            self.violation(format!("{}: lease {epoch} of its task was handed out twice", task.order));
+            self.violation(format!(
+                "{}: lease {epoch} of its task was handed out twice",
+                task.order
+            ));
         }
     }
 

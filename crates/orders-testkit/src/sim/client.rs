@@ -41,7 +41,14 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(stage: Arc<Stage>, seed: u64, index: usize) -> Self {
         let draw = Stream::new(seed, CLIENTS + index as u64);
-        Self { stage, tenant: index % 2, draw, last_verb: None, own: Vec::new(), unresolved: Vec::new() }
+        Self {
+            stage,
+            tenant: index % 2,
+            draw,
+            last_verb: None,
+            own: Vec::new(),
+            unresolved: Vec::new(),
+        }
     }
 
     /// Does all the script says; answers with what is left open.

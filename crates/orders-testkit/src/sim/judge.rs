@@ -215,26 +215,21 @@ fn refused(truth: &Truth, asked: &Asked, refusal: Refusal) -> Result<(), &'stati
             let same = reference.is_some() && taken == reference;
             if same { Ok(()) } else { Err("that order has another reference") }
         }
-        (refusal, Content::Verb { .. }) => {
-            let fits = match refusal {
-                Refusal::PaymentInProgress => asked.operation == Operation::Pay,
-                Refusal::PaymentInDoubt | Refusal::NoSuchPayment => {
-                    matches!(asked.operation, Operation::Capture | Operation::Refund)
-                }
-                Refusal::AmountNotLeft { .. } | Refusal::TooManyPayments => moves(asked.operation),
-                _ => false,
-            };
-            if fits { Ok(()) } else { Err("a refusal of another operation") }
+        (Refusal::PaymentInProgress, _) if asked.operation == Operation::Pay => Ok(()),
+        (Refusal::PaymentInDoubt | Refusal::NoSuchPayment, _) if takes(asked.operation) => Ok(()),
+        (Refusal::AmountNotLeft { .. } | Refusal::TooManyPayments, _) if moves(asked.operation) => {
+            Ok(())
         }
         _ => Err("a refusal of another operation"),
     }
 }
 
+const fn takes(operation: Operation) -> bool {
+    matches!(operation, Operation::Capture | Operation::Refund)
+}
+
 const fn moves(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Pay | Operation::RecordPayment | Operation::Capture | Operation::Refund
-    )
+    takes(operation) || matches!(operation, Operation::Pay | Operation::RecordPayment)
 }
 
 /// What is unique, and what was acknowledged.

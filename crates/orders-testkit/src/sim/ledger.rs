@@ -76,9 +76,8 @@ fn history(order: &Order, dossier: &Dossier, recorded: usize) -> Vec<String> {
 
 /// A payment confirms an order only when all of it is covered.
 fn uncovered(order: &Order, dossier: &Dossier) -> Option<String> {
-    let confirmed = |entry: &orders::domain::Entry| {
-        entry.command == Command::Confirm && is_own(entry)
-    };
+    let confirmed =
+        |entry: &orders::domain::Entry| entry.command == Command::Confirm && is_own(entry);
     if !dossier.history.iter().any(|told| confirmed(&told.entry)) {
         return None;
     }

@@ -77,7 +77,9 @@ fn one(stage: &Stage, payment: &Payment, attempt: &Attempt) -> Result<(), String
         return Err(format!("its {operation} was sent, and nobody knew that it may be"));
     }
     if calls.sent > calls.absent + 1 {
-        return Err(format!("its {operation} was sent again, and nobody had asked what became of it"));
+        return Err(format!(
+            "its {operation} was sent again, and nobody had asked what became of it"
+        ));
     }
     if calls.too_late && !stage.book().turned_back {
         return Err(format!("its {operation} was sent again after its key's time"));
@@ -125,8 +127,7 @@ fn may_be_parked(stage: &Stage, attempt: &Attempt) -> bool {
 
 /// What a payment comes to, once everything is known of it.
 fn sums(world: &World, payment: &Payment) -> Option<String> {
-    let ours =
-        [payment.authorized(), payment.captured(), payment.voided(), payment.refunded()];
+    let ours = [payment.authorized(), payment.captured(), payment.voided(), payment.refunded()];
     let theirs = [Operation::Authorize, Operation::Capture, Operation::Void, Operation::Refund]
         .map(|operation| world.charged(payment.id, operation));
     (ours != theirs).then(|| format!("a payment comes to {ours:?}, at the provider to {theirs:?}"))

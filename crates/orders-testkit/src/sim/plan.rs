@@ -228,7 +228,9 @@ impl Plan {
         let mut lines = vec![
             format!("store    {:?}", self.faults),
             format!("provider {:?}", self.provider),
-            format!("limits   {policy:?}, {number_space} numbers, deadline {deadline:?}, patience {patience:?}"),
+            format!(
+                "limits   {policy:?}, {number_space} numbers, deadline {deadline:?}, patience {patience:?}"
+            ),
             format!("heals    {heals:?}"),
         ];
         let workers = self.processes.iter().enumerate();

@@ -8,6 +8,7 @@ use tokio::{runtime, task::JoinSet, time};
 use super::{
     book::{Asked, Book, Feed},
     client::{self, Client},
+    cuts::Cuts,
     judge, live,
     plan::{Chaos, Plan},
     process::{FOR_EVER, Stage},
@@ -40,29 +41,37 @@ pub struct Run {
     pub log: Vec<String>,
 }
 
-/// Runs a seed with about this many orders, on a store with or without a planted bug.
+/// Runs a seed with about this many orders, in a world with or without a planted bug.
 ///
 /// # Panics
 /// When there can be no runtime.
 pub fn run(seed: u64, orders: usize, bug: Option<Bug>) -> Run {
-    start(seed, orders, bug, false)
+    run_without(seed, orders, bug, &Cuts::default())
 }
 
-/// The same run, with a log of all that clients were told and all that the store has.
+/// The run of what is left of a seed's plan without these.
 ///
 /// # Panics
 /// When there can be no runtime.
-pub fn trace(seed: u64, orders: usize, bug: Option<Bug>) -> Run {
-    start(seed, orders, bug, true)
+pub fn run_without(seed: u64, orders: usize, bug: Option<Bug>, cuts: &Cuts) -> Run {
+    start(cuts.apply(Plan::new(seed, orders)), bug, false)
 }
 
-fn start(seed: u64, orders: usize, bug: Option<Bug>, log: bool) -> Run {
+/// The same run, with a log of the plan, of all that clients were told and of all that the store has.
+///
+/// # Panics
+/// When there can be no runtime.
+pub fn trace(seed: u64, orders: usize, bug: Option<Bug>, cuts: &Cuts) -> Run {
+    start(cuts.apply(Plan::new(seed, orders)), bug, true)
+}
+
+fn start(plan: Plan, bug: Option<Bug>, log: bool) -> Run {
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(execute(Plan::new(seed, orders), bug, log))
+    runtime.block_on(execute(plan, bug, log))
 }
 
 async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {

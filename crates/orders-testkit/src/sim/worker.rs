@@ -32,7 +32,9 @@ pub(super) async fn work(stage: Arc<Stage>, orders: Arc<Orders<World>>, plan: pl
         pause = plan.pause;
         {
             let mut book = stage.book();
-            leased.iter().for_each(|leased| book.leased(leased));
+            for leased in &leased {
+                book.leased(leased);
+            }
         }
         for leased in leased {
             carry_on(&stage, &orders, plan.patience, &leased).await;

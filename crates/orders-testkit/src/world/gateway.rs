@@ -173,13 +173,11 @@ impl Gateway for World {
             (Sent::Unknown(_), Some(Bug::UnknownTakenAsDeclined)) => {
                 Sent::Answered(Outcome::Declined("timeout".parse().expect("a code")))
             }
-            (Sent::Unknown(_), Some(Bug::UnknownTakenAsSucceeded)) => {
+            (Sent::Unknown(_), Some(Bug::UnknownTakenAsSucceeded))
+            | (Sent::Answered(_), Some(Bug::DeclineTakenAsSuccess)) => {
                 Sent::Answered(Outcome::Succeeded)
             }
             (Sent::Unknown(why), Some(Bug::UnknownTakenAsNotSent)) => Sent::NotSent(why),
-            (Sent::Answered(_), Some(Bug::DeclineTakenAsSuccess)) => {
-                Sent::Answered(Outcome::Succeeded)
-            }
             (sent, _) => sent,
         }
     }

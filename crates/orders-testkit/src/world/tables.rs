@@ -10,8 +10,8 @@ use std::{
 use orders::{
     Refusal,
     domain::{
-        ChangeId, Command, Entry, ExternalReference, IdempotencyKey, Note, Order, OrderId, OrderNumber,
-        Personal, Position, TenantId, Version,
+        ChangeId, Command, Entry, ExternalReference, IdempotencyKey, Note, Order, OrderId,
+        OrderNumber, Personal, Position, TenantId, Version,
     },
     ports::{
         Answer, Change, Cursor, Cutoff, Decision, Event, Expects, Forgotten, Leased, Operation,

@@ -36,21 +36,21 @@ pub(super) fn policy(draw: &mut Stream, money: &mut Stream, heals: Heals) -> Pol
     let lease = money.pick(&[30_000, 30_000, 5_000, 1_000, 200, 30]);
     let lease = if heals.store { lease } else { lease.max(5_000) };
     let pay_within = money.pick(&[0, 0, 0, 0, 0, 0, 600_000, 60_000, 2_000]);
-    Policy {
-        remember_keys: SignedDuration::from_millis(remember),
-        keep_events: SignedDuration::from_millis(keep),
+    let tasks = Policy {
         lease: SignedDuration::from_millis(lease),
         pay_within: (pay_within > 0).then(|| SignedDuration::from_millis(pay_within)),
         ..Policy::default()
+    };
+    Policy {
+        remember_keys: SignedDuration::from_millis(remember),
+        keep_events: SignedDuration::from_millis(keep),
+        ..tasks
     }
 }
 
 pub(super) fn heals(money: &mut Stream) -> Heals {
     let broken = [GatewayMode::Refusing, GatewayMode::Silent, GatewayMode::Mute];
-    Heals {
-        store: money.chance(850),
-        provider: money.chance(150).then(|| money.pick(&broken)),
-    }
+    Heals { store: money.chance(850), provider: money.chance(150).then(|| money.pick(&broken)) }
 }
 
 /// A provider that keeps to its contract: whatever is under way, and however late it arrives, the

@@ -147,8 +147,8 @@ impl Provider {
 
     /// How much is asked for.
     fn asked(&self, order: &Instruction) -> i64 {
-        let whole = self.bug == Some(Bug::PartTakenAsWhole)
-            && order.operation == PaymentOperation::Capture;
+        let whole =
+            self.bug == Some(Bug::PartTakenAsWhole) && order.operation == PaymentOperation::Capture;
         if whole { self.held(order.payment).max(order.amount.minor) } else { order.amount.minor }
     }
 

@@ -61,7 +61,8 @@ impl Tables {
     /// The tasks that a change plans, less what planted bugs lose.
     pub(super) fn planned(&self, plans: Vec<Task>, write: Option<&Write>) -> Vec<Task> {
         let cancels = write.is_some_and(|write| write.entry.command == Command::BeginCancel);
-        let loses = |task: &Task| self.has(Bug::TaskLost) && task.id.0.as_u64_pair().1 % 8 == 0;
+        let loses =
+            |task: &Task| self.has(Bug::TaskLost) && task.id.0.as_u64_pair().1.is_multiple_of(8);
         if cancels && self.has(Bug::CancelPlansNothing) {
             return Vec::new();
         }
