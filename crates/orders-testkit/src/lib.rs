@@ -22,6 +22,6 @@ pub mod world;
 
 pub use rng::Stream;
 pub use world::{
-    Bug, Calls, Effect, Fault, Faults, GatewayFault, GatewayFaults, GatewayMode, Webhook, Webhooks,
-    World,
+    Bug, Calls, Effect, Engine, Fault, Faults, GatewayFault, GatewayFaults, GatewayMode, Webhook,
+    Webhooks, World,
 };

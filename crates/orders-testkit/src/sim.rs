@@ -24,7 +24,7 @@ mod teeth;
 mod worker;
 
 pub use cuts::Cuts;
-pub use run::{Run, run, run_without, trace};
+pub use run::{Run, run, run_over, run_without, trace};
 pub use shrink::{Shrunk, Size, kind, shrink};
 pub use teeth::{Bite, DISJOINT, LIMIT, hunt, hunts};
 

@@ -299,7 +299,7 @@ pub(super) async fn send(stage: &Stage, asked: Asked) -> Outcome {
     let answer = stage.request(|orders| async move { call(&orders, &cx, asked).await }).await;
     if let Some(Ok(done)) = &answer {
         money::told(stage, &done.record.order);
-        money::step(stage, done.record.order.id);
+        money::step(stage, &done.record.order.tenant, done.record.order.id);
     }
     let outcome = answer.map_or(Outcome::Gone, Outcome::from);
     let now = (clock.jumps() == jumps).then(|| clock.now());

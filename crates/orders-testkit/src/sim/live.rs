@@ -96,7 +96,7 @@ async fn ended(stage: &Stage, heals: Heals) {
     for dossier in dossiers {
         let Ok(record) = &dossier.record else { continue };
         let order = &record.order;
-        money::step(stage, order.id);
+        money::step(stage, &order.tenant, order.id);
         let attempts = order.payments.iter().flat_map(|payment| &payment.attempts);
         let states: Vec<&AttemptState> = attempts.map(|attempt| &attempt.state).collect();
         let parked = states.iter().filter(|state| ***state == AttemptState::Parked).count();
@@ -111,7 +111,7 @@ async fn ended(stage: &Stage, heals: Heals) {
         }
     }
     for task in stage.world.owed() {
-        let order = stage.world.stored(task.order);
+        let order = stage.world.stored(&task.tenant, task.order);
         let open = order.as_ref().and_then(|order| {
             let mut attempts = order.payments.iter().flat_map(|payment| &payment.attempts);
             attempts.find(|attempt| attempt.id.0 == task.id.0)

@@ -3,7 +3,7 @@
 use orders::{
     domain::{
         Attempt, AttemptState, Order, OrderId, Outcome, Payment, PaymentOperation as Operation,
-        State,
+        State, TenantId,
     },
     ports::{Clock as _, Gateway as _},
 };
@@ -12,8 +12,8 @@ use super::process::Stage;
 use crate::World;
 
 /// Holds an order as it is stored now against what really happened.
-pub(super) fn step(stage: &Stage, id: OrderId) {
-    let Some(order) = stage.world.stored(id) else { return };
+pub(super) fn step(stage: &Stage, tenant: &TenantId, id: OrderId) {
+    let Some(order) = stage.world.stored(tenant, id) else { return };
     for what in unlike(stage, &order) {
         stage.book().violation(format!("{id}: {what}"));
     }

@@ -14,7 +14,7 @@ use super::{
     process::{FOR_EVER, Stage},
     reader, worker,
 };
-use crate::{Bug, World};
+use crate::{Bug, Engine, World};
 
 /// What came of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,22 @@ pub fn run(seed: u64, orders: usize, bug: Option<Bug>) -> Run {
 /// # Panics
 /// When there can be no runtime.
 pub fn run_without(seed: u64, orders: usize, bug: Option<Bug>, cuts: &Cuts) -> Run {
-    start(cuts.apply(Plan::new(seed, orders)), bug, false)
+    let plan = cuts.apply(Plan::new(seed, orders));
+    start(plan, &move || world(seed, bug), false)
+}
+
+/// The same over another store than the tables in memory.
+///
+/// # Panics
+/// When there can be no runtime.
+pub fn run_over(
+    engine: &dyn Fn() -> Box<dyn Engine>,
+    seed: u64,
+    orders: usize,
+    cuts: &Cuts,
+) -> Run {
+    let plan = cuts.apply(Plan::new(seed, orders));
+    start(plan, &move || World::over(seed, engine()), false)
 }
 
 /// The same run, with a log of the plan, of all that clients were told and of all that the store has.
@@ -62,20 +77,24 @@ pub fn run_without(seed: u64, orders: usize, bug: Option<Bug>, cuts: &Cuts) -> R
 /// # Panics
 /// When there can be no runtime.
 pub fn trace(seed: u64, orders: usize, bug: Option<Bug>, cuts: &Cuts) -> Run {
-    start(cuts.apply(Plan::new(seed, orders)), bug, true)
+    let plan = cuts.apply(Plan::new(seed, orders));
+    start(plan, &move || world(seed, bug), true)
 }
 
-fn start(plan: Plan, bug: Option<Bug>, log: bool) -> Run {
+fn world(seed: u64, bug: Option<Bug>) -> World {
+    bug.map_or_else(|| World::new(seed), |bug| World::with_bug(seed, bug))
+}
+
+fn start(plan: Plan, world: &dyn Fn() -> World, log: bool) -> Run {
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(execute(plan, bug, log))
+    runtime.block_on(async { execute(plan, world(), log).await })
 }
 
-async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {
-    let world = bug.map_or_else(|| World::new(plan.seed), |bug| World::with_bug(plan.seed, bug));
+async fn execute(mut plan: Plan, world: World, log: bool) -> Run {
     world.clock().run();
     world.ids().number_space(plan.number_space);
     world.set_faults(plan.faults.clone());

@@ -62,7 +62,7 @@ async fn carry_on(stage: &Stage, orders: &Orders<World>, patience: Duration, lea
             book.violation(format!("{order}: lease {epoch} counts when a newer one is out"));
         }
     }
-    money::step(stage, order);
+    money::step(stage, &leased.task.tenant, order);
 }
 
 fn context(stage: &Stage, patience: Duration) -> Context {

@@ -158,12 +158,8 @@ impl World {
 
     /// Whether the store knows that an attempt may be sent. One whose task is gone has its outcome.
     fn is_marked(&self, attempt: AttemptId) -> bool {
-        let task = self.tables().task(attempt.into());
+        let task = self.kept().engine.task(attempt.into());
         task.is_none_or(|task| task.progress.sent.is_some())
-    }
-
-    fn has(&self, bug: Bug) -> bool {
-        self.0.bug == Some(bug)
     }
 }
 

@@ -10,14 +10,6 @@ use super::Tables;
 use crate::world::bug::Bug;
 
 impl Tables {
-    pub(in crate::world) fn task(&self, id: TaskId) -> Option<Task> {
-        self.tasks.get(&id).map(|leased| leased.task.clone())
-    }
-
-    pub(in crate::world) fn tasks(&self) -> Vec<Task> {
-        self.tasks.values().map(|leased| leased.task.clone()).collect()
-    }
-
     pub(super) fn holds_lease(&self, change: &Change) -> bool {
         let Some(lease) = &change.lease else { return true };
         let task = self.tasks.get(&lease.task);
@@ -25,7 +17,7 @@ impl Tables {
     }
 
     /// Hands out tasks that are due.
-    pub(in crate::world) fn lease(
+    pub(super) fn hand_out(
         &mut self,
         now: Timestamp,
         until: Timestamp,
