@@ -7,6 +7,7 @@
 mod audit;
 mod checkpoint;
 mod checks;
+mod inline;
 mod instruments;
 mod queue;
 mod read;
@@ -47,6 +48,7 @@ use tokio::{
 use tracing::{Instrument as _, field::Empty};
 
 pub use audit::Snapshot;
+pub use inline::Inline;
 pub use schema::OpenError;
 pub use writer::{Broken, Outcome, Prepared, Writer};
 

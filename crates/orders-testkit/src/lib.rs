@@ -21,4 +21,7 @@ pub mod sim;
 pub mod world;
 
 pub use rng::Stream;
-pub use world::{Bug, Effect, Fault, Faults, GatewayFault, GatewayFaults, World};
+pub use world::{
+    Bug, Calls, Effect, Engine, Fault, Faults, GatewayFault, GatewayFaults, GatewayMode, Webhook,
+    Webhooks, World,
+};

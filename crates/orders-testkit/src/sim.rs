@@ -1,20 +1,31 @@
 //! Ring 1 of the simulation: the whole core on the world, under one seed.
 //!
-//! A seed is turned into a plan, the plan is executed on one current-thread runtime under paused
-//! time, and what clients were told is held against what the store has. The same seed gives the
-//! same run, to the hash. Deliberately absent: payments and a bus, which do not exist yet.
+//! A seed is turned into a plan, and the plan is executed on one current-thread runtime under paused
+//! time: clients, processes that crash, workers whose leases run out, a payment provider that loses,
+//! delays and repeats. First everything may go wrong, and what is wrong at any step is told; then some
+//! of it heals, and what can end must end. At last what clients were told is held against the store,
+//! and the store against the provider's ledger. The same seed gives the same run, to the hash; a plan
+//! that fails is shrunk. Deliberately absent: a bus, which does not exist yet.
 
 mod book;
 mod client;
+mod cuts;
 mod judge;
 mod keys;
+mod ledger;
+mod live;
+mod money;
 mod plan;
 mod process;
 mod reader;
 mod run;
+mod shrink;
 mod teeth;
+mod worker;
 
-pub use run::{Run, run, trace};
+pub use cuts::Cuts;
+pub use run::{Run, run, run_over, run_without, trace};
+pub use shrink::{Shrunk, Size, kind, shrink};
 pub use teeth::{Bite, DISJOINT, LIMIT, hunt, hunts};
 
 pub use crate::world::Bug;

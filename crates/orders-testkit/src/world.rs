@@ -6,25 +6,32 @@
 
 mod bug;
 mod clock;
+mod engine;
 mod faults;
 mod gateway;
 mod ids;
-mod reads;
 mod store;
 mod tables;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use orders::{Orders, ports::Ports, usecase::Policy};
+use orders::{
+    Orders,
+    domain::{Order, OrderId, TenantId},
+    ports::{Change, OrderRef, Ports, Task, TaskId},
+    usecase::Policy,
+};
 use tokio::{sync::Notify, time::Instant};
 
 pub use bug::Bug;
 pub use clock::{Clock, START};
+pub use engine::Engine;
 pub use faults::{Fault, Faults};
-pub use gateway::{Effect, GatewayFault, GatewayFaults};
+pub use gateway::{Calls, Effect, GatewayFault, GatewayFaults, GatewayMode, Webhook, Webhooks};
 pub use ids::Ids;
 
 use self::{faults::Injector, gateway::Provider, tables::Tables};
@@ -35,12 +42,44 @@ use crate::Stream;
 pub struct World(Arc<Inner>);
 
 struct Inner {
+    bug: Option<Bug>,
     clock: Clock,
     ids: Ids,
-    tables: Mutex<Tables>,
+    kept: Mutex<Kept>,
     injector: Mutex<Injector>,
     provider: Mutex<Provider>,
     grown: Notify,
+}
+
+/// What is stored, and what is on its way there.
+struct Kept {
+    engine: Box<dyn Engine>,
+    /// Changes whose connection was lost and that take effect then. They are the server's: a crash of
+    /// the process that sent them does not stop them.
+    late: BTreeMap<(Instant, u64), Change>,
+    sent: u64,
+}
+
+impl Kept {
+    fn commit_later(&mut self, change: Change, at: Instant) {
+        self.sent += 1;
+        self.late.insert((at, self.sent), change);
+    }
+
+    /// Lets everything take effect that is due by now.
+    fn settle(&mut self, now: Instant) {
+        self.engine.settle(now);
+        while let Some(next) = self.late.first_entry().filter(|next| next.key().0 <= now) {
+            self.engine.commit(next.remove());
+        }
+    }
+
+    /// Lets everything take effect that was sent.
+    fn commit_all(&mut self) {
+        while let Some((_, change)) = self.late.pop_first() {
+            self.engine.commit(change);
+        }
+    }
 }
 
 /// The components of a world that draw random numbers.
@@ -49,27 +88,38 @@ mod component {
     pub(super) const NUMBERS: u64 = 2;
     pub(super) const FAULTS: u64 = 3;
     pub(super) const PROVIDER: u64 = 4;
+    pub(super) const MAIL: u64 = 5;
 }
 
 impl World {
     /// An empty world without faults.
     pub fn new(seed: u64) -> Self {
-        Self::build(seed, None)
+        Self::build(seed, None, Box::new(Tables::new(None)))
     }
 
-    /// An empty world whose store has a planted bug.
+    /// An empty world with a planted bug.
     pub fn with_bug(seed: u64, bug: Bug) -> Self {
-        Self::build(seed, Some(bug))
+        Self::build(seed, Some(bug), Box::new(Tables::new(Some(bug))))
     }
 
-    fn build(seed: u64, bug: Option<Bug>) -> Self {
+    /// A world that keeps its orders in this.
+    pub fn over(seed: u64, engine: Box<dyn Engine>) -> Self {
+        Self::build(seed, None, engine)
+    }
+
+    fn build(seed: u64, bug: Option<Bug>, engine: Box<dyn Engine>) -> Self {
         let stream = |component| Stream::new(seed, component);
         Self(Arc::new(Inner {
+            bug,
             clock: Clock::new(),
             ids: Ids::new(stream(component::UUIDS), stream(component::NUMBERS)),
-            tables: Mutex::new(Tables::new(bug)),
+            kept: Mutex::new(Kept { engine, late: BTreeMap::new(), sent: 0 }),
             injector: Mutex::new(Injector::new(stream(component::FAULTS))),
-            provider: Mutex::new(Provider::new(stream(component::PROVIDER))),
+            provider: Mutex::new(Provider::new(
+                stream(component::PROVIDER),
+                stream(component::MAIL),
+                bug,
+            )),
             grown: Notify::new(),
         }))
     }
@@ -107,7 +157,22 @@ impl World {
 
     /// The process that used this store ends without notice. What is committed stays.
     pub fn crash(&self) {
-        self.tables().crash();
+        self.kept().engine.crash();
+    }
+
+    /// A tenant's order as it is stored, whatever the faults.
+    pub(crate) fn stored(&self, tenant: &TenantId, order: OrderId) -> Option<Order> {
+        Some(self.kept().engine.order(tenant, OrderRef::Id(order))?.order)
+    }
+
+    /// Every task that is owed, whatever the faults.
+    pub(crate) fn owed(&self) -> Vec<Task> {
+        self.kept().engine.tasks()
+    }
+
+    /// A task, if it is owed, whatever the faults.
+    pub(crate) fn owes(&self, task: TaskId) -> Option<Task> {
+        self.kept().engine.task(task)
     }
 
     /// How many handles to this world there are.
@@ -119,17 +184,23 @@ impl World {
         self.0.injector.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tables as they are now, with everything done that is due.
-    fn tables(&self) -> MutexGuard<'_, Tables> {
-        let mut tables = self.0.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.settle(Instant::now());
-        tables
+    /// What is stored now, with everything done that is due.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.settle(Instant::now());
+        kept
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.0.bug == Some(bug)
     }
 }
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("census", &self.tables().census()).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("census", &self.kept().engine.census())
+            .finish_non_exhaustive()
     }
 }
 

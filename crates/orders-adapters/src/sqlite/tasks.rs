@@ -124,6 +124,18 @@ pub(super) fn find(db: &Connection, id: TaskId) -> Read<Option<Task>> {
     rows.next()?.map(task).transpose()
 }
 
+/// Every task.
+pub(super) fn all(db: &Connection) -> Read<Vec<Task>> {
+    let sql = format!("SELECT {COLUMNS} FROM tasks ORDER BY id");
+    let mut find = db.prepare_cached(&sql)?;
+    let mut rows = find.query([])?;
+    let mut tasks = Vec::new();
+    while let Some(row) = rows.next()? {
+        tasks.push(task(row)?);
+    }
+    Ok(tasks)
+}
+
 fn task(row: &Row<'_>) -> Read<Task> {
     let kind: String = row.get(3)?;
     let sent: Option<i64> = row.get(6)?;

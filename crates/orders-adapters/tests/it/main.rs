@@ -6,3 +6,4 @@ mod contract;
 mod fixture;
 mod idempotency;
 mod own;
+mod sim;

@@ -1,10 +1,11 @@
-//! Runs the simulation: `sim --seeds 5000 --orders 100`, `sim --seed N`, `sim --bugs`.
+//! Runs the simulation: `sim --seeds 5000 --orders 100`, `sim --seed N`, `sim --shrink N`,
+//! `sim --bugs`.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool reports to its terminal")]
 
 use std::{process::ExitCode, time::Duration};
 
-use orders_testkit::sim::{self, Bug, DISJOINT, LIMIT, Run};
+use orders_testkit::sim::{self, Bug, Cuts, DISJOINT, LIMIT, Run, Shrunk};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -16,6 +17,8 @@ struct Options {
     first: u64,
     orders: usize,
     seed: Option<u64>,
+    shrink: Option<u64>,
+    cuts: Cuts,
     bugs: bool,
     bug: Option<Bug>,
     json: Option<String>,
@@ -28,15 +31,17 @@ fn main() -> ExitCode {
         Err(wrong) => {
             println!(
                 "{wrong}\nusage: sim [--seeds N] [--first N] [--orders N] [--threads N] \
-                      [--seed N [--bug NAME]] [--bugs] [--json FILE]"
+                      [--seed N [--without LIST] [--bug NAME]] [--shrink N [--bug NAME]] [--bugs] \
+                      [--json FILE]"
             );
             return ExitCode::from(2);
         }
     };
-    let (ok, report) = match options.seed {
-        Some(seed) => one(&options, seed),
-        None if options.bugs => bugs(&options),
-        None => many(&options),
+    let (ok, report) = match (options.seed, options.shrink) {
+        (Some(seed), _) => one(&options, seed),
+        (None, Some(seed)) => (!shrink(&options, seed), json!({ "seed": seed })),
+        (None, None) if options.bugs => bugs(&options),
+        (None, None) => many(&options),
     };
     if let Some(file) = &options.json
         && let Err(error) = std::fs::write(file, format!("{report:#}\n"))
@@ -53,6 +58,8 @@ fn options() -> Result<Options, String> {
         first: 0,
         orders: 100,
         seed: None,
+        shrink: None,
+        cuts: Cuts::default(),
         bugs: false,
         bug: None,
         json: None,
@@ -73,6 +80,8 @@ fn options() -> Result<Options, String> {
             "--orders" => options.orders = size()?,
             "--threads" => options.threads = size()?,
             "--seed" => options.seed = Some(number()?),
+            "--shrink" => options.shrink = Some(number()?),
+            "--without" => options.cuts = value.parse()?,
             "--bug" => {
                 options.bug = Some(Bug::from_name(&value).ok_or(format!("no bug is {value}"))?);
             }
@@ -83,22 +92,43 @@ fn options() -> Result<Options, String> {
     Ok(options)
 }
 
-fn replay(run: &Run, orders: usize) -> String {
+fn replay(options: &Options, seed: u64, cuts: &Cuts) -> String {
+    let cuts = Some(cuts).filter(|cuts| **cuts != Cuts::default());
+    let without = cuts.map(|cuts| format!(" --without {cuts}"));
+    let bug = options.bug.map(|bug| format!(" --bug {bug:?}"));
     format!(
-        "cargo run --release -p orders-testkit --bin sim -- --orders {orders} --seed {}",
-        run.seed
+        "cargo run --release -p orders-testkit --bin sim -- --orders {} --seed {seed}{}{}",
+        options.orders,
+        without.unwrap_or_default(),
+        bug.unwrap_or_default()
     )
 }
 
 fn one(options: &Options, seed: u64) -> (bool, Value) {
-    let mut run = sim::trace(seed, options.orders, options.bug);
+    let mut run = sim::trace(seed, options.orders, options.bug, &options.cuts);
     for line in std::mem::take(&mut run.log) {
         println!("{line}");
     }
     println!("{run:#?}");
-    let same = sim::run(seed, options.orders, options.bug) == run;
+    let same = sim::run_without(seed, options.orders, options.bug, &options.cuts) == run;
     println!("run again: {}", if same { "the same" } else { "NOT THE SAME" });
     (same && run.violations.is_empty(), json!({ "seed": seed, "violations": run.violations }))
+}
+
+/// Shrinks a seed and shows what is left; false when it does not fail.
+fn shrink(options: &Options, seed: u64) -> bool {
+    let Some(shrunk) = sim::shrink(seed, options.orders, options.bug) else {
+        println!("seed {seed} does not fail");
+        return false;
+    };
+    let Shrunk { cuts, sizes: [before, after], plan, run, runs } = shrunk;
+    println!("seed {seed}, shrunk in {runs} runs\n  from {before:?}\n  to   {after:?}");
+    for line in plan {
+        println!("  {line}");
+    }
+    println!("  fails by: {}", run.violations.join("\n            "));
+    println!("  replay: {}", replay(options, seed, &cuts));
+    true
 }
 
 fn many(options: &Options) -> (bool, Value) {
@@ -109,7 +139,10 @@ fn many(options: &Options) -> (bool, Value) {
     let failed: Vec<&Run> = runs.iter().filter(|run| !run.violations.is_empty()).collect();
     for run in failed.iter().take(5) {
         println!("seed {}: {}", run.seed, run.violations.join("\n  "));
-        println!("  replay: {}", replay(run, options.orders));
+        println!("  replay: {}", replay(options, run.seed, &Cuts::default()));
+    }
+    if let Some(run) = failed.first() {
+        shrink(options, run.seed);
     }
     let twice = runs.iter().take(usize::try_from(TWICE).unwrap_or(0));
     let differing: Vec<u64> = twice
@@ -128,6 +161,8 @@ fn many(options: &Options) -> (bool, Value) {
         "requests": sum(|run| run.requests),
         "changes": sum(|run| run.changes),
         "crashes": sum(|run| run.crashes),
+        "provider_effects": sum(|run| run.effects),
+        "parked": sum(|run| run.parked),
         "violations": failed.len(),
         "run_twice": TWICE.min(options.seeds),
         "hashes_differing": differing.len(),

@@ -1,12 +1,12 @@
 //! What the clients were told, in the order in which they were told it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use orders::{
     Error, Refusal,
     domain::{OrderId, TenantId, Version},
-    ports::{Event, Operation},
+    ports::{Event, Leased, Operation, TaskId},
     usecase::Done,
 };
 
@@ -27,6 +27,13 @@ pub(super) struct Book {
     pub(super) feeds: Vec<Feed>,
     pub(super) violations: Vec<String>,
     pub(super) crashes: u64,
+    /// The newest lease of each task, and since when it says that it may have been sent.
+    pub(super) leases: BTreeMap<TaskId, (u64, Option<Timestamp>)>,
+    handed_out: BTreeSet<(TaskId, u64)>,
+    /// Where the wall clock was before it was last moved, at the furthest.
+    pub(super) furthest: Timestamp,
+    /// Attempts that wait for a person at the end.
+    pub(super) parked: u64,
     /// Whether the wall clock was ever turned back.
     pub(super) turned_back: bool,
     /// What happened, when somebody wants to read it.
@@ -119,6 +126,11 @@ impl Outcome {
     }
 }
 
+/// One of these, counted from the newest; the oldest when there are not as many.
+pub(super) fn nth_back(orders: &[OrderId], back: usize) -> Option<OrderId> {
+    orders.get((orders.len().checked_sub(1)?).saturating_sub(back)).copied()
+}
+
 pub(super) fn low(order: OrderId) -> u64 {
     order.0.as_u64_pair().1
 }
@@ -193,6 +205,10 @@ impl Book {
             feeds: Vec::new(),
             violations: Vec::new(),
             crashes: 0,
+            leases: BTreeMap::new(),
+            handed_out: BTreeSet::new(),
+            furthest: Timestamp::MIN,
+            parked: 0,
             turned_back: false,
             log: None,
             hash: seed,
@@ -206,9 +222,32 @@ impl Book {
     }
 
     pub(super) fn violation(&mut self, what: String) {
-        if self.violations.len() < MAX_VIOLATIONS {
+        // What stays wrong is seen wrong at each step.
+        if self.violations.len() < MAX_VIOLATIONS && !self.violations.contains(&what) {
             self.violations.push(what);
         }
+    }
+
+    /// Notes a lease that was handed out, once each. A newer one may be noted first: their answers are
+    /// not told in order.
+    pub(super) fn leased(&mut self, leased: &Leased) {
+        let Leased { task, epoch } = leased;
+        self.mix(task.id.0.as_u64_pair().1 ^ epoch);
+        let (newest, sent) = self.leases.entry(task.id).or_default();
+        if epoch > newest {
+            (*newest, *sent) = (*epoch, task.progress.sent);
+        }
+        if !self.handed_out.insert((task.id, *epoch)) {
+            self.violation(format!(
+                "{}: lease {epoch} of its task was handed out twice",
+                task.order
+            ));
+        }
+    }
+
+    /// Whether somebody else was given the task since.
+    pub(super) fn is_outdated(&self, leased: &Leased) -> bool {
+        self.leases.get(&leased.task.id).is_some_and(|(newest, _)| *newest > leased.epoch)
     }
 
     /// Notes a request that is being sent; the answer is its number, which is its request id.
@@ -247,8 +286,7 @@ impl Book {
 
     /// An order that the tenant knows, counted from the newest.
     pub(super) fn target(&self, tenant: usize, back: usize) -> Option<OrderId> {
-        let known = &self.known[tenant];
-        known.get((known.len().checked_sub(1)?).saturating_sub(back)).copied()
+        nth_back(&self.known[tenant], back)
     }
 
     pub(super) fn mix(&mut self, value: u64) {

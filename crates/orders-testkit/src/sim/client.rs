@@ -5,21 +5,25 @@ use std::{sync::Arc, time::Duration};
 
 use orders::{
     Error, Orders,
-    domain::{Draft, IdempotencyKey, NoteText, OrderId, Reason, Version},
+    domain::{Draft, IdempotencyKey, Money, NoteText, OrderId, Payment, Reason, Version},
     ports::{Clock as _, Cursor, Filter, Operation, OrderRef, Page},
     usecase,
 };
 use tokio::time;
 
 use super::{
-    book::{Asked, Content, Outcome},
-    plan::{self, Action, Condition, Create, Manner, Step},
+    book::{Asked, Content, Outcome, nth_back},
+    money,
+    plan::{self, Action, Condition, Create, Manner, Step, Target},
     process::Stage,
 };
 use crate::{Stream, World, builders};
 
 /// Clients draw from streams from here on.
 const CLIENTS: u64 = 100;
+
+/// How often a client looks what came of its payment; the last time after 6 s.
+const LOOKS: u32 = 7;
 
 /// One client of one tenant.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Client {
     tenant: usize,
     draw: Stream,
     last_verb: Option<Asked>,
+    /// The orders it made, oldest first.
+    own: Vec<OrderId>,
     /// What has a key and no outcome yet.
     unresolved: Vec<Asked>,
 }
@@ -35,7 +41,14 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(stage: Arc<Stage>, seed: u64, index: usize) -> Self {
         let draw = Stream::new(seed, CLIENTS + index as u64);
-        Self { stage, tenant: index % 2, draw, last_verb: None, unresolved: Vec::new() }
+        Self {
+            stage,
+            tenant: index % 2,
+            draw,
+            last_verb: None,
+            own: Vec::new(),
+            unresolved: Vec::new(),
+        }
     }
 
     /// Does all the script says; answers with what is left open.
@@ -57,6 +70,8 @@ impl Client {
                 self.last_verb = Some(asked);
                 self.request(asked, manner).await;
             }
+            Step::Await => self.wait_for_money().await,
+            Step::Race(one, other, manner) => self.race(one, other, manner).await,
             Step::VerbAgain { other, manner } => {
                 let Some(mut asked) = self.last_verb else { return };
                 asked.principal = manner.principal;
@@ -87,7 +102,10 @@ impl Client {
 
     fn verb(&self, verb: plan::Verb, manner: Manner) -> Option<Asked> {
         let book = self.stage.book();
-        let order = book.target(self.tenant, verb.target)?;
+        let order = match verb.target {
+            Target::Known(back) => book.target(self.tenant, back)?,
+            Target::Own(back) => nth_back(&self.own, back)?,
+        };
         let known = book.acknowledged.get(&order).copied()?;
         let if_match = match verb.condition {
             Condition::None => None,
@@ -98,6 +116,10 @@ impl Client {
             Action::Confirm => Operation::Confirm,
             Action::Cancel => Operation::Cancel,
             Action::Note => Operation::AddNote,
+            Action::Pay => Operation::Pay,
+            Action::Capture => Operation::Capture,
+            Action::Refund => Operation::Refund,
+            Action::Record => Operation::RecordPayment,
         };
         Some(Asked {
             tenant: self.tenant,
@@ -107,6 +129,16 @@ impl Client {
             content: Content::Verb { order, words: verb.words },
             if_match,
         })
+    }
+
+    /// Two verbs at once: whichever comes first, neither may find the other half done.
+    async fn race(&mut self, one: plan::Verb, other: plan::Verb, manner: Manner) {
+        let both = (self.verb(one, manner), self.verb(other, manner));
+        let (Some(one), Some(other)) = both else { return };
+        self.last_verb = Some(one);
+        let (first, second) = tokio::join!(send(&self.stage, one), send(&self.stage, other));
+        self.settle(one, first, manner.tries).await;
+        self.settle(other, second, manner.tries).await;
     }
 
     async fn request(&mut self, asked: Asked, manner: Manner) {
@@ -125,13 +157,18 @@ impl Client {
             let again =
                 outcome.is_open() && (asked.key.is_some() || outcome == Outcome::NotWritten);
             if !again {
-                return;
+                break;
             }
             time::sleep(Duration::from_micros(self.draw.below(4_000))).await;
             outcome = send(&self.stage, asked).await;
         }
         if outcome.is_open() && asked.key.is_some() {
             self.unresolved.push(asked);
+        }
+        if let (Outcome::Done { order, .. }, Operation::Create) = (outcome, asked.operation)
+            && !self.own.contains(&order)
+        {
+            self.own.push(order);
         }
     }
 
@@ -151,7 +188,11 @@ impl Client {
             Some(Err(Error::NotFound)) => {
                 book.violation(format!("{order}: acknowledged and not found"));
             }
-            Some(Ok(_) | Err(_)) | None => {}
+            Some(Ok(record)) => {
+                drop(book);
+                money::told(&self.stage, &record.order);
+            }
+            Some(Err(_)) | None => {}
         }
     }
 
@@ -192,6 +233,25 @@ impl Client {
         let missing = known.iter().find(|order| sorted.binary_search(order).is_err());
         if let Some(order) = missing {
             self.stage.book().violation(format!("{order}: acknowledged and not listed"));
+        }
+    }
+
+    /// Looks until nothing is open in the newest order's payments, ever more seldom.
+    async fn wait_for_money(&self) {
+        let Some(order) = self.own.last().copied() else { return };
+        for look in 0..LOOKS {
+            let cx = self.stage.context(self.tenant, 0, 0);
+            let found = self
+                .stage
+                .request(|orders| async move { orders.get(&cx, OrderRef::Id(order)).await })
+                .await;
+            if let Some(Ok(record)) = found {
+                money::told(&self.stage, &record.order);
+                if !record.order.payments.iter().any(Payment::is_unresolved) {
+                    return;
+                }
+            }
+            time::sleep(Duration::from_millis(50 << look)).await;
         }
     }
 
@@ -236,9 +296,12 @@ pub(super) async fn send(stage: &Stage, asked: Asked) -> Outcome {
     let request = stage.book().send(asked, clock.now());
     stage.note(|| format!("{request:x} {asked:?}"));
     let cx = stage.context(asked.tenant, asked.principal, request);
-    let answer =
-        stage.request(|orders| async move { Outcome::from(call(&orders, &cx, asked).await) }).await;
-    let outcome = answer.unwrap_or(Outcome::Gone);
+    let answer = stage.request(|orders| async move { call(&orders, &cx, asked).await }).await;
+    if let Some(Ok(done)) = &answer {
+        money::told(stage, &done.record.order);
+        money::step(stage, &done.record.order.tenant, done.record.order.id);
+    }
+    let outcome = answer.map_or(Outcome::Gone, Outcome::from);
     let now = (clock.jumps() == jumps).then(|| clock.now());
     stage.book().answer(request, now, outcome);
     stage.note(|| format!("{request:x} {outcome:?}"));
@@ -266,20 +329,36 @@ async fn call(
     let action = match asked.operation {
         Operation::Confirm => usecase::Action::Confirm { reason: reason() },
         Operation::Cancel => usecase::Action::Cancel { lines: Vec::new(), reason: reason() },
-        Operation::Pay => {
-            usecase::Action::Pay { instrument: "tok_sim".parse().expect("a token"), amount: None }
-        }
-        Operation::Capture => usecase::Action::Capture(usecase::Part::default()),
-        Operation::Refund => usecase::Action::Refund(usecase::Part::default()),
+        Operation::Pay => usecase::Action::Pay {
+            instrument: ["tok_red", "tok_blue"][words as usize % 2].parse().expect("a token"),
+            amount: amount(words, [None, None, Some(150), Some(249)]),
+        },
+        Operation::RecordPayment => usecase::Action::RecordPayment {
+            amount: amount(words, [Some(399), Some(150), Some(249), Some(1)]).expect("given"),
+            reason: None,
+        },
+        Operation::Capture => usecase::Action::Capture(part(words)),
+        Operation::Refund => usecase::Action::Refund(part(words)),
         Operation::Fulfill => usecase::Action::Fulfill { lines: Vec::new(), reason: reason() },
         Operation::Return => usecase::Action::Return { lines: Vec::new(), reason: reason() },
-        Operation::AddNote | Operation::Create | Operation::RecordPayment | Operation::Resolve => {
+        Operation::AddNote | Operation::Create | Operation::Resolve => {
             let text: NoteText = spoken(words).parse().expect("a note");
             usecase::Action::AddNote { text }
         }
     };
     let verb = usecase::Verb { order: OrderRef::Id(order), action, key, if_match: asked.if_match };
     orders.act(cx, verb).await
+}
+
+/// A part of the money, by how it is said; nothing stands for all of it.
+fn amount(words: u32, minor: [Option<i64>; 4]) -> Option<Money> {
+    let currency = "EUR".parse().expect("a currency");
+    minor[words as usize % 4].map(|minor| Money::new(minor, currency))
+}
+
+fn part(words: u32) -> usecase::Part {
+    let amount = amount(words, [None, Some(100), Some(399), Some(1)]);
+    usecase::Part { amount, ..usecase::Part::default() }
 }
 
 const fn spoken(words: u32) -> &'static str {

@@ -10,7 +10,7 @@ use orders::{
 
 use super::{
     book::{Asked, Book, Content, Outcome, Try},
-    keys,
+    keys, ledger,
 };
 use crate::World;
 
@@ -62,6 +62,9 @@ impl Truth {
         }
         truth.rows.sort_by_key(|row| row.position);
         for (at, row) in truth.rows.iter().enumerate() {
+            if is_own(&row.entry) {
+                continue;
+            }
             let request = usize::from_str_radix(row.entry.request_id.as_str(), 16).ok();
             match request.and_then(|request| truth.by_request.get_mut(request)) {
                 Some(rows) => rows.push(at),
@@ -93,6 +96,7 @@ pub(super) async fn judge(world: &World, book: &mut Book, remember: jiff::Signed
     orders(&truth, book, &mut wrong);
     feeds(&truth, book, &mut wrong);
     keys::judge(&truth, book, remember, &mut wrong);
+    ledger::judge(world, &truth, book, &mut wrong);
     for what in wrong {
         book.violation(what);
     }
@@ -129,7 +133,6 @@ fn answered(truth: &Truth, request: usize, sent: &Try) -> Result<(), &'static st
 
 /// Whether a row is what was asked for.
 fn is_of(row: &Row, asked: &Asked, truth: &Truth) -> bool {
-    let command = command(asked.operation);
     let content = match asked.content {
         Content::Create { customer, reference } => {
             truth.orders.get(&row.order).is_some_and(|d| holds(d, customer, reference))
@@ -138,7 +141,7 @@ fn is_of(row: &Row, asked: &Asked, truth: &Truth) -> bool {
     };
     let actor = ["till-0", "till-1"][asked.principal];
     row.tenant == asked.tenant
-        && row.entry.command == command
+        && commands(asked.operation).contains(&row.entry.command)
         && content
         && *row.entry.actor == *actor
 }
@@ -152,19 +155,27 @@ fn holds(dossier: &Dossier, customer: u32, reference: Option<u32>) -> bool {
     })
 }
 
-pub(super) const fn command(operation: Operation) -> Command {
+/// Whether the service did it by itself.
+pub(super) fn is_own(entry: &Entry) -> bool {
+    matches!(&*entry.actor, "worker" | "gateway")
+}
+
+/// What an operation may turn out to be.
+const fn commands(operation: Operation) -> &'static [Command] {
     match operation {
-        Operation::Create => Command::Place,
-        Operation::Confirm => Command::Confirm,
-        Operation::Cancel => Command::Cancel,
-        Operation::AddNote => Command::AddNote,
-        Operation::Pay => Command::Pay,
-        Operation::RecordPayment => Command::RecordPayment,
-        Operation::Capture => Command::Capture,
-        Operation::Refund => Command::Refund,
-        Operation::Fulfill => Command::Fulfill,
-        Operation::Return => Command::Return,
-        Operation::Resolve => Command::Settle,
+        Operation::Create => &[Command::Place],
+        Operation::Confirm => &[Command::Confirm],
+        Operation::Cancel => {
+            &[Command::Cancel, Command::BeginCancel, Command::CancelLines, Command::Complete]
+        }
+        Operation::AddNote => &[Command::AddNote],
+        Operation::Pay => &[Command::Pay],
+        Operation::RecordPayment => &[Command::RecordPayment, Command::Confirm, Command::Complete],
+        Operation::Capture => &[Command::Capture],
+        Operation::Refund => &[Command::Refund],
+        Operation::Fulfill => &[Command::Fulfill, Command::Complete],
+        Operation::Return => &[Command::Return],
+        Operation::Resolve => &[Command::Settle],
     }
 }
 
@@ -197,7 +208,8 @@ fn refused(truth: &Truth, asked: &Asked, refusal: Refusal) -> Result<(), &'stati
     match (refusal, asked.content) {
         (Refusal::IllegalTransition { state, command: refused }, Content::Verb { order, .. }) => {
             let legal = refused.from(Some(state)).is_some();
-            let own = refused == command(asked.operation) && truth.state_seen(order, state);
+            let own = commands(asked.operation).contains(&refused);
+            let own = own && truth.state_seen(order, state);
             if own && !legal { Ok(()) } else { Err("the refusal is not so") }
         }
         (Refusal::NotesFull, Content::Verb { .. }) => Ok(()),
@@ -208,8 +220,28 @@ fn refused(truth: &Truth, asked: &Asked, refusal: Refusal) -> Result<(), &'stati
             let same = reference.is_some() && taken == reference;
             if same { Ok(()) } else { Err("that order has another reference") }
         }
+        (Refusal::PaymentInProgress, _)
+            if matches!(
+                asked.operation,
+                Operation::Pay | Operation::Confirm | Operation::RecordPayment
+            ) =>
+        {
+            Ok(())
+        }
+        (Refusal::PaymentInDoubt | Refusal::NoSuchPayment, _) if takes(asked.operation) => Ok(()),
+        (Refusal::AmountNotLeft { .. } | Refusal::TooManyPayments, _) if moves(asked.operation) => {
+            Ok(())
+        }
         _ => Err("a refusal of another operation"),
     }
+}
+
+const fn takes(operation: Operation) -> bool {
+    matches!(operation, Operation::Capture | Operation::Refund)
+}
+
+const fn moves(operation: Operation) -> bool {
+    takes(operation) || matches!(operation, Operation::Pay | Operation::RecordPayment)
 }
 
 /// What is unique, and what was acknowledged.

@@ -1,14 +1,18 @@
 //! What a seed means: the weather of a run, and what every client will do.
 
+mod script;
+mod weather;
+
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use orders::{domain::IdempotencyKey, usecase::Policy};
 
-use crate::{Faults, Stream};
+use crate::{Faults, GatewayFaults, GatewayMode, Stream, Webhooks};
 
-/// The stream that plans are drawn from.
+/// The streams that plans are drawn from.
 const PLAN: u64 = 10;
+const MONEY: u64 = 11;
 
 /// One run, decided before it starts.
 #[derive(Clone, Debug)]
@@ -20,20 +24,56 @@ pub(super) struct Plan {
     /// How long a request may take, and how long its client waits for it.
     pub(super) deadline: Duration,
     pub(super) patience: Duration,
+    pub(super) provider: Provider,
+    /// The workers of each process.
+    pub(super) processes: Vec<Vec<Worker>>,
+    pub(super) heals: Heals,
     pub(super) scripts: Vec<Vec<Step>>,
+    /// What happens when, in order.
     pub(super) chaos: Vec<(Duration, Chaos)>,
     pub(super) readers: Vec<Reader>,
 }
 
-/// Something that happens to the process or to its clock.
+/// The weather at the payment provider.
+#[derive(Clone, Debug)]
+pub(super) struct Provider {
+    pub(super) faults: GatewayFaults,
+    pub(super) webhooks: Webhooks,
+    /// How long it knows a key, and how far inside of that the service stays.
+    pub(super) window: SignedDuration,
+    pub(super) margin: SignedDuration,
+}
+
+/// Somebody who takes tasks and carries them on, one by one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Worker {
+    /// How many it takes at a time; it holds their leases while they wait for their turn.
+    pub(super) batch: usize,
+    pub(super) pause: Duration,
+    /// How long one task may take.
+    pub(super) patience: Duration,
+}
+
+/// What gets well after the clients are done, and what stays broken for ever.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heals {
+    /// Else it stays as it is until all that is owed is done, if the provider heals.
+    pub(super) store: bool,
+    /// Else it stays like this.
+    pub(super) provider: Option<GatewayMode>,
+}
+
+/// Something that happens to a process, to its clock or to the provider.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Chaos {
-    /// It ends without notice and a new one starts.
-    Crash,
+    /// A process ends without notice and a new one starts.
+    Crash(usize),
     /// The wall clock jumps.
     Jump(SignedDuration),
     /// What is past its time is forgotten.
     Forget,
+    /// From now on the provider is like this.
+    Provider(GatewayMode),
 }
 
 /// Somebody who follows the feed.
@@ -50,6 +90,10 @@ pub(super) struct Reader {
 pub(super) enum Step {
     Create(Create, Manner),
     Verb(Verb, Manner),
+    /// Waits a while for what came of the payments of the client's newest order.
+    Await,
+    /// Two verbs on one order at once.
+    Race(Verb, Verb, Manner),
     /// The client's last verb again; with other words when told so.
     VerbAgain {
         other: bool,
@@ -78,14 +122,24 @@ pub(super) struct Create {
     pub(super) reference: Option<u32>,
 }
 
-/// What is done to one of the orders that the tenant knows, counted from the newest.
+/// What is done to one of the orders that the tenant knows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Verb {
-    pub(super) target: usize,
+    pub(super) target: Target,
     pub(super) action: Action,
+    /// Which of the ways to say it: the reason or the text, the instrument, the amount.
     pub(super) words: u32,
     pub(super) key: Option<u32>,
     pub(super) condition: Condition,
+}
+
+/// An order, counted from the newest.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// Of those that the tenant knows.
+    Known(usize),
+    /// Of those that the client made itself.
+    Own(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +147,10 @@ pub(super) enum Action {
     Confirm,
     Cancel,
     Note,
+    Pay,
+    Capture,
+    Refund,
+    Record,
 }
 
 /// What `If-Match` says.
@@ -123,174 +181,76 @@ impl Plan {
     /// The plan of a seed with about this many orders.
     pub(super) fn new(seed: u64, orders: usize) -> Self {
         let mut draw = Stream::new(seed, PLAN);
+        let mut money = Stream::new(seed, MONEY);
         let clients = 1 + draw.index(16);
         let chaotic = draw.chance(700);
         let millis = Duration::from_millis;
-        let remember = [7 * 86_400_000, 200, 60, 20, 5][[0, 0, 0, 1, 2, 3, 4][draw.index(7)]];
-        let keep = [90 * 86_400_000, 90 * 86_400_000, 100, 20][draw.index(4)];
-        let policy = Policy {
-            remember_keys: SignedDuration::from_millis(remember),
-            keep_events: SignedDuration::from_millis(keep),
-            ..Policy::default()
-        };
-        let (faults, number_space) = (faults(&mut draw), draw.pick(&[1_u64 << 40, 1 << 40, 16, 6]));
+        let (faults, heals) = (weather::store(&mut draw), weather::heals(&mut money));
+        let policy = weather::policy(&mut draw, &mut money, heals);
+        let number_space = draw.pick(&[1_u64 << 40, 1 << 40, 16, 6]);
         let deadline = millis(draw.pick(&[10_000, 2_000, 50, 10, 1]));
         let patience = millis(draw.pick(&[20_000, 2_000, 30, 4]));
-        let readers = readers(&mut draw);
-        let chaos = if chaotic { chaos(&mut draw) } else { Vec::new() };
-        let references = draw.pick(&[0, 0, 3, 40, 1_000]);
+        let readers = weather::readers(&mut draw);
+        let provider = weather::provider(&mut money);
+        let processes = weather::processes(&mut money, heals);
+        let style = script::Style::new(&mut draw, &mut money);
+        let mut chaos = if chaotic { weather::chaos(&mut draw) } else { Vec::new() };
+        if style.pays() {
+            chaos.extend(weather::outages(&mut money, style.pace(), processes.len()));
+        }
+        chaos.sort_by_key(|(at, _)| *at);
         let share = orders.div_ceil(clients);
         let scripts = (0..clients).map(|client| {
-            let mut writer = Writer { draw: &mut draw, client, references, steps: Vec::new() };
-            writer.script(share.min(orders.saturating_sub(client * share)));
-            writer.steps
+            let orders = share.min(orders.saturating_sub(client * share));
+            script::write(&mut draw, &mut money, style, client, orders)
         });
         let scripts = scripts.collect();
         let number_space = number_space.saturating_mul(orders as u64);
-        Self { seed, faults, policy, number_space, deadline, patience, scripts, chaos, readers }
+        Self {
+            seed,
+            faults,
+            policy,
+            number_space,
+            deadline,
+            patience,
+            provider,
+            processes,
+            heals,
+            scripts,
+            chaos,
+            readers,
+        }
     }
-}
 
-impl Plan {
-    /// The plan in a line, without its scripts.
-    pub(super) fn weather(&self) -> String {
-        let Self { faults, policy, number_space, deadline, patience, readers, chaos, .. } = self;
-        format!(
-            "{} clients, {faults:?}, {policy:?}, {number_space} numbers, deadline {deadline:?}, \
-             patience {patience:?}, {readers:?}, {chaos:?}",
-            self.scripts.len()
-        )
-    }
-}
-
-fn faults(draw: &mut Stream) -> Faults {
-    let latency = Duration::from_micros(draw.pick(&[0, 500, 3_000, 3_000, 20_000]));
-    if draw.chance(150) {
-        return Faults { latency, ..Faults::default() };
-    }
-    let mut rate = |most: u64| if draw.chance(500) { draw.below(most) } else { 0 };
-    Faults {
-        latency,
-        busy: rate(150),
-        unavailable: rate(150),
-        full: rate(60),
-        lost: rate(300),
-        late: rate(150),
-        reads: rate(150),
-    }
-}
-
-fn readers(draw: &mut Stream) -> Vec<Reader> {
-    let count = 2 + draw.index(2);
-    let reader = |index: usize| Reader {
-        tenant: index % 2,
-        limit: draw.pick(&[1, 3, 50]),
-        starts: Duration::from_millis(draw.pick(&[0, 0, 40, 150])),
-        pause: Duration::from_millis(draw.pick(&[1, 5, 30])),
-    };
-    (0..count).map(reader).collect()
-}
-
-fn chaos(draw: &mut Stream) -> Vec<(Duration, Chaos)> {
-    let count = draw.index(7);
-    let within = draw.pick(&[30, 100, 400]);
-    let happens = |_| {
-        let after = Duration::from_millis(draw.below(within));
-        let far = draw.pick(&[5, 50, 1_000, 3_600_000, 315_360_000_000]);
-        let far = SignedDuration::from_millis(far);
-        let what = match draw.below(6) {
-            0..3 => Chaos::Crash,
-            3 => Chaos::Forget,
-            4 => Chaos::Jump(far),
-            _ if draw.chance(500) => Chaos::Jump(-far),
-            _ => Chaos::Forget,
-        };
-        (after, what)
-    };
-    (0..count).map(happens).collect()
-}
-
-/// Writes a client's script.
-struct Writer<'a> {
-    draw: &'a mut Stream,
-    client: usize,
-    references: u64,
-    steps: Vec<Step>,
-}
-
-impl Writer<'_> {
-    fn script(&mut self, orders: usize) {
-        let mut placed: Vec<Create> = Vec::with_capacity(orders);
-        for index in 0..orders {
-            // Neighbours are of different tenants and use the same keys.
-            let key = u32::try_from((self.client / 2) * 10_000 + index).unwrap_or(0);
-            let refers = self.references > 0 && self.draw.chance(600);
-            let create = Create {
-                key,
-                customer: u32::try_from(self.draw.below(50)).unwrap_or(0),
-                reference: refers.then(|| self.number(self.references)),
-            };
-            placed.push(create);
-            let manner = self.manner();
-            self.steps.push(Step::Create(create, manner));
-            if self.draw.chance(250) {
-                let again = placed[self.draw.index(placed.len())];
-                let other = self.draw.chance(350);
-                let again =
-                    if other { Create { customer: again.customer + 50, ..again } } else { again };
-                let manner = self.manner();
-                self.steps.push(Step::Create(again, manner));
+    /// The plan, line by line; the scripts only when they are short.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let Self { policy, number_space, deadline, patience, heals, .. } = self;
+        let mut lines = vec![
+            format!("store    {:?}", self.faults),
+            format!("provider {:?}", self.provider),
+            format!(
+                "limits   {policy:?}, {number_space} numbers, deadline {deadline:?}, patience {patience:?}"
+            ),
+            format!("heals    {heals:?}"),
+        ];
+        let workers = self.processes.iter().enumerate();
+        lines.extend(workers.map(|(at, workers)| format!("process  {at} {workers:?}")));
+        lines.extend(self.readers.iter().map(|reader| format!("reader   {reader:?}")));
+        lines.extend(self.chaos.iter().map(|(at, what)| format!("at {at:?} {what:?}")));
+        for (client, steps) in self.scripts.iter().enumerate().filter(|(_, s)| !s.is_empty()) {
+            lines.push(format!("client   {client}: {} steps", steps.len()));
+            if self.steps() <= SHORT {
+                lines.extend(steps.iter().map(|step| format!("         {step:?}")));
             }
-            for _ in 0..self.draw.below(3) {
-                self.verb(key);
-            }
-            self.look();
         }
+        lines
     }
 
-    fn verb(&mut self, key: u32) {
-        let own = self.number(3);
-        let verb = Verb {
-            target: if self.draw.chance(700) { self.draw.index(3) } else { self.draw.index(30) },
-            action: self.draw.pick(&[Action::Confirm, Action::Cancel, Action::Note, Action::Note]),
-            words: self.number(3),
-            // Sometimes one that a create used, or one of a verb of before.
-            key: self.draw.chance(600).then_some(key.saturating_sub(own)),
-            condition: match self.draw.below(10) {
-                0..2 => Condition::Known,
-                2 => Condition::Stale,
-                _ => Condition::None,
-            },
-        };
-        let manner = self.manner();
-        self.steps.push(Step::Verb(verb, manner));
-        if self.draw.chance(250) {
-            let (other, manner) = (self.draw.chance(250), self.manner());
-            self.steps.push(Step::VerbAgain { other, manner });
-        }
-    }
-
-    fn look(&mut self) {
-        let target = self.draw.index(30);
-        match self.draw.below(40) {
-            0..6 => self.steps.push(Step::Get { target }),
-            6..9 => self.steps.push(Step::History { target }),
-            9..12 => self.steps.push(Step::Foreign { target }),
-            12 => self.steps.push(Step::List { limit: 1 + target }),
-            13..20 => self.steps.push(Step::Pause(Duration::from_millis(1 + target as u64 / 2))),
-            _ => {}
-        }
-    }
-
-    fn manner(&mut self) -> Manner {
-        Manner {
-            tries: 1 + self.number(5),
-            twin: self.draw.chance(120),
-            principal: self.draw.index(2),
-        }
-    }
-
-    fn number(&mut self, below: u64) -> u32 {
-        u32::try_from(self.draw.below(below)).unwrap_or(0)
+    /// How many things the clients do.
+    pub(super) fn steps(&self) -> usize {
+        self.scripts.iter().map(Vec::len).sum()
     }
 }
+
+/// The most steps that are worth reading.
+const SHORT: usize = 60;

@@ -1,10 +1,10 @@
-//! The simulated process: use cases over the store, and the requests it is working on.
+//! The simulated processes: use cases over one store, and what each is working on.
 
 use std::{
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::{
     time,
 };
 
-use super::book::Book;
+use super::{book::Book, plan, worker};
 use crate::World;
 
 /// What has not happened by then never will.
@@ -32,7 +32,13 @@ pub(super) struct Stage {
     pub(super) deadline: Duration,
     principals: [[Principal; 2]; 2],
     book: Mutex<Book>,
-    process: Mutex<Process>,
+    processes: Vec<Mutex<Process>>,
+    /// Counts requests, to spread them.
+    asked: AtomicUsize,
+    /// Whether the clients are done, so that nobody needs to hurry.
+    calm: AtomicBool,
+    /// Whether workers are to take nothing new.
+    drains: AtomicBool,
     /// A plain flag, looked at: tokio's watch channel wakes in an order of its own.
     ends: AtomicBool,
 }
@@ -40,12 +46,18 @@ pub(super) struct Stage {
 #[derive(Debug)]
 struct Process {
     orders: Arc<Orders<World>>,
-    requests: JoinSet<()>,
+    plan: Vec<plan::Worker>,
+    /// Its requests and its workers.
+    tasks: JoinSet<()>,
 }
 
 impl Stage {
-    pub(super) fn new(world: World, book: Book, plan: &super::plan::Plan) -> Self {
-        let orders = Arc::new(world.orders_with(plan.policy));
+    pub(super) fn new(world: World, book: Book, plan: &plan::Plan) -> Self {
+        let process = |workers: &Vec<plan::Worker>| {
+            let orders = Arc::new(world.orders_with(plan.policy));
+            Mutex::new(Process { orders, plan: workers.clone(), tasks: JoinSet::new() })
+        };
+        let processes = plan.processes.iter().map(process).collect();
         let tenants = [0, 1].map(|tenant: usize| book.tenants[tenant].as_str().to_owned());
         let principals = tenants
             .map(|tenant| ["till-0", "till-1"].map(|till| Principal::new(tenant.as_str(), till)));
@@ -56,18 +68,44 @@ impl Stage {
             deadline: plan.deadline,
             principals,
             book: Mutex::new(book),
-            process: Mutex::new(Process { orders, requests: JoinSet::new() }),
+            processes,
+            asked: AtomicUsize::new(0),
+            calm: AtomicBool::new(false),
+            drains: AtomicBool::new(false),
             ends: AtomicBool::new(false),
         }
     }
 
-    /// Nobody is to start anything new.
+    /// Nothing happens any more that readers do not see yet.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn ends(&self) -> bool {
         self.ends.load(Ordering::Relaxed)
+    }
+
+    /// The clients are done.
+    pub(super) fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    /// Workers are to take nothing new.
+    pub(super) fn drain(&self) {
+        self.drains.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn drains(&self) -> bool {
+        self.drains.load(Ordering::Relaxed)
+    }
+
+    /// How many processes there are.
+    pub(super) fn processes(&self) -> usize {
+        self.processes.len()
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
@@ -83,8 +121,23 @@ impl Stage {
         }
     }
 
-    fn process(&self) -> MutexGuard<'_, Process> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    fn process(&self, number: usize) -> MutexGuard<'_, Process> {
+        self.processes[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the workers of every process.
+    pub(super) fn start_workers(self: &Arc<Self>) {
+        for number in 0..self.processes.len() {
+            self.start(number);
+        }
+    }
+
+    fn start(self: &Arc<Self>, number: usize) {
+        let mut process = self.process(number);
+        for plan in process.plan.clone() {
+            let (stage, orders) = (Arc::clone(self), Arc::clone(&process.orders));
+            process.tasks.spawn(worker::work(stage, orders, plan));
+        }
     }
 
     /// The context of a request.
@@ -96,7 +149,7 @@ impl Stage {
             .with_deadline(deadline)
     }
 
-    /// Has the process work on a request; nothing comes back when it crashes or the client's
+    /// Has a process work on a request; nothing comes back when it crashes or the client's
     /// patience ends. The request itself goes on in the latter case.
     pub(super) async fn request<T, F>(
         &self,
@@ -108,12 +161,13 @@ impl Stage {
     {
         let (answer, answered) = oneshot::channel();
         {
-            let mut process = self.process();
-            while let Some(ended) = process.requests.try_join_next() {
+            let number = self.asked.fetch_add(1, Ordering::Relaxed) % self.processes.len();
+            let mut process = self.process(number);
+            while let Some(ended) = process.tasks.try_join_next() {
                 self.no_panic(ended);
             }
             let work = work(Arc::clone(&process.orders));
-            process.requests.spawn(async move {
+            process.tasks.spawn(async move {
                 // Who hung up does not want to know.
                 drop(answer.send(work.await));
             });
@@ -127,24 +181,32 @@ impl Stage {
         }
     }
 
-    /// The process ends here and now with all it was doing, and a new one starts on its store.
-    pub(super) fn crash(&self) {
+    /// A process ends here and now with all it was doing, and a new one starts on its store.
+    pub(super) fn crash(self: &Arc<Self>, number: usize) {
         let orders = Arc::new(self.world.orders_with(self.policy));
-        let mut process = self.process();
-        process.requests.abort_all();
-        self.world.crash();
-        process.requests = JoinSet::new();
-        process.orders = orders;
+        {
+            let mut process = self.process(number);
+            process.tasks.abort_all();
+            self.world.crash();
+            process.tasks = JoinSet::new();
+            process.orders = orders;
+        }
+        self.start(number);
     }
 
-    /// Waits until the process works on nothing; false when it never ends.
+    /// Waits until no process works on anything; false when one never ends.
     pub(super) async fn rest(&self) -> bool {
-        let mut requests = std::mem::take(&mut self.process().requests);
-        let all = async {
-            while let Some(ended) = requests.join_next().await {
-                self.no_panic(ended);
+        for number in 0..self.processes.len() {
+            let mut tasks = std::mem::take(&mut self.process(number).tasks);
+            let all = async {
+                while let Some(ended) = tasks.join_next().await {
+                    self.no_panic(ended);
+                }
+            };
+            if time::timeout(FOR_EVER, all).await.is_err() {
+                return false;
             }
-        };
-        time::timeout(FOR_EVER, all).await.is_ok()
+        }
+        true
     }
 }

@@ -14,10 +14,14 @@ use super::{book::Feed, plan, process::Stage};
 /// Request numbers of readers: not a client's.
 const NOBODY: usize = usize::MAX;
 
+/// Who sees nothing new looks ever more seldom, up to this.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Follows the feed until told to stop, then to its head.
 pub(super) async fn follow(stage: Arc<Stage>, plan: plan::Reader) -> Feed {
     let mut feed = Feed { tenant: plan.tenant, seen: Vec::new(), gaps: Vec::new(), next: 0 };
     time::sleep(plan.starts).await;
+    let mut pause = plan.pause;
     loop {
         // Looked at before the page is read: what was committed before the stop is then in it.
         let last_round = stage.ends();
@@ -33,9 +37,11 @@ pub(super) async fn follow(stage: Arc<Stage>, plan: plan::Reader) -> Feed {
             }
             Some(Err(_)) | None => false,
         };
+        let grew = feed.next != page.after.map_or(0, |after| after.0);
+        pause = if grew { plan.pause } else { (pause * 2).min(LONGEST_PAUSE) };
         match (at_head, last_round) {
             (true, true) => return feed,
-            (true, false) => time::sleep(plan.pause).await,
+            (true, false) => time::sleep(pause).await,
             (false, _) => time::sleep(Duration::from_millis(1)).await,
         }
     }

@@ -1,6 +1,6 @@
 //! Executing a plan.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use orders::{audit, domain::OrderId, ports::Clock as _};
 use tokio::{runtime, task::JoinSet, time};
@@ -8,12 +8,13 @@ use tokio::{runtime, task::JoinSet, time};
 use super::{
     book::{Asked, Book, Feed},
     client::{self, Client},
-    judge,
+    cuts::Cuts,
+    judge, live,
     plan::{Chaos, Plan},
     process::{FOR_EVER, Stage},
-    reader,
+    reader, worker,
 };
-use crate::{Bug, Faults, World};
+use crate::{Bug, Engine, World};
 
 /// What came of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,51 +31,88 @@ pub struct Run {
     pub requests: u64,
     /// How many changes were committed.
     pub changes: u64,
-    /// How often the process crashed.
+    /// How often a process crashed.
     pub crashes: u64,
+    /// What the provider did.
+    pub effects: u64,
+    /// Attempts that wait for a person at the end.
+    pub parked: u64,
     /// What happened, line by line; empty unless asked for.
     pub log: Vec<String>,
 }
 
-/// Runs a seed with about this many orders, on a store with or without a planted bug.
+/// Runs a seed with about this many orders, in a world with or without a planted bug.
 ///
 /// # Panics
 /// When there can be no runtime.
 pub fn run(seed: u64, orders: usize, bug: Option<Bug>) -> Run {
-    start(seed, orders, bug, false)
+    run_without(seed, orders, bug, &Cuts::default())
 }
 
-/// The same run, with a log of all that clients were told and all that the store has.
+/// The run of what is left of a seed's plan without these.
 ///
 /// # Panics
 /// When there can be no runtime.
-pub fn trace(seed: u64, orders: usize, bug: Option<Bug>) -> Run {
-    start(seed, orders, bug, true)
+pub fn run_without(seed: u64, orders: usize, bug: Option<Bug>, cuts: &Cuts) -> Run {
+    let plan = cuts.apply(Plan::new(seed, orders));
+    start(plan, &move || world(seed, bug), false)
 }
 
-fn start(seed: u64, orders: usize, bug: Option<Bug>, log: bool) -> Run {
+/// The same over another store than the tables in memory.
+///
+/// # Panics
+/// When there can be no runtime.
+pub fn run_over(
+    engine: &dyn Fn() -> Box<dyn Engine>,
+    seed: u64,
+    orders: usize,
+    cuts: &Cuts,
+) -> Run {
+    let plan = cuts.apply(Plan::new(seed, orders));
+    start(plan, &move || World::over(seed, engine()), false)
+}
+
+/// The same run, with a log of the plan, of all that clients were told and of all that the store has.
+///
+/// # Panics
+/// When there can be no runtime.
+pub fn trace(seed: u64, orders: usize, bug: Option<Bug>, cuts: &Cuts) -> Run {
+    let plan = cuts.apply(Plan::new(seed, orders));
+    start(plan, &move || world(seed, bug), true)
+}
+
+fn world(seed: u64, bug: Option<Bug>) -> World {
+    bug.map_or_else(|| World::new(seed), |bug| World::with_bug(seed, bug))
+}
+
+fn start(plan: Plan, world: &dyn Fn() -> World, log: bool) -> Run {
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(execute(Plan::new(seed, orders), bug, log))
+    runtime.block_on(async { execute(plan, world(), log).await })
 }
 
-async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {
-    let world = bug.map_or_else(|| World::new(plan.seed), |bug| World::with_bug(plan.seed, bug));
+async fn execute(mut plan: Plan, world: World, log: bool) -> Run {
     world.clock().run();
     world.ids().number_space(plan.number_space);
     world.set_faults(plan.faults.clone());
+    world.set_gateway_faults(plan.provider.faults.clone());
+    world.set_webhooks(plan.provider.webhooks);
+    world.set_key_window(plan.provider.window, plan.provider.margin);
     let mut book = Book::new(plan.seed);
     if log {
-        book.log = Some(vec![plan.weather()]);
+        book.log = Some(plan.lines());
     }
     let stage = Arc::new(Stage::new(world, book, &plan));
     let mut readers = JoinSet::new();
     for reader in &plan.readers {
         readers.spawn(reader::follow(Arc::clone(&stage), *reader));
     }
+    let mut post = JoinSet::new();
+    post.spawn(worker::post(Arc::clone(&stage)));
+    stage.start_workers();
     let mut clients = JoinSet::new();
     for (index, script) in std::mem::take(&mut plan.scripts).into_iter().enumerate() {
         clients.spawn(Client::new(Arc::clone(&stage), plan.seed, index).play(script));
@@ -82,7 +120,12 @@ async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {
     chaos(&stage, &plan).await;
     // In the order of completion, which follows from the seed like all else.
     let open: Vec<Asked> = clients.join_all().await.into_iter().flatten().collect();
-    settle(&stage, &open).await;
+    live::on(&stage, &plan, &open).await;
+    stage.drain();
+    post.join_all().await;
+    if !stage.rest().await {
+        stage.book().violation("a worker never ends".to_owned());
+    }
     stage.end();
     let feeds = time::timeout(FOR_EVER, readers.join_all()).await;
     let run = finish(stage, feeds.ok()).await;
@@ -90,20 +133,24 @@ async fn execute(mut plan: Plan, bug: Option<Bug>, log: bool) -> Run {
 }
 
 async fn chaos(stage: &Arc<Stage>, plan: &Plan) {
-    for (after, what) in &plan.chaos {
-        time::sleep(*after).await;
+    let start = time::Instant::now();
+    for (at, what) in &plan.chaos {
+        time::sleep_until(start + *at).await;
         stage.note(|| format!("{what:?}"));
         match what {
-            Chaos::Crash => {
-                stage.crash();
+            Chaos::Crash(process) => {
+                stage.crash(*process);
                 check(stage).await;
                 stage.book().crashes += 1;
             }
             Chaos::Jump(by) => {
+                let mut book = stage.book();
+                book.furthest = book.furthest.max(stage.world.clock().now());
+                book.turned_back |= by.is_negative();
                 stage.world.clock().jump(*by);
-                stage.book().turned_back |= by.is_negative();
             }
             Chaos::Forget => forget(stage).await,
+            Chaos::Provider(mode) => stage.world.set_gateway_mode(*mode),
         }
     }
 }
@@ -120,27 +167,11 @@ async fn forget(stage: &Arc<Stage>) {
 }
 
 /// The store is sound at every instant, and so after every crash.
-async fn check(stage: &Stage) {
+pub(super) async fn check(stage: &Stage) {
     let report = audit::audit(&stage.world).await.expect("a world can be audited");
     let mut book = stage.book();
     for finding in report.findings {
         book.violation(format!("audit: {finding}"));
-    }
-}
-
-/// Heals the store; then every request that is still open gets a definite answer at once.
-async fn settle(stage: &Stage, open: &[Asked]) {
-    stage.world.set_faults(Faults::default());
-    time::sleep(Duration::from_millis(100)).await;
-    if !stage.rest().await {
-        stage.book().violation("a request never ends".to_owned());
-    }
-    for asked in open {
-        let outcome = client::send(stage, *asked).await;
-        if outcome.is_open() {
-            let what = format!("{asked:?}: still {outcome:?} when all is well again");
-            stage.book().violation(what);
-        }
     }
 }
 
@@ -177,10 +208,10 @@ async fn finish(stage: Arc<Stage>, feeds: Option<Vec<Feed>>) -> Run {
 
 async fn report(stage: &Stage, mut book: Book) -> Run {
     let census = orders::ports::AuditSource::census(&stage.world).await.expect("a world counts");
-    // The world's own handle here, and the one of the process that runs.
-    let handles = stage.world.handles();
-    if handles != 2 {
-        book.violation(format!("{handles} handles to the store where 2 are expected"));
+    // The world's own handle here, and one of each process that runs.
+    let (handles, expected) = (stage.world.handles(), 1 + stage.processes());
+    if handles != expected {
+        book.violation(format!("{handles} handles to the store where {expected} are expected"));
     }
     Run {
         seed: 0,
@@ -190,6 +221,8 @@ async fn report(stage: &Stage, mut book: Book) -> Run {
         requests: book.tries.len() as u64,
         changes: census.history,
         crashes: book.crashes,
+        effects: stage.world.charges().len() as u64,
+        parked: book.parked,
         log: book.log.unwrap_or_default(),
     }
 }

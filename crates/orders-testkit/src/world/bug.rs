@@ -1,4 +1,5 @@
-//! Bugs that can be planted in a world's store, to see that the simulator has teeth.
+//! Bugs that can be planted in a world, to see that the simulator has teeth: in its store, and in
+//! what it makes of the provider's answers, which is where those of a worker show.
 
 /// One planted bug. A world has none unless a test asks for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,11 +48,59 @@ pub enum Bug {
     LiveReceiptsForgotten,
     /// A cursor older than the feed is not told so: its reader skips events.
     OldCursorSkips,
+    /// What was leased may be written by whoever held an older lease, too.
+    LeaseNotFenced,
+    /// A lease has the number of the one before it: nobody can tell them apart.
+    EpochNotCounted,
+    /// Who holds a lease when the process dies holds it for ever.
+    LeaseNeverEnds,
+    /// A change's tasks are sometimes not written with it.
+    TaskLost,
+    /// A cancel plans no task for the money that it asks back.
+    CancelPlansNothing,
+    /// A change that finds another version ends its task all the same.
+    FinishedWithoutOutcome,
+    /// A task that is done stays, and is handed out again.
+    FinishedTaskStays,
+    /// An outcome is written into the order without history and event.
+    OutcomeWithoutEvent,
+    /// An attempt that is parked is dropped.
+    ParkedDropped,
+    /// What was sent and not answered is not handed out again.
+    UnknownNotRecovered,
+    /// That an attempt may be sent is not written before it is.
+    SendingNotCommitted,
+    /// Whoever takes a task over is not told that it may have been sent.
+    SentForgotten,
+    /// The key of a payment is not remembered.
+    PayKeyForgotten,
+    /// What the provider tells unasked is counted beside the attempt it tells of.
+    WebhookCountedTwice,
+    /// What the provider tells unasked is taken for another attempt's outcome.
+    WebhookToWrongAttempt,
+    /// Each try is sent under a key of its own.
+    NewKeyOnRetry,
+    /// A lost answer is taken as a no.
+    UnknownTakenAsDeclined,
+    /// A lost answer is taken as a yes.
+    UnknownTakenAsSucceeded,
+    /// A lost answer is taken as a request that never left.
+    UnknownTakenAsNotSent,
+    /// An attempt that the provider does not know yet is taken as declined.
+    AbsentTakenAsDeclined,
+    /// A question without an answer is taken as answered: it knows nothing of it.
+    SilenceTakenAsAbsent,
+    /// A no is taken as a yes.
+    DeclineTakenAsSuccess,
+    /// What the provider may have forgotten is sent again.
+    KeyWindowIgnored,
+    /// Of a payment all is taken where a part was asked for.
+    PartTakenAsWhole,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 46] = [
         Self::CheckThenInsert,
         Self::AcknowledgeBeforeCommit,
         Self::ReceiptApart,
@@ -74,6 +123,30 @@ impl Bug {
         Self::ExpiredKeyMakesSecondOrder,
         Self::LiveReceiptsForgotten,
         Self::OldCursorSkips,
+        Self::LeaseNotFenced,
+        Self::EpochNotCounted,
+        Self::LeaseNeverEnds,
+        Self::TaskLost,
+        Self::CancelPlansNothing,
+        Self::FinishedWithoutOutcome,
+        Self::FinishedTaskStays,
+        Self::OutcomeWithoutEvent,
+        Self::ParkedDropped,
+        Self::UnknownNotRecovered,
+        Self::SendingNotCommitted,
+        Self::SentForgotten,
+        Self::PayKeyForgotten,
+        Self::WebhookCountedTwice,
+        Self::WebhookToWrongAttempt,
+        Self::NewKeyOnRetry,
+        Self::UnknownTakenAsDeclined,
+        Self::UnknownTakenAsSucceeded,
+        Self::UnknownTakenAsNotSent,
+        Self::AbsentTakenAsDeclined,
+        Self::SilenceTakenAsAbsent,
+        Self::DeclineTakenAsSuccess,
+        Self::KeyWindowIgnored,
+        Self::PartTakenAsWhole,
     ];
 
     /// The bug of this name, as [`Debug`] writes it.

@@ -18,7 +18,6 @@ use super::{
     World,
     bug::Bug,
     faults::{Fate, Fault},
-    tables::Verdict,
 };
 
 impl World {
@@ -28,20 +27,12 @@ impl World {
 
     /// Checks and writes; with a planted bug other work may come in between.
     async fn apply(&self, change: Change, gap: Duration) -> Answer {
-        let verdict = {
-            let mut tables = self.tables();
-            if !tables.has(Bug::CheckThenInsert) {
-                let answer = tables.commit(change, Instant::now());
-                drop(tables);
-                self.0.grown.notify_waiters();
-                return answer;
-            }
-            tables.check(&change)
-        };
-        if matches!(verdict, Verdict::Write) {
+        if self.kept().engine.looks_ahead(&change) {
             wait(gap).await;
         }
-        self.tables().carry_out(verdict, change, Instant::now())
+        let answer = self.kept().engine.commit(change);
+        self.0.grown.notify_waiters();
+        answer
     }
 
     async fn read(&self, cx: &Context) -> Result<(), ReadError> {
@@ -58,7 +49,7 @@ impl World {
     }
 
     fn lost(&self) -> CommitError {
-        if self.tables().has(Bug::UnknownReportedAsNotWritten) {
+        if self.has(Bug::UnknownReportedAsNotWritten) {
             return CommitError::NotWritten(NotWritten::Busy);
         }
         CommitError::OutcomeUnknown
@@ -87,7 +78,7 @@ impl Store for World {
         match fault {
             Some(Fault::RequestLost) => return Err(self.lost()),
             Some(Fault::Late(by)) => {
-                self.tables().commit_later(change, Instant::now() + by);
+                self.kept().commit_later(change, Instant::now() + by);
                 return Err(self.lost());
             }
             _ => {}
@@ -104,7 +95,7 @@ impl Store for World {
         order: OrderRef,
     ) -> Result<Option<Record>, ReadError> {
         self.read(cx).await?;
-        Ok(self.tables().order(tenant, order))
+        Ok(self.kept().engine.order(tenant, order))
     }
 
     async fn receipt(
@@ -114,7 +105,7 @@ impl Store for World {
         at: Timestamp,
     ) -> Result<Option<Receipt>, ReadError> {
         self.read(cx).await?;
-        Ok(self.tables().receipt(key, at))
+        Ok(self.kept().engine.receipt(key, at))
     }
 
     async fn list(
@@ -125,7 +116,7 @@ impl Store for World {
         page: Page<Cursor>,
     ) -> Result<Vec<Order>, ReadError> {
         self.read(cx).await?;
-        Ok(self.tables().list(tenant, filter, page))
+        Ok(self.kept().engine.list(tenant, filter, page))
     }
 
     async fn history(
@@ -136,7 +127,7 @@ impl Store for World {
         page: Page<Version>,
     ) -> Result<Vec<Entry>, ReadError> {
         self.read(cx).await?;
-        Ok(self.tables().history(tenant, order, page))
+        Ok(self.kept().engine.history(tenant, order, page))
     }
 
     async fn events(
@@ -146,7 +137,7 @@ impl Store for World {
         page: Page<Position>,
     ) -> Result<FeedPage, ReadError> {
         self.read(cx).await?;
-        self.tables().events(scope, page, Instant::now())
+        self.kept().engine.events(scope, page)
     }
 
     async fn lease(
@@ -169,14 +160,14 @@ impl Store for World {
         if self.ended(cx) {
             return Err(CommitError::NotWritten(NotWritten::Expired));
         }
-        let leased = self.tables().lease(now, until, limit);
+        let leased = self.kept().engine.lease(now, until, limit);
         wait(after).await;
         if fault == Some(Fault::ReplyLost) { Err(self.lost()) } else { Ok(leased) }
     }
 
     async fn task(&self, cx: &Context, id: TaskId) -> Result<Option<Task>, ReadError> {
         self.read(cx).await?;
-        Ok(self.tables().tasks.get(&id).map(|leased| leased.task.clone()))
+        Ok(self.kept().engine.task(id))
     }
 
     async fn events_after(&self, position: Position) {
@@ -184,7 +175,7 @@ impl Store for World {
             // Listen first, then look: an event in between still wakes this listener.
             let mut grown = std::pin::pin!(self.0.grown.notified());
             grown.as_mut().enable();
-            if self.tables().head() > position {
+            if self.kept().engine.head() > position {
                 return;
             }
             grown.await;
@@ -206,17 +197,23 @@ impl Store for World {
             Some(Fault::Busy) => Err(CommitError::NotWritten(NotWritten::Busy)),
             Some(Fault::Full) => Err(CommitError::NotWritten(NotWritten::Full)),
             Some(Fault::Unavailable) => Err(CommitError::Unavailable(None)),
-            _ => Ok(self.tables().forget(cutoff, limit, Instant::now())),
+            _ => {
+                let mut kept = self.kept();
+                // It takes its turn behind every commit that was sent before it: a change in flight
+                // must not find the receipt gone that speaks against it.
+                kept.commit_all();
+                Ok(kept.engine.forget(cutoff, limit))
+            }
         }
     }
 }
 
 impl AuditSource for World {
     async fn census(&self) -> Result<Census, ReadError> {
-        Ok(self.tables().census())
+        Ok(self.kept().engine.census())
     }
 
     async fn dossiers(&self, page: Page<OrderId>) -> Result<Vec<Dossier>, ReadError> {
-        Ok(self.tables().dossiers(page))
+        Ok(self.kept().engine.dossiers(page))
     }
 }

@@ -1,63 +1,67 @@
 //! What a world's store holds, and the one write: checks first, then all of the change.
 //!
-//! Pure but for the planted bugs, whose later steps wait in a queue.
+//! Pure but for the planted bugs, whose later steps wait in a queue. Deliberately absent: faults,
+//! which are the world's.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use jiff::Timestamp;
 use orders::{
     Refusal,
     domain::{
-        ChangeId, Entry, ExternalReference, IdempotencyKey, Note, Order, OrderId, OrderNumber,
-        Personal, Position, TenantId, Version,
+        ChangeId, Command, Entry, ExternalReference, IdempotencyKey, Note, Order, OrderId,
+        OrderNumber, Personal, Position, TenantId, Version,
     },
     ports::{
-        Answer, Change, Cursor, Cutoff, Decision, Event, Expects, Forgotten, Lease, Leased,
-        Operation, Receipt, ReceiptKey, Task, TaskId, Then, Unique, Write,
+        Answer, Change, Cursor, Cutoff, Decision, Event, Expects, Forgotten, Leased, Operation,
+        Receipt, ReceiptKey, TaskId, Unique, Write,
     },
 };
 use tokio::time::Instant;
 
 use super::bug::Bug;
 
+mod engine;
+mod reads;
+mod tasks;
+
 /// All that is kept of an order.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) order: Order,
-    pub(super) personal: Option<Personal>,
-    pub(super) notes: Vec<Note>,
-    pub(super) history: Vec<(Entry, Option<Position>)>,
+struct Row {
+    order: Order,
+    personal: Option<Personal>,
+    notes: Vec<Note>,
+    history: Vec<(Entry, Option<Position>)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Tables {
-    pub(super) bug: Option<Bug>,
-    pub(super) rows: BTreeMap<OrderId, Row>,
-    pub(super) numbers: BTreeMap<(TenantId, OrderNumber), OrderId>,
-    pub(super) references: BTreeMap<(TenantId, ExternalReference), OrderId>,
-    pub(super) by_time: BTreeMap<TenantId, BTreeSet<Cursor>>,
-    pub(super) receipts: BTreeMap<ReceiptKey, Receipt>,
+    bug: Option<Bug>,
+    rows: BTreeMap<OrderId, Row>,
+    numbers: BTreeMap<(TenantId, OrderNumber), OrderId>,
+    references: BTreeMap<(TenantId, ExternalReference), OrderId>,
+    by_time: BTreeMap<TenantId, BTreeSet<Cursor>>,
+    receipts: BTreeMap<ReceiptKey, Receipt>,
     create_keys: BTreeMap<(TenantId, IdempotencyKey), OrderId>,
     changes: BTreeSet<ChangeId>,
-    pub(super) tasks: BTreeMap<TaskId, Leased>,
+    tasks: BTreeMap<TaskId, Leased>,
     /// The feed from `oldest` on, without a hole.
-    pub(super) events: VecDeque<Event>,
-    pub(super) oldest: Position,
+    events: VecDeque<Event>,
+    oldest: Position,
     /// Positions that a planted bug gave and that nobody can see yet.
-    pub(super) hidden: BTreeMap<Position, Instant>,
+    hidden: BTreeMap<Position, Instant>,
     later: BTreeMap<(Instant, u64), Step>,
     steps: u64,
+    now: Instant,
+    /// What a planted bug made of changes that are not written yet.
+    seen: BTreeMap<ChangeId, Verdict>,
 }
 
 /// Something that happens after its commit was answered.
 #[derive(Debug)]
 enum Step {
-    /// A change whose connection was lost takes effect: it is the server's, so a crash of ours does
-    /// not stop it.
-    Commit(Box<Change>),
     /// A planted bug's write, lost in a crash.
     Write(Box<Change>),
     /// A planted bug's receipt, lost in a crash.
@@ -68,7 +72,7 @@ enum Step {
 
 /// What the checks made of a change.
 #[derive(Debug)]
-pub(super) enum Verdict {
+enum Verdict {
     /// Nothing speaks against it.
     Write,
     /// It is not written.
@@ -94,25 +98,21 @@ impl Tables {
             hidden: BTreeMap::new(),
             later: BTreeMap::new(),
             steps: 0,
+            now: Instant::now(),
+            seen: BTreeMap::new(),
         }
     }
 
-    pub(super) fn has(&self, bug: Bug) -> bool {
+    fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
     }
 
-    pub(super) fn head(&self) -> Position {
+    fn last(&self) -> Position {
         Position(self.oldest.0 + self.events.len() as u64 - 1)
     }
 
-    /// Checks and writes a change, as one fact.
-    pub(super) fn commit(&mut self, change: Change, now: Instant) -> Answer {
-        let verdict = self.check(&change);
-        self.carry_out(verdict, change, now)
-    }
-
     /// Every check, in the order that `Store::commit` states.
-    pub(super) fn check(&self, change: &Change) -> Verdict {
+    fn check(&self, change: &Change) -> Verdict {
         if self.changes.contains(&change.id) && !self.has(Bug::ResubmissionNotRecognised) {
             return Verdict::Answer(Answer::Committed);
         }
@@ -129,23 +129,23 @@ impl Tables {
         }
     }
 
-    fn holds_lease(&self, change: &Change) -> bool {
-        let Some(lease) = &change.lease else { return true };
-        let task = self.tasks.get(&lease.task);
-        task.is_some_and(|leased| leased.epoch == lease.epoch)
-    }
-
-    pub(super) fn carry_out(&mut self, verdict: Verdict, change: Change, now: Instant) -> Answer {
+    fn carry_out(&mut self, verdict: Verdict, change: Change) -> Answer {
         match verdict {
             Verdict::Write if self.has(Bug::AcknowledgeBeforeCommit) => {
-                self.after(now, 4, Step::Write(Box::new(change)));
+                self.after(4, Step::Write(Box::new(change)));
                 Answer::Committed
             }
             Verdict::Write => {
-                self.write(change, now);
+                self.write(change);
                 Answer::Committed
             }
-            Verdict::Answer(answer) => answer,
+            Verdict::Answer(answer) => {
+                let conflict = matches!(answer, Answer::Conflict { .. });
+                if conflict && self.has(Bug::FinishedWithoutOutcome) {
+                    self.write_tasks(change.lease, Vec::new());
+                }
+                answer
+            }
             Verdict::Remember(answer, receipt) => {
                 self.remember(*receipt);
                 answer
@@ -222,75 +222,47 @@ impl Tables {
         }
     }
 
-    /// Hands out tasks that are due.
-    pub(super) fn lease(&mut self, now: Timestamp, until: Timestamp, limit: usize) -> Vec<Leased> {
-        let mut due: Vec<(Timestamp, TaskId)> = self
-            .tasks
-            .values()
-            .filter(|leased| leased.task.due <= now)
-            .map(|leased| (leased.task.due, leased.task.id))
-            .collect();
-        due.sort_unstable();
-        due.truncate(limit);
-        let mut taken = Vec::with_capacity(due.len());
-        for (_, id) in due {
-            if let Some(leased) = self.tasks.get_mut(&id) {
-                leased.task.due = until;
-                leased.epoch += 1;
-                taken.push(leased.clone());
-            }
-        }
-        taken
-    }
-
-    fn write_tasks(&mut self, lease: Option<Lease>, plans: Vec<Task>) {
-        if let Some(Lease { task, then, .. }) = lease {
-            match then {
-                Then::Finish => drop(self.tasks.remove(&task)),
-                Then::Keep { due, progress } => {
-                    if let Some(leased) = self.tasks.get_mut(&task) {
-                        leased.task.progress = progress;
-                        leased.task.due = due.unwrap_or(leased.task.due);
-                    }
-                }
-            }
-        }
-        for task in plans {
-            let epoch = self.tasks.get(&task.id).map_or(0, |leased| leased.epoch + 1);
-            self.tasks.insert(task.id, Leased { task, epoch });
-        }
-    }
-
-    fn write(&mut self, change: Change, now: Instant) {
+    fn write(&mut self, change: Change) {
         // Of a task's change nothing is kept that it could be known by.
         if change.expects != Expects::Task {
             self.changes.insert(change.id);
         }
-        self.write_tasks(change.lease, change.plans);
+        let plans = self.planned(change.plans, change.write.as_deref());
+        self.write_tasks(change.lease, plans);
         if let Some(write) = change.write {
             let created = (change.expects == Expects::New).then_some(change.receipt.as_ref());
             if let Some(Some(receipt)) = created {
                 let key = (change.tenant.clone(), receipt.key.key.clone());
                 self.create_keys.insert(key, write.order.id);
             }
-            self.put(change.tenant, *write, now);
+            self.put(change.tenant, *write);
         }
         match change.receipt {
             Some(receipt) if self.has(Bug::ReceiptApart) => {
-                self.after(now, 4, Step::Receipt(Box::new(receipt)));
+                self.after(4, Step::Receipt(Box::new(receipt)));
             }
+            Some(receipt)
+                if receipt.key.operation == Operation::Pay && self.has(Bug::PayKeyForgotten) => {}
             Some(receipt) => self.remember(receipt),
             None => {}
         }
     }
 
-    fn put(&mut self, tenant: TenantId, write: Write, now: Instant) {
-        let Write { order, mut entry, event, note, personal } = write;
+    fn put(&mut self, tenant: TenantId, write: Write) {
+        let Write { mut order, mut entry, event, note, personal } = write;
+        self.spoil(&mut order, &entry);
+        if self.has(Bug::OutcomeWithoutEvent)
+            && entry.command == Command::Settle
+            && let Some(row) = self.rows.get_mut(&order.id)
+        {
+            row.order = order;
+            return;
+        }
         if self.has(Bug::VersionSkipped) && entry.version != Version::FIRST {
             entry.version = entry.version.next();
         }
         let event = Event {
-            position: self.head().next(),
+            position: self.last().next(),
             id: entry.change,
             tenant: tenant.clone(),
             order: entry.order,
@@ -302,11 +274,11 @@ impl Tables {
         };
         let position = Some(event.position);
         if self.has(Bug::EventApart) {
-            self.after(now, 4, Step::Event(Box::new(event)));
+            self.after(4, Step::Event(Box::new(event)));
         } else {
             if self.has(Bug::FeedOutOfOrder) {
                 let wait = Duration::from_millis(event.position.0 % 3 * 2);
-                self.hidden.insert(event.position, now + wait);
+                self.hidden.insert(event.position, self.now + wait);
             }
             self.events.push_back(event);
         }
@@ -333,7 +305,7 @@ impl Tables {
     }
 
     /// Under what a key is looked up: itself, but for the planted bugs.
-    pub(super) fn scope(&self, key: &ReceiptKey) -> ReceiptKey {
+    fn scope(&self, key: &ReceiptKey) -> ReceiptKey {
         let mut key = key.clone();
         if self.has(Bug::KeyWithoutTenant) {
             key.tenant = "anybody".parse().expect("is a tenant id");
@@ -345,17 +317,7 @@ impl Tables {
     }
 
     /// Forgets the oldest events, without leaving a hole, and receipts that no order keeps.
-    ///
-    /// It takes its turn behind every commit that was sent before it: a change in flight must not
-    /// find the receipt gone that speaks against it.
-    pub(super) fn forget(&mut self, cutoff: Cutoff, limit: usize, now: Instant) -> Forgotten {
-        let (sent, rest) = std::mem::take(&mut self.later)
-            .into_iter()
-            .partition(|(_, step)| matches!(step, Step::Commit(_)));
-        self.later = rest;
-        for step in BTreeMap::into_values(sent) {
-            self.step(step, now);
-        }
+    fn forget_old(&mut self, cutoff: Cutoff, limit: usize) -> Forgotten {
         let due = |at| at < cutoff.events_before || at > cutoff.now;
         let old = self.events.iter().take_while(|event| due(event.at));
         // What is stamped ahead of time goes with what comes after it.
@@ -378,41 +340,21 @@ impl Tables {
         Forgotten { events, receipts: keys.len() }
     }
 
-    /// Lets a change take effect later, whatever becomes of its sender.
-    pub(super) fn commit_later(&mut self, change: Change, at: Instant) {
-        self.enqueue(at, Step::Commit(Box::new(change)));
-    }
-
-    fn after(&mut self, now: Instant, millis: u64, step: Step) {
-        self.enqueue(now + Duration::from_millis(millis), step);
-    }
-
-    fn enqueue(&mut self, at: Instant, step: Step) {
+    fn after(&mut self, millis: u64, step: Step) {
         self.steps += 1;
-        self.later.insert((at, self.steps), step);
+        self.later.insert((self.now + Duration::from_millis(millis), self.steps), step);
     }
 
-    /// Carries out what is due.
-    pub(super) fn settle(&mut self, now: Instant) {
-        while let Some(next) = self.later.first_entry().filter(|next| next.key().0 <= now) {
-            let step = next.remove();
-            self.step(step, now);
-        }
-    }
-
-    fn step(&mut self, step: Step, now: Instant) {
+    fn step(&mut self, step: Step) {
         match step {
-            Step::Commit(change) => {
-                self.commit(*change, now);
-            }
             Step::Write(change) => {
                 if matches!(self.check(&change), Verdict::Write) {
-                    self.write(*change, now);
+                    self.write(*change);
                 }
             }
             Step::Receipt(receipt) => self.remember(*receipt),
             Step::Event(mut event) => {
-                event.position = self.head().next();
+                event.position = self.last().next();
                 if let Some(row) = self.rows.get_mut(&event.order) {
                     let told = row.history.iter_mut().find(|(e, _)| e.version == event.version);
                     if let Some(told) = told {
@@ -422,11 +364,6 @@ impl Tables {
                 self.events.push_back(*event);
             }
         }
-    }
-
-    /// The process ends here and now. What is committed stays.
-    pub(super) fn crash(&mut self) {
-        self.later.retain(|_, step| matches!(step, Step::Commit(_)));
     }
 }
 

@@ -229,8 +229,8 @@ fn make_trouble(world: &World) {
         latency: Duration::from_millis(500),
         not_sent: 200,
         lost: 300,
-        declined: 0,
         look_ups: 200,
+        ..GatewayFaults::default()
     });
     world.set_faults(Faults {
         latency: Duration::from_millis(20),

@@ -2,23 +2,17 @@
 
 use std::ops::Bound;
 
-use jiff::Timestamp;
+use super::{Row, Tables};
+use crate::world::bug::Bug;
 use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
     ports::{
-        Census, Cursor, Derived, Dossier, FeedPage, Filter, OrderRef, Page, ReadError, Receipt,
-        ReceiptKey, Scope, Told,
+        Census, Cursor, Derived, Dossier, FeedPage, Filter, OrderRef, Page, ReadError, Scope, Told,
     },
-};
-use tokio::time::Instant;
-
-use super::{
-    bug::Bug,
-    tables::{Row, Tables},
 };
 
 impl Tables {
-    pub(super) fn order(&self, tenant: &TenantId, order: OrderRef) -> Option<Record> {
+    pub(super) fn find(&self, tenant: &TenantId, order: OrderRef) -> Option<Record> {
         let id = match order {
             OrderRef::Id(id) => id,
             OrderRef::Number(number) => *self.numbers.get(&(tenant.clone(), number))?,
@@ -28,12 +22,7 @@ impl Tables {
         own.then(|| record(row))
     }
 
-    pub(super) fn receipt(&self, key: &ReceiptKey, at: Timestamp) -> Option<Receipt> {
-        let receipt = self.receipts.get(&self.scope(key))?;
-        (at < receipt.expires_at).then(|| receipt.clone())
-    }
-
-    pub(super) fn list(
+    pub(super) fn listed(
         &self,
         tenant: &TenantId,
         filter: &Filter,
@@ -59,7 +48,7 @@ impl Tables {
         orders.into_iter().take(page.limit).cloned().collect()
     }
 
-    pub(super) fn history(
+    pub(super) fn entries(
         &self,
         tenant: &TenantId,
         order: OrderId,
@@ -72,12 +61,7 @@ impl Tables {
         rest.take(page.limit).cloned().collect()
     }
 
-    pub(super) fn events(
-        &self,
-        scope: &Scope,
-        page: Page<Position>,
-        now: Instant,
-    ) -> Result<FeedPage, ReadError> {
+    pub(super) fn feed(&self, scope: &Scope, page: Page<Position>) -> Result<FeedPage, ReadError> {
         let oldest = self.oldest;
         let after = page.after.unwrap_or(Position(oldest.0 - 1));
         if after.next() < oldest && !self.has(Bug::OldCursorSkips) {
@@ -85,10 +69,10 @@ impl Tables {
         }
         let everybody = *scope == Scope::All || self.has(Bug::FeedWithoutTenant);
         let skip = usize::try_from(after.0.saturating_sub(oldest.0 - 1)).unwrap_or(usize::MAX);
-        let visible = |at: &Position| self.hidden.get(at).is_none_or(|until| *until <= now);
+        let visible = |at: &Position| self.hidden.get(at).is_none_or(|until| *until <= self.now);
         let mut events = Vec::new();
         // A cursor past the head can only come from another feed: go on from the head.
-        let mut next = after.min(self.head());
+        let mut next = after.min(self.last());
         for event in self.events.iter().skip(skip).filter(|event| visible(&event.position)) {
             if events.len() == page.limit {
                 break;
@@ -99,10 +83,10 @@ impl Tables {
                 events.push(event.clone());
             }
         }
-        Ok(FeedPage { events, next, head: self.head() })
+        Ok(FeedPage { events, next, head: self.last() })
     }
 
-    pub(super) fn census(&self) -> Census {
+    pub(super) fn count(&self) -> Census {
         Census {
             orders: self.rows.len() as u64,
             history: self.rows.values().map(|row| row.history.len() as u64).sum(),
@@ -112,11 +96,11 @@ impl Tables {
             personal: self.rows.values().filter(|row| row.personal.is_some()).count() as u64,
             tasks: self.tasks.len() as u64,
             oldest: self.oldest,
-            head: self.head(),
+            head: self.last(),
         }
     }
 
-    pub(super) fn dossiers(&self, page: Page<OrderId>) -> Vec<Dossier> {
+    pub(super) fn told(&self, page: Page<OrderId>) -> Vec<Dossier> {
         let after = page.after.map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self.rows.range((after, Bound::Unbounded)).take(page.limit);
         let mut dossiers: Vec<Dossier> = rows.map(|(id, row)| self.dossier(*id, row)).collect();

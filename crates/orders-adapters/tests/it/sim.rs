@@ -1,0 +1,32 @@
+//! Ring 2 of the simulation: the same clients, processes, workers, provider and judge as in ring 1, on
+//! the real SQLite store, called inline. A crash drops the connection and opens the file again.
+
+#[path = "../../examples/sim/engine.rs"]
+mod engine;
+
+use orders_testkit::sim::{Cuts, run_over};
+
+/// How many seeds; `cargo run --release -p orders-adapters --example sim` runs more.
+const SEEDS: u64 = 200;
+
+#[test]
+fn no_seed_finds_a_violation_on_sqlite() {
+    let mut effects = 0;
+    for seed in 0..SEEDS {
+        let run = run_over(&engine::fresh, seed, 10, &Cuts::default());
+        let replay = format!(
+            "cargo run -p orders-adapters --example sim -- --orders 10 --first {seed} --seeds 1"
+        );
+        assert!(run.violations.is_empty(), "{:#?}\n{replay}", run.violations);
+        effects += run.effects;
+    }
+    assert!(effects > 100, "{effects} effects");
+}
+
+#[test]
+fn a_seed_always_runs_the_same_way_on_sqlite() {
+    for seed in 0..5 {
+        let run = || run_over(&engine::fresh, seed, 20, &Cuts::default());
+        assert_eq!(run(), run());
+    }
+}
