@@ -1,6 +1,6 @@
 //! What the clients were told, in the order in which they were told it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use orders::{
@@ -29,6 +29,7 @@ pub(super) struct Book {
     pub(super) crashes: u64,
     /// The newest lease of each task, and since when it says that it may have been sent.
     pub(super) leases: BTreeMap<TaskId, (u64, Option<Timestamp>)>,
+    epochs: BTreeSet<(TaskId, u64)>,
     /// Where the wall clock was before it was last moved, at the furthest.
     pub(super) furthest: Timestamp,
     /// Attempts that wait for a person at the end.
@@ -198,6 +199,7 @@ impl Book {
             violations: Vec::new(),
             crashes: 0,
             leases: BTreeMap::new(),
+            epochs: BTreeSet::new(),
             furthest: Timestamp::MIN,
             parked: 0,
             turned_back: false,
@@ -219,18 +221,16 @@ impl Book {
         }
     }
 
-    /// Notes a lease that was handed out. Each is newer than all before it.
+    /// Notes a lease that was handed out; none is handed out twice. Answers may overtake each other.
     pub(super) fn leased(&mut self, leased: &Leased) {
         let Leased { task, epoch } = leased;
         self.mix(task.id.0.as_u64_pair().1 ^ epoch);
         let (newest, sent) = self.leases.entry(task.id).or_default();
-        let outdated = *newest >= *epoch;
-        (*newest, *sent) = ((*newest).max(*epoch), task.progress.sent);
-        if outdated {
-            self.violation(format!(
-                "{}: lease {epoch} of its task was handed out twice",
-                task.order
-            ));
+        if *epoch > *newest {
+            (*newest, *sent) = (*epoch, task.progress.sent);
+        }
+        if !self.epochs.insert((task.id, *epoch)) {
+            self.violation(format!("{}: lease {epoch} was handed out twice", task.order));
         }
     }
 

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use orders::{
-    domain::{AttemptState, State},
+    domain::{AttemptId, AttemptState, State},
     ports::{AuditSource as _, Clock as _, Page, TaskKind},
 };
 use tokio::time;
@@ -21,7 +21,7 @@ use crate::{Faults, GatewayFaults, GatewayMode};
 /// What heals needs longer than that for nothing: the longest wait of a worker is a minute, and
 /// every wait may be followed by a lease that runs out.
 const HEALED: Duration = Duration::from_mins(30);
-/// As long with a store that stays broken.
+/// As long with a store, or a provider, that stays broken.
 const LIMPING: Duration = Duration::from_hours(12);
 /// For how long workers go on when the provider never heals.
 const IN_VAIN: Duration = Duration::from_mins(3);
@@ -65,16 +65,20 @@ fn heal(stage: &Stage, heals: Heals) {
     }
 }
 
-/// Waits until nothing is owed now. With a provider that stays broken that may never be.
+/// Waits until nothing is owed now. With a provider that stays broken that may never be: then workers
+/// go on in vain for a while, and until no task is left that has nothing to do.
 async fn settled(stage: &Stage, heals: Heals, within: Duration) {
-    if heals.provider.is_some() {
-        return time::sleep(IN_VAIN).await;
-    }
+    let (ends, within): (fn(&Stage) -> bool, _) = if heals.provider.is_some() {
+        time::sleep(IN_VAIN).await;
+        (nothing_is_idle, LIMPING)
+    } else {
+        (nothing_is_owed, within)
+    };
     let end = time::Instant::now() + within;
-    while !nothing_is_owed(stage) {
+    while !ends(stage) {
         if time::Instant::now() > end {
             let owed = stage.world.owed().len();
-            let what = format!("{owed} tasks are still owed when all is well again");
+            let what = format!("{owed} tasks are still owed when they could be done");
             return stage.book().violation(what);
         }
         time::sleep(Duration::from_secs(1)).await;
@@ -86,6 +90,17 @@ fn nothing_is_owed(stage: &Stage) -> bool {
     let owed = stage.world.owed();
     let timers = owed.iter().all(|task| task.kind != TaskKind::Attempt && task.due > now);
     timers && stage.world.webhooks_delivered()
+}
+
+/// Whether each task of an attempt still has something to find out.
+fn nothing_is_idle(stage: &Stage) -> bool {
+    stage.world.owed().iter().filter(|task| task.kind == TaskKind::Attempt).all(|task| {
+        let order = stage.world.stored(&task.tenant, task.order);
+        let attempt = order.as_ref().and_then(|order| order.attempt(AttemptId(task.id.0)).ok());
+        attempt.is_some_and(|attempt| {
+            matches!(attempt.state, AttemptState::Open | AttemptState::Unknown)
+        })
+    })
 }
 
 /// What must be so in the end: nothing is in doubt that could be found out, nothing is called off by
@@ -110,17 +125,7 @@ async fn ended(stage: &Stage, heals: Heals) {
             book.violation(format!("{}: called off by half", order.id));
         }
     }
-    for task in stage.world.owed() {
-        let order = stage.world.stored(&task.tenant, task.order);
-        let open = order.as_ref().and_then(|order| {
-            let mut attempts = order.payments.iter().flat_map(|payment| &payment.attempts);
-            attempts.find(|attempt| attempt.id.0 == task.id.0)
-        });
-        let to_do = open.is_some_and(|attempt| {
-            matches!(attempt.state, AttemptState::Open | AttemptState::Unknown)
-        });
-        if task.kind == TaskKind::Attempt && !to_do {
-            stage.book().violation(format!("{}: a task has nothing to do", task.order));
-        }
+    if !nothing_is_idle(stage) {
+        stage.book().violation("a task has nothing to do".to_owned());
     }
 }
