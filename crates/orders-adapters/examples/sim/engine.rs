@@ -1,5 +1,7 @@
 //! SQLite as what a simulated world keeps its orders in.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a simulation fails by panicking")]
+
 use std::{
     future::Future,
     pin::pin,

@@ -1,7 +1,6 @@
 //! Ring 2 of the simulation: `--seeds N --first N --orders N [--json FILE]`, on the real SQLite store.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool reports to its terminal")]
-#![expect(clippy::expect_used, clippy::panic, reason = "a simulation fails by panicking")]
 
 mod engine;
 

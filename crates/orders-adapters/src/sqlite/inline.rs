@@ -61,14 +61,18 @@ impl Inline {
     /// Hands out tasks, as [`lease`](orders::ports::Store::lease) does.
     ///
     /// # Errors
-    /// When the disk failed.
+    /// When the disk failed, or a task cannot be read.
     pub fn lease(
         &mut self,
         now: Timestamp,
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Leased>, Cause> {
-        Ok(self.writer.lease(now, until, limit)??)
+        let taken = self.writer.lease(now, until, limit)??;
+        match taken.unreadable.into_iter().next() {
+            Some((_, cause)) => Err(cause),
+            None => Ok(taken.leased),
+        }
     }
 
     /// Forgets, as [`forget`](orders::ports::Store::forget) does.

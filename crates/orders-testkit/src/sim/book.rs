@@ -29,7 +29,7 @@ pub(super) struct Book {
     pub(super) crashes: u64,
     /// The newest lease of each task, and since when it says that it may have been sent.
     pub(super) leases: BTreeMap<TaskId, (u64, Option<Timestamp>)>,
-    handed_out: BTreeSet<(TaskId, u64)>,
+    epochs: BTreeSet<(TaskId, u64)>,
     /// Where the wall clock was before it was last moved, at the furthest.
     pub(super) furthest: Timestamp,
     /// Attempts that wait for a person at the end.
@@ -147,11 +147,11 @@ fn kind(refusal: Refusal) -> u64 {
         Refusal::TooManyPayments => 5,
         Refusal::NotParked => 6,
         Refusal::HandedOver => 7,
-        Refusal::MovedElsewhere => 10,
         Refusal::NoSuchLine { line } => 8 + u64::from(line).rotate_left(8),
         Refusal::PiecesNotLeft { line, left } => {
             9 + u64::from(line).rotate_left(8) + u64::from(left).rotate_left(24)
         }
+        Refusal::MovedElsewhere => 10,
     }
 }
 
@@ -206,7 +206,7 @@ impl Book {
             violations: Vec::new(),
             crashes: 0,
             leases: BTreeMap::new(),
-            handed_out: BTreeSet::new(),
+            epochs: BTreeSet::new(),
             furthest: Timestamp::MIN,
             parked: 0,
             turned_back: false,
@@ -228,20 +228,16 @@ impl Book {
         }
     }
 
-    /// Notes a lease that was handed out, once each. A newer one may be noted first: their answers are
-    /// not told in order.
+    /// Notes a lease that was handed out; none is handed out twice. Answers may overtake each other.
     pub(super) fn leased(&mut self, leased: &Leased) {
         let Leased { task, epoch } = leased;
         self.mix(task.id.0.as_u64_pair().1 ^ epoch);
         let (newest, sent) = self.leases.entry(task.id).or_default();
-        if epoch > newest {
+        if *epoch > *newest {
             (*newest, *sent) = (*epoch, task.progress.sent);
         }
-        if !self.handed_out.insert((task.id, *epoch)) {
-            self.violation(format!(
-                "{}: lease {epoch} of its task was handed out twice",
-                task.order
-            ));
+        if !self.epochs.insert((task.id, *epoch)) {
+            self.violation(format!("{}: lease {epoch} was handed out twice", task.order));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{Faults, GatewayFaults, GatewayMode};
 /// What heals needs longer than that for nothing: the longest wait of a worker is a minute, and
 /// every wait may be followed by a lease that runs out.
 const HEALED: Duration = Duration::from_mins(30);
-/// As long with a store that stays broken.
+/// As long with a store, or a provider, that stays broken.
 const LIMPING: Duration = Duration::from_hours(12);
 /// For how long workers go on when the provider never heals.
 const IN_VAIN: Duration = Duration::from_mins(3);
@@ -65,16 +65,20 @@ fn heal(stage: &Stage, heals: Heals) {
     }
 }
 
-/// Waits until nothing is owed now. With a provider that stays broken that may never be.
+/// Waits until nothing is owed now. With a provider that stays broken that may never be: then workers
+/// go on in vain for a while, and until no task is left that has nothing to do.
 async fn settled(stage: &Stage, heals: Heals, within: Duration) {
-    if heals.provider.is_some() {
-        return time::sleep(IN_VAIN).await;
-    }
+    let (ends, within): (fn(&Stage) -> bool, _) = if heals.provider.is_some() {
+        time::sleep(IN_VAIN).await;
+        (nothing_is_idle, LIMPING)
+    } else {
+        (nothing_is_owed, within)
+    };
     let end = time::Instant::now() + within;
-    while !nothing_is_owed(stage) {
+    while !ends(stage) {
         if time::Instant::now() > end {
             let owed = stage.world.owed().len();
-            let what = format!("{owed} tasks are still owed when all is well again");
+            let what = format!("{owed} tasks are still owed when they could be done");
             return stage.book().violation(what);
         }
         time::sleep(Duration::from_secs(1)).await;
@@ -91,6 +95,17 @@ fn nothing_is_owed(stage: &Stage) -> bool {
 /// Whether a task is of an attempt that has no outcome and waits for no person.
 fn has_to_do(stage: &Stage, task: &Task) -> bool {
     matches!(attempt_of(stage, task), Some(AttemptState::Open | AttemptState::Unknown))
+}
+
+/// Whether no task is left of an attempt that has its outcome.
+fn nothing_is_idle(stage: &Stage) -> bool {
+    !stage.world.owed().iter().any(|task| is_idle(stage, task))
+}
+
+/// Whether the attempt of a task has its outcome. It may have learnt it by a webhook; its task ends
+/// when it is next due.
+fn is_idle(stage: &Stage, task: &Task) -> bool {
+    matches!(attempt_of(stage, task), Some(AttemptState::Succeeded | AttemptState::Declined(_)))
 }
 
 /// How far the attempt of a task is.
@@ -125,10 +140,7 @@ async fn ended(stage: &Stage, heals: Heals) {
     }
     let now = stage.world.clock().now();
     for task in stage.world.owed() {
-        // What has an outcome may have learnt it by a webhook: its task ends when it is next due.
-        let state = attempt_of(stage, &task);
-        let ended = matches!(state, Some(AttemptState::Succeeded | AttemptState::Declined(_)));
-        if ended && task.due <= now && heals.provider.is_none() {
+        if task.due <= now && is_idle(stage, &task) {
             stage.book().violation(format!("{}: a task has nothing to do", task.order));
         }
     }
