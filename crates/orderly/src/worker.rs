@@ -101,7 +101,10 @@ impl Worker {
         }
         match self.desk.take(share).await {
             Ok(leased) => {
-                self.pace.began(share, leased.len(), provider, now());
+                // What may have been sent is asked for, and then perhaps sent again.
+                let doubtful = leased.iter().filter(|one| one.task.progress.sent.is_some()).count();
+                let begun = (leased.len(), leased.len() + doubtful);
+                self.pace.began(share, begun, provider, now());
                 for leased in leased {
                     self.under_way.spawn(Arc::clone(&self.desk).carry_on(leased));
                 }
