@@ -9,6 +9,9 @@ export CARGO_TERM_COLOR ?= auto
 run: ## Start the service and a simulated payment provider, data in ./data, and print what to try; flags in ARGS="..."
 	@scripts/run $(ARGS)
 
+demo: ## See what it promises in a minute: kills, lost answers, both ledgers compared; flags in ARGS="--orders 300 --faults 40"
+	cargo run --quiet --release --locked -p orderly -- demo $(ARGS)
+
 help: ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-zA-Z_%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -42,4 +45,4 @@ check-%: scripts/check/% ## Run one check: a table, a record in docs/records, an
 bench: ## Measure: the store beside one commit per order, then the service under load
 	scripts/bench
 
-.PHONY: run help setup test lint fmt generate checks bench
+.PHONY: run demo help setup test lint fmt generate checks bench

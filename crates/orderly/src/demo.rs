@@ -12,7 +12,7 @@ mod patience;
 mod stage;
 mod verdict;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -24,6 +24,9 @@ use crate::{
     cli::Demo,
     console::{Failure, say},
 };
+
+/// The longest wait for what still writes when all else has ended.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Exit status after Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -39,7 +42,8 @@ pub(crate) fn run(options: &Demo) -> Result<ExitCode, Failure> {
             played = play(&folder, options) => played.map(Some),
         }
     });
-    runtime.shutdown_background();
+    // What the provider still writes ends before its folder goes.
+    runtime.shutdown_timeout(CLOSING);
     match ended {
         Ok(Some(())) => Ok(ExitCode::SUCCESS),
         Ok(None) => {

@@ -76,7 +76,8 @@ impl Worker {
         let mut is_due = true;
         while lifecycle.phase() < Phase::Draining {
             let head = self.desk.orders.ports().store().head();
-            let next = if is_due || self.free() >= TOGETHER { self.take().await } else { AT_LEISURE };
+            let next =
+                if is_due || self.free() >= TOGETHER { self.take().await } else { AT_LEISURE };
             tokio::select! {
                 Some(ended) = self.under_way.join_next() => {
                     is_due = false;
@@ -97,7 +98,10 @@ impl Worker {
         let provider = self.desk.provider();
         let share = self.pace.share(provider, (self.free(), self.under_way.len()), now());
         if share == 0 {
-            return Next { after: if self.pace.is_behind() { TICK } else { EVERY }, on_news: false };
+            return Next {
+                after: if self.pace.is_behind() { TICK } else { EVERY },
+                on_news: false,
+            };
         }
         match self.desk.take(share).await {
             Ok(leased) => {
@@ -108,7 +112,11 @@ impl Worker {
                 for leased in leased {
                     self.under_way.spawn(Arc::clone(&self.desk).carry_on(leased));
                 }
-                if self.pace.is_behind() { Next { after: TICK, on_news: false } } else { AT_LEISURE }
+                if self.pace.is_behind() {
+                    Next { after: TICK, on_news: false }
+                } else {
+                    AT_LEISURE
+                }
             }
             Err(error) => {
                 tracing::warn!(error = %error, "no tasks could be taken");

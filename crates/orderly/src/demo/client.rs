@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{Request, header};
 use mainstay::{
     client::http::{self as client, Safety},
@@ -20,11 +21,13 @@ use crate::console::Failure;
 const TRY: Duration = Duration::from_secs(5);
 /// How long an answer is tried for: the service may be killed and started meanwhile.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Reads under way at a time.
+const AT_ONCE: usize = 16;
 
 /// Somebody with a key.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    client: client::Client,
+    http: client::Client,
     pub(super) address: SocketAddr,
     pub(super) key: String,
 }
@@ -55,8 +58,8 @@ impl Client {
         config.breaker.failure_ratio = 2.0;
         config.breaker.slow_ratio = 2.0;
         config.reply_limit = 16 << 20;
-        let client = client::Client::new("orderly", &config, &Metrics::new("orderly_demo"))?;
-        Ok(Self { client, address, key })
+        let http = client::Client::new("orderly", &config, &Metrics::new("orderly_demo"))?;
+        Ok(Self { http, address, key })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Reply, Failure> {
@@ -97,20 +100,28 @@ impl Client {
         }
         let cx =
             Context::new("demo".parse().ok()?).with_deadline((Instant::now() + TRY).into_std());
-        let answer = self.client.call(&cx, Safety::Keyed, request.body(body).ok()?).await.ok()?;
+        let answer = self.http.call(&cx, Safety::Keyed, request.body(body).ok()?).await.ok()?;
         let replayed =
             answer.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
         let json = serde_json::from_slice(answer.body()).unwrap_or_default();
         Some(Reply { status: answer.status().as_u16(), json, replayed })
     }
 
-    /// Every order, page by page.
+    /// Every order as a whole, its payments included.
     pub(super) async fn orders(&self) -> Result<Vec<Value>, Failure> {
+        let ids = self.ids().await?;
+        let whole = |id: String| async move { self.get(&format!("/v1/orders/{id}")).await };
+        let replies = stream::iter(ids).map(whole).buffered(AT_ONCE);
+        replies.map_ok(|reply| reply.json).try_collect().await
+    }
+
+    /// The ids of all orders, page by page.
+    async fn ids(&self) -> Result<Vec<String>, Failure> {
         let (mut all, mut more) = (Vec::new(), String::new());
         loop {
             let page = self.get(&format!("/v1/orders?page_size=100{more}")).await?;
             let orders = page.json["orders"].as_array().ok_or("the list of orders is none")?;
-            all.extend(orders.iter().cloned());
+            all.extend(orders.iter().filter_map(|order| order["id"].as_str().map(str::to_owned)));
             match page.json["next_page_token"].as_str() {
                 Some(token) => more = format!("&page_token={token}"),
                 None => return Ok(all),

@@ -52,7 +52,7 @@ enum Fate {
     Hold,
     /// Its money is taken.
     Capture,
-    /// Its money is taken, and some of it given back.
+    /// Its money is taken, and half of it given back.
     Refund,
     /// It is called off once its money is held.
     Cancel,
@@ -158,9 +158,10 @@ async fn journey(client: &Client, basket: &Basket) -> Result<(), Failure> {
         Fate::Capture | Fate::SecondTry => order.capture(&key("capture")).await?,
         Fate::Refund => {
             order.capture(&key("capture")).await?;
-            let part = json!({ "amount": { "amount_minor": "1",
+            let total: i64 = placed.text("/totals/total/amount_minor").parse()?;
+            let half = json!({ "amount": { "amount_minor": (total / 2).max(1).to_string(),
                 "currency": placed.text("/totals/total/currency") } });
-            order.verb("refund", &key("refund"), part).await?;
+            order.verb("refund", &key("refund"), half).await?;
             order.settles().await?;
         }
     }
@@ -207,10 +208,11 @@ impl Path<'_> {
 
 /// Whether every operation of an order's payments has an outcome.
 pub(super) fn is_settled(order: &Value) -> bool {
-    let payments = order["payments"].as_array().into_iter().flatten();
-    let mut operations =
-        payments.flat_map(|payment| payment["operations"].as_array().into_iter().flatten());
-    operations.all(|one| one["state"] == "SUCCEEDED" || one["state"] == "DECLINED")
+    let has_outcome = |one: &Value| one["state"] == "SUCCEEDED" || one["state"] == "DECLINED";
+    let settled = |payment: &Value| {
+        payment["operations"].as_array().is_some_and(|all| all.iter().all(has_outcome))
+    };
+    order["payments"].as_array().is_some_and(|all| all.iter().all(settled))
 }
 
 #[cfg(test)]

@@ -26,9 +26,11 @@ pub(super) async fn play(stage: &Stage) -> Result<Client, Failure> {
     say(&format!(
         "1. A provider and the service\n\
          \n   gateway-sim, a payment provider that moves no money, is on {}\n   \
-         orderly serve is on http://{} (process {pid})\n",
+         orderly serve is the process {pid}, and for a shell of yours\n\n   \
+         URL=http://{}\n   KEY={}\n",
         stage.sim.url(),
-        client.address
+        client.address,
+        client.key
     ));
     let placed = place(&client).await?;
     let id = placed.text("/id");
@@ -39,11 +41,12 @@ pub(super) async fn play(stage: &Stage) -> Result<Client, Failure> {
     Ok(client)
 }
 
-fn curl(client: &Client, path: &str, key: &str, body: &Value) -> String {
+/// The same request for a shell in which URL and KEY are set.
+fn curl(path: &str, key: &str, body: &Value) -> String {
     format!(
-        "   $ curl -sS http://{}{path} -H 'Authorization: Bearer {}' \\\n       \
-         -H 'Idempotency-Key: {key}' -H 'Content-Type: application/json' -d '{body}'",
-        client.address, client.key
+        "   $ curl -sS $URL{path} -H \"Authorization: Bearer $KEY\" \\\n       \
+         -H 'Idempotency-Key: {key}' -H 'Content-Type: application/json' \\\n       \
+         -d '{body}'"
     )
 }
 
@@ -58,7 +61,7 @@ fn instrument() -> Value {
 
 async fn place(client: &Client) -> Result<Reply, Failure> {
     say("2. Place an order\n");
-    say(&curl(client, "/v1/orders", PLACE, &order()));
+    say(&curl("/v1/orders", PLACE, &order()));
     let placed = client.post("/v1/orders", PLACE, &order()).await?;
     expect(placed.status == 201, || format!("placing answers {}: {}", placed.status, placed.json))?;
     say(&format!(
@@ -76,7 +79,7 @@ async fn pay_and_kill(stage: &Stage, client: &Client, id: &str, pid: u32) -> Res
     say("   The provider is told to take the money and then to keep its answer back.");
     stage.sim.faults().next_of(Kind::Authorization, Fault::Hang, 1);
     let path = format!("/v1/orders/{id}/pay");
-    say(&curl(client, &path, PAY, &instrument()));
+    say(&curl(&path, PAY, &instrument()));
     let accepted = client.post(&path, PAY, &instrument()).await?;
     expect(accepted.status == 202, || format!("paying answers {}", accepted.status))?;
     say("   -> 202: accepted; the worker carries it on");
@@ -127,8 +130,8 @@ async fn retry(client: &Client, stage: &Stage, id: &str) -> Result<(), Failure> 
         format!("there are {orders} orders and {charges} charges, and both should be 1")
     })?;
     say(&format!(
-        "   The service asked the provider what became of it: the order is {}, its money {}.\n   \
-         One order, one charge.\n",
+        "   The service found out from the provider what became of the payment, and guessed \
+         nothing:\n   the order is {}, its money {}. One order, one charge.\n",
         order.text("/state"),
         order.text("/payment_state")
     ));
@@ -142,7 +145,7 @@ fn charges(stage: &Stage) -> Result<u64, Failure> {
 
 async fn timeline(client: &Client, id: &str) -> Result<(), Failure> {
     say("6. What happened to it, from its history\n");
-    say(&format!("   $ curl -sS http://{}/v1/orders/{id}/history ...", client.address));
+    say(&format!("   $ curl -sS $URL/v1/orders/{id}/history -H \"Authorization: Bearer $KEY\"\n"));
     let history = client.get(&format!("/v1/orders/{id}/history")).await?;
     let entries = history.json["entries"].as_array().ok_or("the history is none")?;
     for entry in entries {

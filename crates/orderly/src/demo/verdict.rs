@@ -121,8 +121,8 @@ fn in_doubt(orders: &[Value]) {
 
 /// Lets this program compare the provider's own list with the store, and audit the store.
 async fn reconcile(stage: &Stage) -> Result<(), Failure> {
-    let list = stage.folder().join("settlement.csv");
-    std::fs::write(&list, export(stage).await?)?;
+    let exported = export(stage).await?;
+    std::fs::write(stage.folder().join("settlement.csv"), exported)?;
     for arguments in [&["reconcile", "settlement.csv"][..], &["audit"]] {
         let (status, text) = stage.run(arguments).await?;
         let last = text.lines().rfind(|line| !line.is_empty()).unwrap_or_default();

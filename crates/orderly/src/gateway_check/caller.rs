@@ -93,19 +93,24 @@ impl Ask {
 
     /// The request in a line; a secret is never shown.
     fn told(&self) -> String {
-        let mut told = format!("{} {}", self.method, self.path);
+        let mut told = vec![format!("{} {}", self.method, self.path)];
         match (&self.secret, self.key.as_deref()) {
-            (None, _) => told += ", no secret",
+            (None, _) => told.push("no secret".to_owned()),
             (Some(_), Some(key)) => {
-                told += &format!(", Idempotency-Key: {}", shown(key.as_bytes()))
+                told.push(format!("Idempotency-Key: {}", shown(key.as_bytes())));
             }
-            (Some(_), None) if self.method == Method::POST => told += ", no Idempotency-Key",
+            (Some(_), None) if self.method == Method::POST => {
+                told.push("no Idempotency-Key".to_owned());
+            }
             (Some(_), None) => {}
         }
         if self.content_type != JSON {
-            told += &format!(", Content-Type: {}", self.content_type);
+            told.push(format!("Content-Type: {}", self.content_type));
         }
-        if self.body.is_empty() { told } else { format!("{told}, {}", shown(&self.body)) }
+        if !self.body.is_empty() {
+            told.push(shown(&self.body));
+        }
+        told.join(", ")
     }
 }
 
@@ -114,12 +119,10 @@ pub(super) const JSON: &str = "application/json";
 /// The beginning of a body, on one line.
 fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let mut shown: String =
-        text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown += &format!("... ({} bytes)", body.len());
-    }
-    shown
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let shown: String = text.chars().take(SHOWN).map(visible).collect();
+    let more = text.chars().nth(SHOWN).is_some();
+    if more { format!("{shown}... ({} bytes)", body.len()) } else { shown }
 }
 
 /// A request and what came of it.

@@ -116,9 +116,10 @@ fn unreadable(error: &csv::Error) -> Unreadable {
 /// What is wrong with the shape of a line.
 fn shape(error: &csv::Error) -> String {
     let line = error.position().map_or_else(String::new, |at| format!("line {}: ", at.line()));
-    match error.kind() {
-        csv::ErrorKind::Utf8 { .. } => format!("{line}is not UTF-8"),
-        _ => error.to_string(),
+    if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) {
+        format!("{line}is not UTF-8")
+    } else {
+        error.to_string()
     }
 }
 

@@ -247,20 +247,20 @@ impl Matching {
         }
         let wrong = disagreement(payment, attempt, &first);
         if let Some((kind, what)) = wrong {
-            self.find(kind, order, payment.id.0, (Some(first), Some(attempt)), what);
+            self.find(kind, (order, payment), (Some(first), Some(attempt)), what);
         } else {
             self.report.matched += 1;
         }
         for at in found.clone() {
             let line = self.lines[at];
-            if line.payment == payment.id.0 {
+            if line.payment == payment.id.0 && line.amount.currency == attempt.amount.currency {
                 money.add(line.operation, line.amount.minor);
             }
             if at > found.start {
                 let what =
                     format!("lines {} and {} have this reference", first.number, line.number);
                 let both = (Some(line), Some(attempt));
-                self.find(Kind::ListedTwice, order, payment.id.0, both, what);
+                self.find(Kind::ListedTwice, (order, payment), both, what);
             }
         }
     }
@@ -282,12 +282,12 @@ impl Matching {
         }
         self.count_ours(attempt);
         let what = "it succeeded with us, and the list does not have it".to_owned();
-        self.find(Kind::OnlyOurs, order, payment.id.0, (None, Some(attempt)), what);
+        self.find(Kind::OnlyOurs, (order, payment), (None, Some(attempt)), what);
     }
 
     /// Lines on our payment whose operation is none of its attempts.
     fn strangers(&mut self, order: &Order, payment: &Payment, money: &mut Out) {
-        let id = payment.id.0;
+        let (id, currency) = (payment.id.0, order.pricing().totals.total.currency);
         let start = self.by_payment.partition_point(|at| self.lines[index(*at)].payment < id);
         for place in start..self.by_payment.len() {
             let at = index(self.by_payment[place]);
@@ -296,7 +296,9 @@ impl Matching {
                 break;
             }
             if !payment.attempts.iter().any(|attempt| attempt.id.0 == line.reference) {
-                money.add(line.operation, line.amount.minor);
+                if line.amount.currency == currency {
+                    money.add(line.operation, line.amount.minor);
+                }
                 self.owners.insert(at, Whose::from(order));
             }
         }
@@ -311,7 +313,7 @@ impl Matching {
                     "the order is {state}, and at the provider {} are {word}",
                     Money::new(minor, currency)
                 );
-                self.find(Kind::CalledOff, order, payment.id.0, (None, None), what);
+                self.find(Kind::CalledOff, (order, payment), (None, None), what);
             }
         }
     }
@@ -356,13 +358,13 @@ impl Matching {
     fn find(
         &mut self,
         kind: Kind,
-        order: &Order,
-        payment: Uuid,
+        (order, payment): (&Order, &Payment),
         (there, attempt): (Option<Line>, Option<&Attempt>),
         what: String,
     ) {
         let reference = attempt.map(|attempt| attempt.id.0);
         let (order, ours) = (Some(Whose::from(order)), attempt.map(Ours::from));
+        let payment = payment.id.0;
         self.report.breaks.push(Break { kind, order, payment, reference, there, ours, what });
     }
 }

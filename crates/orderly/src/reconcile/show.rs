@@ -1,6 +1,6 @@
 //! A comparison, as people and programs read it.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use orders::domain::{Currency, Money};
 use serde_json::{Value, json};
@@ -49,24 +49,21 @@ pub(super) fn table(store: &Path, report: &Report) {
 
 /// The sums by currency and operation, the provider's beside ours.
 fn sums(report: &Report) -> String {
-    let mut text = format!(
-        "{:<9} {:<10} {:>8} {:>18} {:>8} {:>18}\n",
-        "currency", "operation", "listed", "amount", "with us", "amount"
-    );
+    let line = |cells: [&str; 6], differ: &str| {
+        let [currency, operation, listed, there, with_us, ours] = cells;
+        format!(
+            "{currency:<9} {operation:<10} {listed:>8} {there:>18} {with_us:>8} {ours:>18}{differ}\n"
+        )
+    };
+    let mut text = line(["currency", "operation", "listed", "amount", "with us", "amount"], "");
     for ((currency, operation), sums) in &report.sums {
         let differ = if sums.there == sums.ours { "" } else { "  differs" };
-        // Writing into a string does not fail.
-        let _written = writeln!(
-            text,
-            "{:<9} {:<10} {:>8} {:>18} {:>8} {:>18}{differ}",
-            currency.code(),
-            operation.as_str(),
-            sums.there.count,
-            amount(sums.there, *currency),
-            sums.ours.count,
-            amount(sums.ours, *currency),
-        )
-        .is_ok();
+        let counts = [sums.there.count.to_string(), sums.ours.count.to_string()];
+        let amounts = [amount(sums.there, *currency), amount(sums.ours, *currency)];
+        text += &line(
+            [currency.code(), operation.as_str(), &counts[0], &amounts[0], &counts[1], &amounts[1]],
+            differ,
+        );
     }
     text
 }
@@ -79,23 +76,23 @@ fn amount(sum: Sum, currency: Currency) -> String {
 }
 
 fn one(found: &Break) -> String {
-    let mut text = format!("{}: {}\n", found.kind.as_str(), found.what);
+    let mut lines = vec![format!("{}: {}", found.kind.as_str(), found.what)];
     if let Some(Whose { id, number, tenant, state }) = &found.order {
-        text += &format!("  order      {id} ({number}) of {}, {state}\n", tenant.as_str());
+        lines.push(format!("  order      {id} ({number}) of {}, {state}", tenant.as_str()));
     }
-    text += &format!("  payment    {}\n", found.payment);
+    lines.push(format!("  payment    {}", found.payment));
     if let Some(reference) = found.reference {
-        text += &format!("  reference  {reference}\n");
+        lines.push(format!("  reference  {reference}"));
     }
     if let Some(Line { operation, amount, at, number, .. }) = &found.there {
-        text += &format!("  there      {operation} of {amount} at {at}, line {number}\n");
+        lines.push(format!("  there      {operation} of {amount} at {at}, line {number}"));
     }
     if let Some(Ours { operation, amount, state, asked }) = &found.ours {
         let asked = asked.map_or_else(String::new, |at| format!(", asked for at {at}"));
-        text += &format!("  with us    {operation} of {amount}, {state}{asked}\n");
+        lines.push(format!("  with us    {operation} of {amount}, {state}{asked}"));
     }
-    text += &format!("  to do      {}\n", found.kind.advice());
-    text
+    lines.push(format!("  to do      {}\n", found.kind.advice()));
+    lines.join("\n")
 }
 
 pub(super) fn as_json(store: &Path, report: &Report) -> Value {

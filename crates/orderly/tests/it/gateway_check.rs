@@ -195,7 +195,7 @@ const LOOKS_UP_ANYTHING: Broken = Broken {
         {
             let money = json!({ "amount_minor": "1000", "currency": "EUR" });
             told.status = 200;
-            told.content_type = "application/json".to_owned();
+            "application/json".clone_into(&mut told.content_type);
             told.body = json!({
                 "reference": reference,
                 "payment": "01936f5e-7c2a-7b3e-9a41-0c8f2d6e5b10",
@@ -328,7 +328,7 @@ const BROKEN: &[Broken] = &[
         request: as_it_is,
         answer: |_, told| {
             if told.status >= 400 {
-                told.content_type = "text/plain".to_owned();
+                "text/plain".clone_into(&mut told.content_type);
             }
         },
         missing: &["success is application/json, and an error application/problem+json"],

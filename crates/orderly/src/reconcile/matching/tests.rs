@@ -81,7 +81,9 @@ fn line(name: u8, operation: PaymentOperation, minor: i64) -> Line {
 
 fn compare(lines: Vec<Line>, orders: &[Order], period: Option<Period>) -> Report {
     let mut matching = Matching::new(lines, period);
-    orders.iter().for_each(|order| matching.order(order));
+    for order in orders {
+        matching.order(order);
+    }
     matching.finish()
 }
 
