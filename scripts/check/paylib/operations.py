@@ -25,6 +25,8 @@ class Operation(NamedTuple):
     faults: tuple = ()
     settings: tuple = ()
     notes: int = 0
+    # Whether the provider tells of what it did.
+    webhooks: bool = False
 
 
 class Hand:
@@ -166,6 +168,10 @@ OPERATIONS = {
         faults=("effect-lost",),
         settings=("gateway.key_window=1s",),
     ),
+    # The answer does not come in time, and the provider's webhook does.
+    "told": Operation([place], [pay], PAID, faults=("hang",), webhooks=True),
+    # It comes beside the answer.
+    "told-too": Operation([place], [pay], PAID, webhooks=True),
     # Nobody listens there until the service is started anew.
     "away": Operation([place], [pay_in_vain], PAID, settings=("gateway.client.base_url=http://127.0.0.1:1",)),
 }
