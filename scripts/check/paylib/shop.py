@@ -1,6 +1,7 @@
 """A service that dies now and then, and a client that does not mind."""
 
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import Callable
@@ -44,7 +45,7 @@ class Shop:
         """Starts the service again as it usually is, if it has died."""
         try:
             self.service.process.wait(2)
-        except Exception:
+        except subprocess.TimeoutExpired:
             return
         self.deaths += 1
         self.service.kill()
