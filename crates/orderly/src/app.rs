@@ -94,7 +94,8 @@ async fn run(
     keep_store(&lifecycle, &orders);
     forget_on_time(&lifecycle, &orders, &config);
     if config.gateway.is_some() || config.expiry != Expiry::default() {
-        worker::start(&lifecycle, &orders, &metrics);
+        let most = config.gateway.as_ref().map(|gateway| gateway.client.max_in_flight);
+        worker::start(&lifecycle, &orders, &metrics, most);
     }
     let scheme = if config.http.tls.is_some() { "https" } else { "http" };
     let payments = config.gateway.is_some();

@@ -23,10 +23,8 @@ use tokio::{task::JoinSet, time::Instant};
 use self::pace::{Pace, TICK};
 use crate::wired::Wired;
 
-/// Tasks under way at a time: no more than the tries that a client makes at a time.
+/// The most tasks under way at a time.
 const AT_ONCE: usize = 64;
-/// So many are taken together while there is more to do, since each taking is a commit.
-const TOGETHER: usize = AT_ONCE / 4;
 /// How long one may take: less than its lease, so that nobody else is at it meanwhile.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often what has become due is looked for when nothing happens.
@@ -34,8 +32,14 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The wait after the store gave nothing.
 const REST: Duration = Duration::from_millis(500);
 
-/// Starts the worker, which ends with the drain.
-pub(crate) fn start(lifecycle: &Lifecycle, orders: &Arc<Orders<Wired>>, metrics: &Metrics) {
+/// Starts the worker, which ends with the drain. It has no more under way than the `most` calls that
+/// are made at a time.
+pub(crate) fn start(
+    lifecycle: &Lifecycle,
+    orders: &Arc<Orders<Wired>>,
+    metrics: &Metrics,
+    most: Option<usize>,
+) {
     let (watched, orders) = (lifecycle.clone(), Arc::clone(orders));
     let outcomes = metrics.counter(
         "tasks_total",
@@ -44,7 +48,9 @@ pub(crate) fn start(lifecycle: &Lifecycle, orders: &Arc<Orders<Wired>>, metrics:
     );
     lifecycle.tasks().spawn("worker", async move {
         let desk = Arc::new(Desk { orders, outcomes });
-        let worker = Worker { desk, under_way: JoinSet::new(), pace: Pace::new(now()) };
+        let at_once = most.map_or(AT_ONCE, |most| most.clamp(1, AT_ONCE));
+        let (under_way, pace) = (JoinSet::new(), Pace::new(now()));
+        let worker = Worker { desk, at_once, under_way, pace };
         tokio::select! {
             () = worker.run(&watched) => {}
             // What is in hand then is taken up again when its lease is over.
@@ -66,6 +72,7 @@ const AT_LEISURE: Next = Next { after: EVERY, on_news: true };
 
 struct Worker {
     desk: Arc<Desk>,
+    at_once: usize,
     /// Ends with the worker.
     under_way: JoinSet<()>,
     pace: Pace,
@@ -76,8 +83,9 @@ impl Worker {
         let mut is_due = true;
         while lifecycle.phase() < Phase::Draining {
             let head = self.desk.orders.ports().store().head();
-            let next =
-                if is_due || self.free() >= TOGETHER { self.take().await } else { AT_LEISURE };
+            // While there is more to do some are taken together, since each taking is a commit.
+            let looks = is_due || self.free() >= self.at_once.div_ceil(4);
+            let next = if looks { self.take().await } else { AT_LEISURE };
             tokio::select! {
                 Some(ended) = self.under_way.join_next() => {
                     is_due = false;
@@ -105,7 +113,10 @@ impl Worker {
         }
         match self.desk.take(share).await {
             Ok(leased) => {
-                self.pace.began(share, leased.len(), provider, now());
+                // What may have been sent is asked for, and then perhaps sent again.
+                let doubtful = leased.iter().filter(|one| one.task.progress.sent.is_some()).count();
+                let begun = (leased.len(), leased.len() + doubtful);
+                self.pace.began(share, begun, provider, now());
                 for leased in leased {
                     self.under_way.spawn(Arc::clone(&self.desk).carry_on(leased));
                 }
@@ -123,7 +134,7 @@ impl Worker {
     }
 
     fn free(&self) -> usize {
-        AT_ONCE.saturating_sub(self.under_way.len())
+        self.at_once.saturating_sub(self.under_way.len())
     }
 }
 

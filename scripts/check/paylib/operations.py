@@ -25,6 +25,8 @@ class Operation(NamedTuple):
     faults: tuple = ()
     settings: tuple = ()
     notes: int = 0
+    # Whether the provider tells of what it did.
+    webhooks: bool = False
 
 
 class Hand:
@@ -74,11 +76,23 @@ def pay(hand: Hand) -> Answer:
     return answer
 
 
+def pay_told(hand: Hand) -> Answer:
+    """A pay of which a webhook tells before its answer; a failpoint has the time of that answer to strike."""
+    answer = pay(hand)
+    hand.shop.linger(1.5)
+    return answer
+
+
 def pay_in_vain(hand: Hand) -> Answer:
     """A pay that cannot be sent for now; a failpoint has the time of two tries to strike."""
     answer = hand.pay()
     hand.shop.linger(2.5)
     return answer
+
+
+def pay_once(hand: Hand) -> Answer:
+    """A pay, whatever becomes of it."""
+    return hand.pay()
 
 
 def pay_declined(hand: Hand) -> Answer:
@@ -166,6 +180,10 @@ OPERATIONS = {
         faults=("effect-lost",),
         settings=("gateway.key_window=1s",),
     ),
+    # The answer does not come in time, and the provider's webhook does.
+    "told": Operation([place], [pay_told, pay], PAID, faults=("hang",), webhooks=True),
+    # It comes beside the answer.
+    "told-too": Operation([place], [pay], PAID, webhooks=True),
     # Nobody listens there until the service is started anew.
-    "away": Operation([place], [pay_in_vain], PAID, settings=("gateway.client.base_url=http://127.0.0.1:1",)),
+    "away": Operation([place], [pay_in_vain, pay_once], PAID, settings=("gateway.client.base_url=http://127.0.0.1:1",)),
 }

@@ -1,6 +1,7 @@
 """A service that dies now and then, and a client that does not mind."""
 
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import Callable
@@ -44,7 +45,7 @@ class Shop:
         """Starts the service again as it usually is, if it has died."""
         try:
             self.service.process.wait(2)
-        except Exception:
+        except subprocess.TimeoutExpired:
             return
         self.deaths += 1
         self.service.kill()
@@ -87,3 +88,16 @@ class Shop:
                 return order
             time.sleep(0.01)
         raise Stuck(f"never {what}: the order is {order['state']}, its money {order['payment_state']}")
+
+
+def open_shop(orderly: str, sim: str, work: Path, *, settings: tuple = (), webhooks: bool = False, faults: tuple = ()) -> Shop:
+    """A service that pays through a provider, which sends it webhooks if wanted."""
+    provider = Provider(sim, work / "provider", list(faults))
+    if webhooks:
+        settings = (*settings, f"gateway.webhook_secret_file={provider.webhook_secret_file}")
+    shop = Shop(orderly, provider, work / "shop", settings)
+    if webhooks:
+        provider.settings.append(f"webhooks.url=http://127.0.0.1:{shop.service.port}/webhooks/gateway")
+    provider.start()
+    shop.start()
+    return shop

@@ -7,7 +7,8 @@ from crashlib.service import Failed
 from crashlib.table import Table
 from paylib.till import Till, all_orders
 from paylib.watch import metrics
-from stormslib.crowd import SETTLE_SECONDS, agree, ask, close, open_shop, spread, total, until
+from paylib.shop import open_shop
+from stormslib.crowd import SETTLE_SECONDS, agree, ask, close, spread, total, until
 
 # 5 % each: the effect without an answer, neither, half an answer, and an error after the effect.
 RATES = {name: 0.05 for name in ("answer-lost", "effect-lost", "reset", "error-after-success")}

@@ -7,7 +7,8 @@ from pathlib import Path
 from crashlib.client import ORDER
 from crashlib.service import Failed
 from crashlib.table import Table
-from stormslib.crowd import agree, ask, close, open_shop, spread, total, until
+from paylib.shop import open_shop
+from stormslib.crowd import agree, ask, close, spread, total, until
 
 HANDS = 8
 FAULTS = (

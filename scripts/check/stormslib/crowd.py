@@ -8,25 +8,12 @@ from typing import Callable, Iterable
 from crashlib.client import Answer, Client
 from crashlib.service import Failed
 from crashlib.table import Table
-from paylib.provider import Provider, disagreements
+from paylib.provider import disagreements
 from paylib.shop import Shop
 from paylib.till import all_orders, whole
 
 SETTLE_SECONDS = 120
 AGAIN = (429, 503, 504)
-
-
-def open_shop(orderly: str, sim: str, work, *, settings: tuple = (), webhooks: bool = False, faults: tuple = ()) -> Shop:
-    """A service that pays through a provider, which sends it webhooks if wanted."""
-    provider = Provider(sim, work / "provider", list(faults))
-    if webhooks:
-        settings = (*settings, f"gateway.webhook_secret_file={provider.webhook_secret_file}")
-    shop = Shop(orderly, provider, work / "shop", settings)
-    if webhooks:
-        provider.settings.append(f"webhooks.url=http://127.0.0.1:{shop.service.port}/webhooks/gateway")
-    provider.start()
-    shop.start()
-    return shop
 
 
 def close(shop: Shop) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from crashlib.table import Table
 from paylib.till import Till
-from stormslib.crowd import agree, ask, at_once, close, open_shop, total, until
+from paylib.shop import open_shop
+from stormslib.crowd import agree, ask, at_once, close, total, until
 
 AT_ONCE = 16
 TOTAL = 998

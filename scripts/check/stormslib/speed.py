@@ -6,7 +6,8 @@ from pathlib import Path
 from crashlib.service import Failed
 from crashlib.table import Table
 from paylib.till import Till
-from stormslib.crowd import agree, close, open_shop, until
+from paylib.shop import open_shop
+from stormslib.crowd import agree, close, until
 
 
 def run(table: Table, orderly: str, sim: str, work: Path, *, orders: int) -> dict:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from crashlib.table import Table
 from paylib.till import Till
-from stormslib.crowd import agree, close, open_shop, until
+from paylib.shop import open_shop
+from stormslib.crowd import agree, close, until
 
 FAULTS = (
     "faults.rates.webhook-duplicate=1.0",

@@ -73,8 +73,14 @@ impl Pace {
         self.behind.is_some()
     }
 
-    /// So many were begun of those that might be.
-    pub(super) fn began(&mut self, share: usize, begun: usize, provider: State, now: Instant) {
+    /// So many were begun of those that might be, which may take so many calls.
+    pub(super) fn began(
+        &mut self,
+        share: usize,
+        (begun, calls): (usize, usize),
+        provider: State,
+        now: Instant,
+    ) {
         match (self.behind, provider) {
             (Some(_), State::Closed) if begun < share => {
                 // Nothing waits any more.
@@ -82,7 +88,7 @@ impl Pace {
                 self.second = (now, 0);
             }
             (Some(behind), State::Closed) => {
-                let used = behind.used + self.time_of(begun, behind, now);
+                let used = behind.used + self.time_of(calls, behind, now);
                 self.behind = Some(Behind { used, ..behind });
             }
             (Some(_), State::Open | State::HalfOpen) => {}
@@ -109,10 +115,10 @@ impl Pace {
     }
 
     /// The time that so many take.
-    fn time_of(&self, begun: usize, behind: Behind, now: Instant) -> Duration {
-        let begun = u32::try_from(begun).unwrap_or(u32::MAX);
+    fn time_of(&self, calls: usize, behind: Behind, now: Instant) -> Duration {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
         let most = u32::try_from(self.per_minute(behind, now)).unwrap_or(u32::MAX);
-        MINUTE.saturating_mul(begun) / most.max(1)
+        MINUTE.saturating_mul(calls) / most.max(1)
     }
 
     fn count(&mut self, begun: usize, now: Instant) {
@@ -147,18 +153,22 @@ mod tests {
         for _ in 0..600 {
             now += Duration::from_millis(50);
             assert_eq!(pace.share(State::Closed, FREE, now), 64);
-            pace.began(64, 1, State::Closed, now);
+            pace.began(64, (1, 1), State::Closed, now);
         }
         (pace, now)
     }
 
-    /// What it begins in each second while there is more than enough to do.
-    fn catches_up(pace: &mut Pace, now: &mut Instant, seconds: usize) -> Vec<usize> {
+    /// What it begins in each second while there is more than enough to do, of so many calls each.
+    fn catches_up(
+        pace: &mut Pace,
+        now: &mut Instant,
+        (seconds, calls): (usize, usize),
+    ) -> Vec<usize> {
         let second = |_| {
             (0..20).fold(0, |sum, _| {
                 *now += TICK;
                 let share = pace.share(State::Closed, FREE, *now);
-                pace.began(share, share, State::Closed, *now);
+                pace.began(share, (share, share * calls), State::Closed, *now);
                 sum + share
             })
         };
@@ -179,21 +189,29 @@ mod tests {
         assert_eq!(pace.share(State::Open, FREE, now), 0);
         now += Duration::from_mins(1);
         assert_eq!(pace.share(State::HalfOpen, FREE, now), 1);
-        let seconds = catches_up(&mut pace, &mut now, 60);
+        let seconds = catches_up(&mut pace, &mut now, (60, 1));
         assert!(seconds.iter().all(|begun| (25..=27).contains(begun)), "{seconds:?}");
         now += TICK;
         let share = pace.share(State::Closed, FREE, now);
-        pace.began(share, share - 1, State::Closed, now);
+        pace.began(share, (share - 1, share - 1), State::Closed, now);
         assert!(!pace.is_behind());
         assert_eq!(pace.share(State::Closed, FREE, now), 64);
+    }
+
+    #[test]
+    fn what_may_take_two_calls_counts_twice() {
+        let (mut pace, mut now) = used_to_twenty();
+        assert_eq!(pace.share(State::Open, FREE, now), 0);
+        let seconds = catches_up(&mut pace, &mut now, (30, 2));
+        assert!(seconds.iter().all(|begun| (12..=14).contains(begun)), "{seconds:?}");
     }
 
     #[test]
     fn what_is_too_slow_for_what_comes_in_is_doubled_in_time() {
         let (mut pace, mut now) = used_to_twenty();
         assert_eq!(pace.share(State::Open, FREE, now), 0);
-        catches_up(&mut pace, &mut now, 301);
-        assert!(catches_up(&mut pace, &mut now, 1)[0] >= 50);
+        catches_up(&mut pace, &mut now, (301, 1));
+        assert!(catches_up(&mut pace, &mut now, (1, 1))[0] >= 50);
     }
 
     #[test]
@@ -209,10 +227,10 @@ mod tests {
         let mut now = now();
         let mut pace = Pace::new(now);
         assert_eq!(pace.share(State::Open, FREE, now), 0);
-        let seconds = catches_up(&mut pace, &mut now, 10);
+        let seconds = catches_up(&mut pace, &mut now, (10, 1));
         assert_eq!(seconds.iter().sum::<usize>(), 100);
         now += Duration::from_hours(1);
-        pace.began(1, 0, State::Closed, now);
+        pace.began(1, (0, 0), State::Closed, now);
         assert!(!pace.is_behind());
     }
 }

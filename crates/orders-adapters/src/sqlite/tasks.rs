@@ -6,6 +6,7 @@ use orders::{
     ports::{Answer, Cause, Change, Lease, Leased, Progress, Task, TaskId, TaskKind, Then},
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
+use uuid::Uuid;
 
 use super::rows::{Read, micros, named, time};
 
@@ -88,7 +89,7 @@ pub(super) fn lease(
             Ok(task) => found.leased.push(Leased { task, epoch: row.get(7)? }),
             Err(why) => {
                 let id: Vec<u8> = row.get(0)?;
-                found.unreadable.push((hex(&id), why));
+                found.unreadable.push((shown(&id), why));
                 aside.push(id);
             }
         }
@@ -100,8 +101,9 @@ pub(super) fn lease(
     Ok(found)
 }
 
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+/// An id for a log line, also one that is none.
+fn shown(id: &[u8]) -> String {
+    Uuid::from_slice(id).map_or_else(|_| format!("{id:?}"), |id| id.to_string())
 }
 
 /// Makes due what was in the hands of a process that is gone: nobody else can have this store open.
