@@ -1,7 +1,7 @@
 //! Matching a settlement list with our ledger. Pure: no file, no store.
 //!
 //! The list is sorted once by reference and once by payment, and our orders go by one at a time, so
-//! that the list is all that is kept: about 100 bytes for each of its lines.
+//! that the list is all that is kept: about 150 bytes for each of its lines at the most.
 
 use std::collections::HashMap;
 
