@@ -50,7 +50,7 @@ pub(crate) enum Command {
     /// is a time such as 2026-03-01T12:00:00Z. gateway-sim exports its ledger so, at /ledger.csv.
     ///
     /// Reads one snapshot, also beside a running service, with the same cost as audit. It keeps the
-    /// list in memory, about 100 bytes a line, and one page of orders. Payments made elsewhere are no
+    /// list in memory, about 150 bytes a line, and one page of orders. Payments made elsewhere are no
     /// business of a provider and left out.
     ///
     /// Exits with 0 when both say the same, 1 when something does not agree, 2 when the list or the

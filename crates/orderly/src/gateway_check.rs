@@ -8,6 +8,7 @@
 mod access;
 mod caller;
 mod events;
+mod exchange;
 mod facts;
 mod keys;
 mod lookup;

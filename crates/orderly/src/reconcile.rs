@@ -1,5 +1,6 @@
 //! `orderly reconcile`: a provider's settlement list against what the store says of its payments.
 
+mod found;
 mod list;
 mod matching;
 mod show;
@@ -11,8 +12,9 @@ use orders::ports::{AuditSource as _, Page};
 use orders_adapters::sqlite::{Snapshot, Sqlite};
 
 use self::{
+    found::Report,
     list::{Line, Unreadable},
-    matching::{Matching, Period, Report},
+    matching::{Matching, Period},
 };
 use crate::{
     cli::Reconcile,
@@ -30,7 +32,7 @@ const UNREADABLE: u8 = 2;
 /// Compares, and says what does not agree.
 pub(crate) fn run(options: &Reconcile) -> ExitCode {
     match compare(options) {
-        Ok(report) if report.breaks.is_empty() => ExitCode::SUCCESS,
+        Ok(report) if report.found == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             complain(&error);

@@ -77,6 +77,7 @@ pub(super) async fn play(stage: &Stage, client: Client, demo: &Demo) -> Result<C
         demo.faults,
         many(u64::try_from(KILLS).unwrap_or_default(), "kill"),
     ));
+    let before = struck(stage);
     let rate = rate(f64::from(demo.faults) / 100.0);
     for fault in FAULTS {
         stage.sim.faults().set_rate(fault, rate)?;
@@ -100,10 +101,15 @@ pub(super) async fn play(stage: &Stage, client: Client, demo: &Demo) -> Result<C
         }
     }
     drop(journeys);
-    let struck: u64 = stage.sim.faults().counts().values().sum();
+    let wrong = many(struck(stage) - before, "call");
     stage.sim.faults().clear();
-    say(&format!("   {total} of {total} done; {struck} calls went wrong\n"));
+    say(&format!("   {total} of {total} done; {wrong} went wrong\n"));
     Ok(client)
+}
+
+/// How many calls went wrong so far.
+fn struck(stage: &Stage) -> u64 {
+    stage.sim.faults().counts().values().sum()
 }
 
 /// The rate of each fault that makes this part of the calls go wrong in all.

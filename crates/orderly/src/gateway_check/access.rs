@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    caller::Ask,
+    exchange::Ask,
     facts::{Checked, Report},
     shop::{Shop, id},
 };

@@ -22,7 +22,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{
     access,
-    caller::Ask,
+    exchange::Ask,
     facts::{Checked, Evidence, Part, Report, Trouble},
     shop::{Shop, id},
 };

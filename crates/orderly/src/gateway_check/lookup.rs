@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    caller::Exchange,
+    exchange::Exchange,
     facts::{Checked, Report},
     shop::{AMOUNT, Shop, Totals, id},
 };

@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 use tokio::time::timeout;
 
 use super::{
-    caller::Exchange,
+    exchange::Exchange,
     facts::{Checked, Report, Trouble},
     shop::{AMOUNT, Shop, Totals, id},
 };

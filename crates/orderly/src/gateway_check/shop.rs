@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    caller::{Ask, Caller, Exchange},
+    caller::Caller,
+    exchange::{Ask, Exchange},
     facts::Checked,
     watch::minor,
 };

@@ -120,7 +120,7 @@ async fn with_parameter(shop: &Shop) -> Checked {
 
 async fn too_large(shop: &Shop) -> Checked {
     let ask = shop.authorize(id());
-    let body = format!("{}{}", " ".repeat(TOO_LARGE), ask.json());
+    let body = format!("{}{}", ask.json(), " ".repeat(TOO_LARGE));
     shop.send(ask.saying(body)).await.is_problem(413, "payload-too-large")
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    caller::{Came, Exchange, JSON, Silence},
+    exchange::{Came, Exchange, JSON, Silence},
     facts::{Checked, Evidence, Part, Trouble},
 };
 

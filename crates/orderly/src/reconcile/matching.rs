@@ -1,18 +1,18 @@
 //! Matching a settlement list with our ledger. Pure: no file, no store.
 //!
 //! The list is sorted once by reference and once by payment, and our orders go by one at a time, so
-//! that the list is all that is kept: about 100 bytes for each of its lines.
+//! that the list is all that is kept: about 150 bytes for each of its lines at the most.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
-use orders::domain::{
-    Attempt, AttemptState, Currency, Money, Order, OrderId, OrderNumber, Payment, PaymentOperation,
-    State, TenantId,
-};
+use orders::domain::{Attempt, AttemptState, Money, Order, Payment, PaymentOperation, State};
 use uuid::Uuid;
 
-use super::list::Line;
+use super::{
+    found::{Break, Kind, Ours, Report, Whose},
+    list::Line,
+};
 
 /// How long before the end of the period an operation may have been asked for and still stand in the
 /// next list: it settles a little later.
@@ -23,170 +23,6 @@ pub(super) const EDGE: SignedDuration = SignedDuration::from_mins(5);
 pub(super) struct Period {
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
-}
-
-/// What does not agree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Break {
-    pub(super) kind: Kind,
-    /// The order it is about, if it is of one of ours.
-    pub(super) order: Option<Whose>,
-    pub(super) payment: Uuid,
-    /// The operation; absent where it is about the payment as a whole.
-    pub(super) reference: Option<Uuid>,
-    /// What the list says.
-    pub(super) there: Option<Line>,
-    /// What we say.
-    pub(super) ours: Option<Ours>,
-    /// What is the matter, in words.
-    pub(super) what: String,
-}
-
-/// In which way it does not agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    /// At the provider, and not with us.
-    OnlyThere,
-    /// With us, and not at the provider.
-    OnlyOurs,
-    /// At both, and not the same.
-    Differs,
-    /// More than once in the list.
-    ListedTwice,
-    /// Settled there, and we do not know it yet.
-    Unresolved,
-    /// Settled there, and declined with us.
-    Declined,
-    /// Money is out at the provider under an order that is called off.
-    CalledOff,
-}
-
-impl Kind {
-    /// Its name in JSON and in the table.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::OnlyThere => "not-with-us",
-            Self::OnlyOurs => "not-there",
-            Self::Differs => "differs",
-            Self::ListedTwice => "listed-twice",
-            Self::Unresolved => "unresolved",
-            Self::Declined => "declined",
-            Self::CalledOff => "called-off",
-        }
-    }
-
-    /// What a person can do about it.
-    pub(super) const fn advice(self) -> &'static str {
-        match self {
-            Self::OnlyThere => {
-                "ask the provider who asked for it: money moved that no order here accounts for"
-            }
-            Self::OnlyOurs => {
-                "look the reference up at the provider; if it did not happen there, the order \
-                 counts money that is not there"
-            }
-            Self::Differs => "look the reference up at the provider, and compare the two records",
-            Self::ListedTwice => {
-                "ask the provider whether the line or the money is doubled; refund what was taken twice"
-            }
-            Self::Unresolved => {
-                "it happened: while it is OPEN or UNKNOWN the service finds that out by itself; \
-                 PARKED, it waits for a person, and this line is the answer"
-            }
-            Self::Declined => "ask the provider: it told us no, and settled it all the same",
-            Self::CalledOff => "void what is held or refund what was taken, at the provider",
-        }
-    }
-}
-
-/// An order, as people find it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Whose {
-    pub(super) id: OrderId,
-    pub(super) number: OrderNumber,
-    pub(super) tenant: TenantId,
-    pub(super) state: State,
-}
-
-impl From<&Order> for Whose {
-    fn from(order: &Order) -> Self {
-        Self {
-            id: order.id,
-            number: order.number,
-            tenant: order.tenant.clone(),
-            state: order.state,
-        }
-    }
-}
-
-/// What we say of an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ours {
-    pub(super) operation: PaymentOperation,
-    pub(super) amount: Money,
-    pub(super) state: &'static str,
-    /// When it was asked for, as its id tells.
-    pub(super) asked: Option<Timestamp>,
-}
-
-impl From<&Attempt> for Ours {
-    fn from(attempt: &Attempt) -> Self {
-        Self {
-            operation: attempt.operation,
-            amount: attempt.amount,
-            state: match attempt.state {
-                AttemptState::Open => "OPEN",
-                AttemptState::Unknown => "UNKNOWN",
-                AttemptState::Parked => "PARKED",
-                AttemptState::Succeeded => "SUCCEEDED",
-                AttemptState::Declined(_) => "DECLINED",
-            },
-            asked: asked(attempt.id.0),
-        }
-    }
-}
-
-/// The time in a UUIDv7.
-fn asked(id: Uuid) -> Option<Timestamp> {
-    let (seconds, nanos) = id.get_timestamp()?.to_unix();
-    Timestamp::new(seconds.try_into().ok()?, nanos.try_into().ok()?).ok()
-}
-
-/// How many operations of a kind there are, and what they come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) count: u64,
-    /// In minor units; wide enough for any number of amounts.
-    pub(super) minor: i128,
-}
-
-impl Sum {
-    fn add(&mut self, minor: i64) {
-        self.count += 1;
-        self.minor += i128::from(minor);
-    }
-}
-
-/// The same at the provider and with us.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
-    pub(super) there: Sum,
-    pub(super) ours: Sum,
-}
-
-/// What a comparison found.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    /// Lines of the list.
-    pub(super) lines: usize,
-    /// Orders that went by.
-    pub(super) orders: u64,
-    /// Operations that agree.
-    pub(super) matched: u64,
-    /// Ours from just before the end of the period that the next list may have.
-    pub(super) at_the_edge: u64,
-    pub(super) sums: BTreeMap<(Currency, PaymentOperation), Sums>,
-    pub(super) breaks: Vec<Break>,
 }
 
 /// A list, while our orders go by.
@@ -326,7 +162,7 @@ impl Matching {
                 Some(_) => "no operation of ours has this reference; the payment is this order's",
                 None => "neither the reference nor the payment is ours",
             };
-            self.report.breaks.push(Break {
+            self.report.find(Break {
                 kind: Kind::OnlyThere,
                 order,
                 payment: line.payment,
@@ -336,10 +172,7 @@ impl Matching {
                 what: what.to_owned(),
             });
         }
-        // Nearest to what a person looks for: kind by kind, and in each as the list has them.
-        self.report
-            .breaks
-            .sort_by_key(|one| (one.kind, one.there.map_or(u64::MAX, |line| line.number)));
+        self.report.sort();
         self.report
     }
 
@@ -365,7 +198,7 @@ impl Matching {
         let reference = attempt.map(|attempt| attempt.id.0);
         let (order, ours) = (Some(Whose::from(order)), attempt.map(Ours::from));
         let payment = payment.id.0;
-        self.report.breaks.push(Break { kind, order, payment, reference, there, ours, what });
+        self.report.find(Break { kind, order, payment, reference, there, ours, what });
     }
 }
 

@@ -6,8 +6,9 @@ use orders::domain::{Currency, Money};
 use serde_json::{Value, json};
 
 use super::{
+    found::{Break, KEPT, Ours, Report, Sum, Whose},
     list::Line,
-    matching::{Break, EDGE, Ours, Report, Sum, Whose},
+    matching::EDGE,
 };
 use crate::console::{many, say};
 
@@ -28,8 +29,9 @@ pub(super) fn table(store: &Path, report: &Report) {
     for found in report.breaks.iter().take(SHOWN) {
         say(&one(found));
     }
-    if report.breaks.len() > SHOWN {
-        say(&format!("... and {} more; --json tells all\n", report.breaks.len() - SHOWN));
+    let shown = u64::try_from(report.breaks.len().min(SHOWN)).unwrap_or(u64::MAX);
+    if report.found > shown {
+        say(&format!("... and {} more; --json tells up to {KEPT}\n", report.found - shown));
     }
     if report.at_the_edge > 0 {
         let (count, minutes) = (many(report.at_the_edge, "operation"), EDGE.as_mins());
@@ -37,7 +39,7 @@ pub(super) fn table(store: &Path, report: &Report) {
             "{count} of the last {minutes} minutes before --to may stand in the next list\n"
         ));
     }
-    match report.breaks.len() {
+    match report.found {
         0 if report.lines == 0 && report.matched == 0 => {
             say("matched: the list is empty, and nothing is missing in it");
         }
@@ -112,6 +114,7 @@ pub(super) fn as_json(store: &Path, report: &Report) -> Value {
         "matched": report.matched,
         "at_the_edge": report.at_the_edge,
         "sums": sums.collect::<Vec<_>>(),
+        "found": report.found,
         "breaks": report.breaks.iter().map(break_json).collect::<Vec<_>>(),
     })
 }

@@ -1,9 +1,13 @@
 use mainstay_context::TraceContext;
 use orders::domain::{
-    AttemptId, ChangeId, Draft, DraftLine, Means, PaymentId, Snapshot, Stamp, UnitPrice,
+    AttemptId, ChangeId, Draft, DraftLine, Means, OrderId, OrderNumber, PaymentId, Snapshot, Stamp,
+    TenantId, UnitPrice,
 };
 
-use super::*;
+use super::{
+    super::found::{KEPT, Sum, Sums},
+    *,
+};
 
 /// 2026-03-01T00:00:00Z, in milliseconds.
 const MIDNIGHT: u64 = 1_772_323_200_000;
@@ -196,4 +200,14 @@ fn a_list_of_a_period_is_not_blamed_for_what_is_outside() {
     assert_eq!((kinds(&report), report.at_the_edge), (vec![], 2));
     let report = compare(list(), &[captured()], period(MIDNIGHT, MIDNIGHT + day));
     assert_eq!(kinds(&report), [Kind::OnlyOurs, Kind::OnlyOurs]);
+}
+
+#[test]
+fn a_list_of_somebody_else_is_counted_and_not_kept() {
+    let strangers = (0..20_000).map(|number| {
+        let reference = Uuid::from_u64_pair(7, number);
+        Line { reference, payment: reference, number, ..line(1, CAPTURE, 1) }
+    });
+    let report = compare(strangers.collect(), &[], None);
+    assert_eq!((report.found, report.breaks.len()), (20_000, KEPT));
 }
