@@ -75,6 +75,7 @@ async fn run(
     let admin = Admin::new(&lifecycle, &metrics)
         .section("connections", connections)
         .section("store", store_now(Arc::clone(&opened)))
+        .section("gateway", gateway_now(Arc::clone(&opened)))
         .config(loaded.print())
         .token(config.admin.token()?);
     lifecycle.serve_admin(admin_server, with_controls(admin, &stack, telemetry).router());
@@ -159,6 +160,15 @@ fn store_now(opened: Opened) -> impl Fn() -> Value {
             "changes_per_batch": counters.changes.checked_div(counters.batches),
             "wal_bytes": counters.wal_bytes,
         })
+    }
+}
+
+/// What the status page tells of the payment gateway: its breaker, and the calls to it.
+fn gateway_now(opened: Opened) -> impl Fn() -> Value {
+    move || {
+        let Some(orders) = opened.get().and_then(Weak::upgrade) else { return json!("not open") };
+        let gateway = orders.ports().gateway().gateway();
+        gateway.map_or_else(|| json!("none"), |gateway| json!(gateway.client().status()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! is [`pace`]'s to say: a provider that was away is not stormed when it comes back.
 
 mod pace;
+mod standing;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,10 @@ use orders::{
 };
 use tokio::{task::JoinSet, time::Instant};
 
-use self::pace::{Pace, TICK};
+use self::{
+    pace::{Pace, TICK},
+    standing::Standing,
+};
 use crate::wired::Wired;
 
 /// The most tasks under way at a time.
@@ -46,8 +50,9 @@ pub(crate) fn start(
         "Tasks that the worker carried on, by what came of it: finished, kept, parked, lost, failed",
         &["kind", "outcome"],
     );
+    let standing = Standing::new(metrics);
     lifecycle.tasks().spawn("worker", async move {
-        let desk = Arc::new(Desk { orders, outcomes });
+        let desk = Arc::new(Desk { orders, outcomes, standing });
         let at_once = most.map_or(AT_ONCE, |most| most.clamp(1, AT_ONCE));
         let (under_way, pace) = (JoinSet::new(), Pace::new(now()));
         let worker = Worker { desk, at_once, under_way, pace };
@@ -142,6 +147,7 @@ impl Worker {
 struct Desk {
     orders: Arc<Orders<Wired>>,
     outcomes: Counter,
+    standing: Standing,
 }
 
 impl Desk {
@@ -163,6 +169,7 @@ impl Desk {
         };
         let came = self.orders.carry_on(&context(request), &leased).await;
         self.outcomes.inc(&[task.kind.as_str(), outcome(&came)]);
+        self.standing.note(task.id, &came);
         let (order, kind) = (task.order, task.kind.as_str());
         match came {
             Ok(Came::Finished | Came::Lost) => {}

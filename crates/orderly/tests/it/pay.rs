@@ -105,6 +105,8 @@ async fn a_pay_sent_again_is_accepted_again_and_paid_once() {
         pay(&client, &id, "twin", "tok_ok").await;
     }
     reaches(&client, &id, "AUTHORIZED").await;
+    let status = crate::support::get(service.admin, "/status").await.json();
+    assert_eq!(status["gateway"]["breaker"], "closed", "{status}");
     let other = json!({ "instrument": "tok_ok_2" });
     let other = client.verb(&id, "pay", "twin-pay-000000000", &other).await;
     other.refused(422, "idempotency-key-reused");
