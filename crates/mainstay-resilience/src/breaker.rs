@@ -63,7 +63,8 @@ pub struct Config {
     pub least_calls: u32,
     /// The least time it stays open; the first time lasts at most twice as long. Default 1 s.
     pub open_least: Duration,
-    /// The most time it stays open, also when a `Retry-After` asks for more. Default 1 min.
+    /// The most time it stays open, also when a `Retry-After` asks for more. Default 10 s: so soon is
+    /// a dependency used again that was away for long.
     pub open_most: Duration,
     /// How many calls are tried when it is half-open, and must succeed to close it. Default 3.
     pub probes: u32,
@@ -81,7 +82,7 @@ impl Default for Config {
             window: Duration::from_secs(10),
             least_calls: 20,
             open_least: Duration::from_secs(1),
-            open_most: Duration::from_mins(1),
+            open_most: Duration::from_secs(10),
             probes: 3,
             probe_timeout: Duration::from_secs(5),
         }

@@ -126,9 +126,13 @@ fn a_refused_call_does_not_end_a_row_of_failures() {
     assert_eq!(bench.state(), State::Open);
 }
 
+fn up_to_a_minute() -> Config {
+    Config { open_most: Duration::from_mins(1), ..Config::default() }
+}
+
 #[test]
 fn open_times_grow_up_to_the_most_and_begin_anew_after_a_recovery() {
-    let mut bench = Bench::new(Config::default());
+    let mut bench = Bench::new(up_to_a_minute());
     let mut times = vec![bench.trip()];
     for _ in 0..7 {
         let wait = *times.last().unwrap();
@@ -164,7 +168,7 @@ fn open_times_are_drawn_between_the_least_and_the_most() {
 #[test]
 fn a_retry_after_lengthens_the_open_time_up_to_the_most() {
     for (hint, time) in [(0, 2), (30, 30), (86_400, 60)] {
-        let mut bench = Bench::new(Config::default());
+        let mut bench = Bench::new(up_to_a_minute());
         bench.calls(4, Outcome::FAILURE);
         let retry_after = Some(Duration::from_secs(hint));
         bench.calls(1, Outcome::Failure { retry_after });

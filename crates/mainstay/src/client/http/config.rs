@@ -152,7 +152,7 @@ impl Default for Breaker {
             window,
             least_calls,
             open_least,
-            open_most: _,
+            open_most,
             probes,
             probe_timeout,
         } = breaker::Config::default();
@@ -164,7 +164,7 @@ impl Default for Breaker {
             window,
             least_calls,
             open_least,
-            open_most: Duration::from_secs(10),
+            open_most,
             probes,
             probe_timeout,
         }
