@@ -7,7 +7,7 @@ mod engine;
 use orders_testkit::sim::{Cuts, run_over, sweep_over};
 
 /// How many seeds; `cargo run --release -p orders-adapters --example sim` runs more.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 #[test]
 fn no_seed_finds_a_violation_on_sqlite() {
