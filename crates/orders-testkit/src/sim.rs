@@ -30,24 +30,36 @@ pub use teeth::{Bite, DISJOINT, LIMIT, hunt, hunts};
 
 pub use crate::world::Bug;
 
+use std::ops::Range;
+
+use crate::Engine;
+
 /// Runs seeds on this many threads and hands the runs over in the order of the seeds.
-pub fn sweep(seeds: std::ops::Range<u64>, orders: usize, threads: usize) -> Vec<Run> {
-    let threads = threads.max(1) as u64;
-    let start = seeds.start;
-    let share = |thread: u64| {
+pub fn sweep(seeds: Range<u64>, orders: usize, threads: usize) -> Vec<Run> {
+    spread(seeds, threads, &|seed| run(seed, orders, None))
+}
+
+/// As [`sweep`], over another store than the tables in memory.
+pub fn sweep_over(
+    engine: &(dyn Fn() -> Box<dyn Engine> + Sync),
+    seeds: Range<u64>,
+    orders: usize,
+    threads: usize,
+) -> Vec<Run> {
+    spread(seeds, threads, &|seed| run_over(&engine, seed, orders, &Cuts::default()))
+}
+
+fn spread(seeds: Range<u64>, threads: usize, run: &(dyn Fn(u64) -> Run + Sync)) -> Vec<Run> {
+    let share = |thread: usize| {
         let seeds = seeds.clone();
-        move || -> Vec<Run> {
-            let own = seeds.skip(usize::try_from(thread).unwrap_or(0));
-            own.step_by(usize::try_from(threads).unwrap_or(1))
-                .map(|seed| run(seed, orders, None))
-                .collect()
-        }
+        move || -> Vec<Run> { seeds.skip(thread).step_by(threads.max(1)).map(run).collect() }
     };
     let mut runs: Vec<Run> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(share(thread))).collect();
+        let workers: Vec<_> =
+            (0..threads.max(1)).map(|thread| scope.spawn(share(thread))).collect();
         let joined = workers.into_iter().map(|worker| worker.join().expect("a run does not panic"));
         joined.flatten().collect()
     });
-    runs.sort_by_key(|run| run.seed - start);
+    runs.sort_by_key(|run| run.seed);
     runs
 }

@@ -6,7 +6,7 @@ mod engine;
 
 use std::{env, process::ExitCode};
 
-use orders_testkit::sim::{Cuts, Run, run_over};
+use orders_testkit::sim::{Cuts, Run, run_over, sweep_over};
 use tokio::time::Instant;
 
 /// Seeds that are run twice and must hash equal.
@@ -38,14 +38,15 @@ fn simulate() -> Result<bool, String> {
         }
     }
     let started = Instant::now();
-    let run = |seed| run_over(&engine::fresh, seed, orders, &Cuts::default());
-    let runs: Vec<Run> = (first..first + seeds).map(run).collect();
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+    let runs = sweep_over(&engine::fresh, first..first + seeds, orders, threads);
+    let again = |one: &Run| run_over(&engine::fresh, one.seed, orders, &Cuts::default());
     let failed: Vec<&Run> = runs.iter().filter(|run| !run.violations.is_empty()).collect();
     for run in failed.iter().take(5) {
         println!("seed {}: {}", run.seed, run.violations.join("\n  "));
     }
     let twice = usize::try_from(TWICE).unwrap_or(0);
-    let differing = runs.iter().take(twice).filter(|one| run(one.seed) != **one).count();
+    let differing = runs.iter().take(twice).filter(|one| again(one) != **one).count();
     let sum = |part: fn(&Run) -> u64| runs.iter().map(part).sum::<u64>();
     let report = serde_json::json!({
         "seeds": runs.len(),

@@ -4,18 +4,18 @@
 #[path = "../../examples/sim/engine.rs"]
 mod engine;
 
-use orders_testkit::sim::{Cuts, run_over};
+use orders_testkit::sim::{Cuts, run_over, sweep_over};
 
 /// How many seeds; `cargo run --release -p orders-adapters --example sim` runs more.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 #[test]
 fn no_seed_finds_a_violation_on_sqlite() {
     let mut effects = 0;
-    for seed in 0..SEEDS {
-        let run = run_over(&engine::fresh, seed, 10, &Cuts::default());
+    for run in sweep_over(&engine::fresh, 0..SEEDS, 6, 2) {
         let replay = format!(
-            "cargo run -p orders-adapters --example sim -- --orders 10 --first {seed} --seeds 1"
+            "cargo run -p orders-adapters --example sim -- --orders 6 --first {} --seeds 1",
+            run.seed
         );
         assert!(run.violations.is_empty(), "{:#?}\n{replay}", run.violations);
         effects += run.effects;
