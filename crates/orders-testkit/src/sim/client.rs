@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use orders::{
     Error, Orders,
-    domain::{Draft, IdempotencyKey, Money, NoteText, OrderId, Payment, Reason, Version},
+    domain::{
+        Draft, IdempotencyKey, Money, NoteText, OrderId, Payment, Pieces, Quantity, Reason, Version,
+    },
     ports::{Clock as _, Cursor, Filter, Operation, OrderRef, Page},
     usecase,
 };
@@ -14,7 +16,7 @@ use tokio::time;
 use super::{
     book::{Asked, Content, Outcome, nth_back},
     money,
-    plan::{self, Action, Condition, Create, Manner, Step, Target},
+    plan::{self, Action, Condition, Create, Manner, ONE_PIECE, Step, Target},
     process::Stage,
 };
 use crate::{Stream, World, builders};
@@ -114,11 +116,13 @@ impl Client {
         };
         let operation = match verb.action {
             Action::Confirm => Operation::Confirm,
-            Action::Cancel => Operation::Cancel,
+            Action::Cancel | Action::CancelPiece => Operation::Cancel,
+            Action::Fulfill => Operation::Fulfill,
+            Action::Return => Operation::Return,
             Action::Note => Operation::AddNote,
             Action::Pay => Operation::Pay,
             Action::Capture => Operation::Capture,
-            Action::Refund => Operation::Refund,
+            Action::Refund | Action::RefundPiece => Operation::Refund,
             Action::Record => Operation::RecordPayment,
         };
         Some(Asked {
@@ -328,7 +332,7 @@ async fn call(
     let reason = || (words > 0).then(|| -> Reason { spoken(words).parse().expect("a reason") });
     let action = match asked.operation {
         Operation::Confirm => usecase::Action::Confirm { reason: reason() },
-        Operation::Cancel => usecase::Action::Cancel { lines: Vec::new(), reason: reason() },
+        Operation::Cancel => usecase::Action::Cancel { lines: by_piece(words), reason: reason() },
         Operation::Pay => usecase::Action::Pay {
             instrument: ["tok_red", "tok_blue"][words as usize % 2].parse().expect("a token"),
             amount: amount(words, [None, None, Some(150), Some(249)]),
@@ -338,9 +342,12 @@ async fn call(
             reason: None,
         },
         Operation::Capture => usecase::Action::Capture(part(words)),
+        Operation::Refund if words >= ONE_PIECE => {
+            usecase::Action::Refund(usecase::Part { lines: by_piece(words), ..part(0) })
+        }
         Operation::Refund => usecase::Action::Refund(part(words)),
-        Operation::Fulfill => usecase::Action::Fulfill { lines: Vec::new(), reason: reason() },
-        Operation::Return => usecase::Action::Return { lines: Vec::new(), reason: reason() },
+        Operation::Fulfill => usecase::Action::Fulfill { lines: pieces(words), reason: reason() },
+        Operation::Return => usecase::Action::Return { lines: pieces(words), reason: reason() },
         Operation::AddNote | Operation::Create | Operation::Resolve => {
             let text: NoteText = spoken(words).parse().expect("a note");
             usecase::Action::AddNote { text }
@@ -359,6 +366,18 @@ fn amount(words: u32, minor: [Option<i64>; 4]) -> Option<Money> {
 fn part(words: u32) -> usecase::Part {
     let amount = amount(words, [None, Some(100), Some(399), Some(1)]);
     usecase::Part { amount, ..usecase::Part::default() }
+}
+
+/// Pieces of the one line that an order has, by how it is said: one, two, or all that are left.
+fn pieces(words: u32) -> Vec<Pieces> {
+    let some = |quantity| Pieces { line: 1, quantity };
+    Quantity::new(i64::from(words % 3)).map(some).into_iter().collect()
+}
+
+fn by_piece(words: u32) -> Vec<Pieces> {
+    let some =
+        |more| Quantity::new(1 + i64::from(more)).map(|quantity| Pieces { line: 1, quantity });
+    words.checked_sub(ONE_PIECE).and_then(some).into_iter().collect()
 }
 
 const fn spoken(words: u32) -> &'static str {

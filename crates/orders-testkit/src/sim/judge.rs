@@ -165,9 +165,13 @@ const fn commands(operation: Operation) -> &'static [Command] {
     match operation {
         Operation::Create => &[Command::Place],
         Operation::Confirm => &[Command::Confirm],
-        Operation::Cancel => {
-            &[Command::Cancel, Command::BeginCancel, Command::CancelLines, Command::Complete]
-        }
+        Operation::Cancel => &[
+            Command::Cancel,
+            Command::BeginCancel,
+            Command::CancelLines,
+            Command::Confirm,
+            Command::Complete,
+        ],
         Operation::AddNote => &[Command::AddNote],
         Operation::Pay => &[Command::Pay],
         Operation::RecordPayment => &[Command::RecordPayment, Command::Confirm, Command::Complete],
@@ -232,12 +236,25 @@ fn refused(truth: &Truth, asked: &Asked, refusal: Refusal) -> Result<(), &'stati
         (Refusal::AmountNotLeft { .. } | Refusal::TooManyPayments, _) if moves(asked.operation) => {
             Ok(())
         }
+        (Refusal::HandedOver, _) if asked.operation == Operation::Cancel => Ok(()),
+        (Refusal::PiecesNotLeft { line: 1, .. }, Content::Verb { .. })
+            if counts(asked.operation) =>
+        {
+            Ok(())
+        }
         _ => Err("a refusal of another operation"),
     }
 }
 
 const fn takes(operation: Operation) -> bool {
     matches!(operation, Operation::Capture | Operation::Refund)
+}
+
+const fn counts(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::Fulfill | Operation::Cancel | Operation::Return | Operation::Refund
+    )
 }
 
 const fn moves(operation: Operation) -> bool {

@@ -50,8 +50,10 @@ fn history(order: &Order, dossier: &Dossier, recorded: usize) -> Vec<String> {
         attempts.filter(|attempt| attempt.operation == operation).count()
     };
     let mut wrong = Vec::new();
+    // Goods that move ask for money by themselves.
+    let by_itself = rows(Command::Fulfill) + rows(Command::CancelLines) + rows(Command::Complete);
     let mut claim = |what: &str, told: usize, there: usize| {
-        if told != there {
+        if told > there || told < there && (by_itself == 0 || what.starts_with("payments")) {
             wrong.push(format!("its history tells of {told} {what}, and there are {there}"));
         }
     };
@@ -82,6 +84,6 @@ fn uncovered(order: &Order, dossier: &Dossier) -> Option<String> {
         return None;
     }
     let covered: i64 = order.payments.iter().map(Payment::authorized).sum();
-    let total = order.pricing().totals.total.minor;
+    let total = order.payable().minor;
     (covered < total).then(|| format!("{covered} of {total} confirmed it"))
 }

@@ -51,10 +51,30 @@ pub(super) fn unlike(stage: &Stage, order: &Order) -> Vec<String> {
     if attempts.filter(unresolved).count() > 1 {
         wrong.push("two authorizations at once".to_owned());
     }
+    wrong.extend(complete(order));
     if matches!(order.state, State::Cancelled | State::Expired) {
         wrong.extend(order.payments.iter().filter_map(|payment| left(&stage.world, payment)));
     }
     wrong
+}
+
+/// An order of which everything is handed over and paid is complete, and then holds nothing.
+fn complete(order: &Order) -> Option<String> {
+    let lines = &order.goods.lines;
+    let delivered = lines.iter().all(|line| line.open() == 0)
+        && lines.iter().any(|line| line.progress.fulfilled > 0);
+    let settled = !order.payments.iter().any(Payment::is_unresolved);
+    let taken: i64 = order.payments.iter().map(Payment::captured).sum();
+    let paid = taken >= order.payable().minor;
+    if order.state == State::Confirmed && delivered && settled && paid {
+        return Some("everything is handed over and paid, and it is not complete".to_owned());
+    }
+    if order.state == State::Completed && !delivered {
+        return Some("it is complete, and not everything was handed over".to_owned());
+    }
+    let held: i64 = order.payments.iter().map(Payment::held).sum();
+    let holds = order.state == State::Completed && settled && held > 0;
+    holds.then(|| format!("it is complete, and holds {held}"))
 }
 
 /// One attempt: happened at most once, as it was meant, and as it is told.

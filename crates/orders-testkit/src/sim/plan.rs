@@ -150,8 +150,15 @@ pub(super) enum Action {
     Pay,
     Capture,
     Refund,
+    RefundPiece,
     Record,
+    Fulfill,
+    CancelPiece,
+    Return,
 }
+
+/// From these words on a cancel and a refund are of pieces: one, and one more with each.
+pub(super) const ONE_PIECE: u32 = 100;
 
 /// What `If-Match` says.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,8 @@
 //! from then on an attempt is sent again only when the gateway says that it knows nothing of it, with
 //! the same key, while that is known to stand for it. What cannot be found out is parked for a person.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use mainstay_context::Context;
 
@@ -20,6 +22,8 @@ use crate::{
 
 /// How often a gateway may know something else than what it was sent before a person has to look.
 const CONTRADICTIONS: u32 = 10;
+/// The share of a turn's time that a call to the gateway may take.
+const CALL_SHARE: (u32, u32) = (3, 4);
 
 impl<P: Ports> Orders<P> {
     pub(super) async fn work_on_attempt(
@@ -64,7 +68,7 @@ impl<P: Ports> Orders<P> {
         if self.end_task(cx, leased, going, Came::Finished).await? == Came::Lost {
             return Ok(Came::Lost);
         }
-        match self.ports.gateway().send(cx, instruction).await {
+        match self.ports.gateway().send(&self.for_the_gateway(cx), instruction).await {
             Sent::Answered(outcome) => self.settle(cx, leased, &outcome).await,
             Sent::Refused(code) => self.settle(cx, leased, &Outcome::Declined(code)).await,
             Sent::NotSent(why) => {
@@ -85,11 +89,11 @@ impl<P: Ports> Orders<P> {
     ) -> Result<Came, Error> {
         let tries = leased.task.progress.tries.saturating_add(1);
         let progress = Progress { tries, sent: Some(since) };
-        match self.ports.gateway().look_up(cx, instruction).await {
+        match self.ports.gateway().look_up(&self.for_the_gateway(cx), instruction).await {
             Found::Answered(outcome) => self.settle(cx, leased, &outcome).await,
             Found::Unknown(why) => self.doubt(cx, leased, progress, &why).await,
             Found::Absent if self.is_known_since(since) => {
-                match self.ports.gateway().send(cx, instruction).await {
+                match self.ports.gateway().send(&self.for_the_gateway(cx), instruction).await {
                     Sent::Answered(outcome) => self.settle(cx, leased, &outcome).await,
                     Sent::NotSent(why) | Sent::Unknown(why) => {
                         self.doubt(cx, leased, progress, &why).await
@@ -116,12 +120,23 @@ impl<P: Ports> Orders<P> {
         leased: &Leased,
         instruction: &Instruction,
     ) -> Result<Came, Error> {
-        match self.ports.gateway().look_up(cx, instruction).await {
+        match self.ports.gateway().look_up(&self.for_the_gateway(cx), instruction).await {
             Found::Answered(outcome) => self.settle(cx, leased, &outcome).await,
             Found::Absent | Found::Unknown(_) | Found::Contradicted(_) => {
                 let later = self.look_later(leased.task.progress);
                 self.end_task(cx, leased, later, Came::Parked).await
             }
+        }
+    }
+
+    /// The context of a call, which ends while there is time left to write down what came of it.
+    fn for_the_gateway(&self, cx: &Context) -> Context {
+        let now = self.ports.clock().instant();
+        let share = |left: Duration| left.checked_div(CALL_SHARE.1)?.checked_mul(CALL_SHARE.0);
+        let end = cx.remaining(now).and_then(share).and_then(|left| now.checked_add(left));
+        match end {
+            Some(end) => cx.child().with_deadline(end),
+            None => cx.child(),
         }
     }
 

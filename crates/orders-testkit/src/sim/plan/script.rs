@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Condition, Create, Manner, Step, Target, Verb};
+use super::{Action, Condition, Create, Manner, ONE_PIECE, Step, Target, Verb};
 use crate::Stream;
 
 /// What the clients of a run are like.
@@ -143,6 +143,12 @@ impl Writer<'_> {
                     Action::Cancel,
                     Action::Confirm,
                     Action::Record,
+                    Action::Fulfill,
+                    Action::Fulfill,
+                    Action::Fulfill,
+                    Action::CancelPiece,
+                    Action::RefundPiece,
+                    Action::Return,
                 ])
             };
             // A key of its own for each, but for some that were used before.
@@ -157,7 +163,13 @@ impl Writer<'_> {
         let verb = self.on_money(action, key);
         let manner = Manner::draw(self.money);
         if self.money.chance(120) {
-            let action = self.money.pick(&[Action::Cancel, Action::Capture, Action::Refund]);
+            let action = self.money.pick(&[
+                Action::Cancel,
+                Action::Capture,
+                Action::Refund,
+                Action::Fulfill,
+                Action::CancelPiece,
+            ]);
             let other = self.on_money(action, key);
             self.steps.push(Step::Race(verb, other, manner));
         } else {
@@ -167,10 +179,12 @@ impl Writer<'_> {
 
     fn on_money(&mut self, action: Action, key: u32) -> Verb {
         let back = if self.money.chance(900) { 0 } else { self.money.index(5) };
+        let words = if self.money.chance(750) { below(self.money, 2) } else { 2 };
+        let by_piece = matches!(action, Action::CancelPiece | Action::RefundPiece);
         Verb {
             target: Target::Own(back),
             action,
-            words: if self.money.chance(750) { below(self.money, 2) } else { 2 },
+            words: if by_piece { words + ONE_PIECE } else { words },
             key: Some(key),
             condition: if self.money.chance(80) { Condition::Known } else { Condition::None },
         }
