@@ -71,7 +71,9 @@ def lies(table: Table, orderly: str, provider: Provider, work: Path, orders: int
 
 def forgotten(table: Table, orderly: str, provider: Provider, work: Path, orders: int) -> dict:
     """Requests and their answers are lost, and the provider no longer knows the keys: nobody but a person can say."""
-    shop = Shop(orderly, provider, work, ("gateway.key_window=1s",))
+    # Without a breaker, which would rightly let one after the other through, and take minutes.
+    never = ("gateway.client.breaker.consecutive_failures=0", "gateway.client.breaker.failure_ratio=2.0")
+    shop = Shop(orderly, provider, work, ("gateway.key_window=1s", *never))
     shop.start()
     charges = provider.summary()["successful"]["authorization"]
     provider.set_faults({"next": [{"faults": ["effect-lost"], "count": MANY}]})
