@@ -57,6 +57,11 @@ fn is_zero(amount: &i64) -> bool {
     *amount == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 pub(crate) fn encode(goods: &Goods, metadata: &BTreeMap<String, String>) -> String {
     let lines = goods.lines.iter().map(|line| ContentLine {
         sku: line.sku.as_str().to_owned(),
@@ -153,6 +158,10 @@ struct AttemptColumn {
     /// Line, pieces and minor units each, of what was asked for by line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lines: Vec<(u32, u32, i64)>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    by_itself: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    refused: bool,
     state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     decline: Option<String>,
@@ -175,6 +184,8 @@ pub(crate) fn encode_payments(payments: &[Payment]) -> String {
             operation: attempt.operation.as_str().to_owned(),
             amount: attempt.amount.minor,
             lines: attempt.lines.iter().map(|s| (s.line, s.quantity, s.minor)).collect(),
+            by_itself: attempt.by_itself,
+            refused: attempt.is_refused,
             state: state.to_owned(),
             decline,
         }
@@ -225,7 +236,8 @@ fn decode_attempt(column: &AttemptColumn, currency: Currency) -> Result<Attempt,
     let share =
         |(line, quantity, minor): &_| LineShare { line: *line, quantity: *quantity, minor: *minor };
     let lines = column.lines.iter().map(share).collect();
-    Ok(Attempt { id: AttemptId(column.id), operation, amount, lines, state })
+    let (id, by_itself, is_refused) = (AttemptId(column.id), column.by_itself, column.refused);
+    Ok(Attempt { id, operation, amount, lines, by_itself, is_refused, state })
 }
 
 #[derive(Serialize, Deserialize)]

@@ -169,8 +169,7 @@ fn check_record(dossier: &Dossier, record: &Record, wrong: &mut Vec<String>) {
 /// Checks that nothing of an order's money is forgotten: somebody is at every attempt without an
 /// outcome, and an order that has ended has none out.
 fn check_money(order: &Order, tasks: &[Task], wrong: &mut Vec<String>) {
-    let ours = order.payments.iter().filter(|payment| payment.is_ours());
-    for attempt in ours.flat_map(|payment| &payment.attempts) {
+    for attempt in order.payments.iter().flat_map(|payment| &payment.attempts) {
         let owed = tasks.iter().any(|task| task.id == TaskId::from(attempt.id));
         if attempt.state.is_unresolved() && !owed {
             let (operation, id) = (attempt.operation, attempt.id);

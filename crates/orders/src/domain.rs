@@ -1,5 +1,6 @@
 //! The rules of an order. Pure: no I/O, no clock, no async; time and ids are arguments.
 
+pub mod claiming;
 pub mod currency;
 pub mod draft;
 pub mod fulfilling;
@@ -16,6 +17,7 @@ pub mod pricing;
 pub mod state;
 pub mod text;
 
+pub use claiming::Claim;
 pub use currency::Currency;
 pub use draft::{Draft, DraftLine, MAX_LINES, MAX_METADATA, Placement};
 pub use fulfilling::Pieces;
@@ -24,7 +26,7 @@ pub use line::{FulfillmentState, Line, Progress, Quantity, Tax};
 pub use money::{Money, UnitPrice};
 pub use number::OrderNumber;
 pub use order::{Applied, Entry, Note, Order, Record, Snapshot, Stamp};
-pub use paying::{Claim, Doubt, DrawAttempt, Outcome, Resolution};
+pub use paying::{Doubt, DrawAttempt, Outcome, Resolution};
 pub use payment::{
     Attempt, AttemptState, LineShare, Means, Payment, PaymentOperation, PaymentState,
 };

@@ -79,7 +79,7 @@ fn complete(order: &Order) -> Option<String> {
 
 /// One attempt: happened at most once, as it was meant, and as it is told.
 fn one(stage: &Stage, payment: &Payment, attempt: &Attempt) -> Result<(), String> {
-    let Attempt { id, operation, amount, state, lines: _ } = attempt;
+    let Attempt { id, operation, amount, state, .. } = attempt;
     let world = &stage.world;
     let effects = world.charges_of(*id);
     if effects.len() > 1 {

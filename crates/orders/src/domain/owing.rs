@@ -89,9 +89,17 @@ impl Order {
         }
     }
 
-    /// What was taken above what the order comes to, and is not asked back yet.
+    /// What was taken above what the order comes to, and is not asked back yet. What a client gave
+    /// back lowers the price, and is no part of this.
     fn excess(&self) -> i64 {
-        self.sum(Payment::left_to_refund).saturating_sub(self.payable().minor).max(0)
+        let asked = self.payments.iter().flat_map(|payment| &payment.attempts).filter(|attempt| {
+            attempt.by_itself
+                && attempt.operation == PaymentOperation::Refund
+                && !matches!(attempt.state, AttemptState::Declined(_))
+        });
+        let asked = asked.fold(0_i64, |sum, attempt| sum.saturating_add(attempt.amount.minor));
+        let above = self.sum(Payment::captured).saturating_sub(self.payable().minor);
+        above.saturating_sub(asked).max(0)
     }
 
     fn give_excess_back(&mut self, draw: DrawAttempt<'_>, owes: &mut Vec<AttemptId>) {
@@ -175,12 +183,8 @@ fn ask(
 ) {
     let currency = snapshot.goods.currency;
     let Some(payment) = snapshot.payments.get_mut(at).filter(|_| minor > 0) else { return };
-    let attempt = Attempt::open(draw(), operation, Money::new(minor, currency));
-    if payment.is_ours() {
-        owes.push(attempt.id);
-        payment.attempts.push(attempt);
-    } else {
-        // No gateway can give back what it did not take: a person has to.
-        payment.attempts.push(Attempt { state: AttemptState::Parked, ..attempt });
-    }
+    let mut attempt = Attempt::open(draw(), operation, Money::new(minor, currency));
+    attempt.by_itself = true;
+    owes.push(attempt.id);
+    payment.ask(attempt);
 }

@@ -6,12 +6,11 @@
 //! became of it.
 
 use super::{
-    fulfilling::Pieces,
     ids::{AttemptId, PaymentId},
     money::Money,
     order::{Applied, Order, Stamp},
     owing::MAX_DECLINES,
-    payment::{Attempt, AttemptState, LineShare, Means, Payment, PaymentOperation},
+    payment::{Attempt, AttemptState, Means, Payment, PaymentOperation},
     state::{Command, State},
     text::{DeclineCode, Instrument, Reason},
 };
@@ -62,41 +61,11 @@ const BY_A_PERSON: &str = "resolved-as-declined";
 /// Draws the ids of attempts that follow from others.
 pub type DrawAttempt<'a> = &'a mut dyn FnMut() -> AttemptId;
 
-/// What is asked of a payment that exists.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
-    /// The attempt's id.
-    pub attempt: AttemptId,
-    /// Which payment; the first that has enough left when it is `None`.
-    pub payment: Option<PaymentId>,
-    /// How much; what the lines come to, or else all that is left, when it is `None`.
-    pub amount: Option<Money>,
-    /// For which pieces a refund is.
-    pub lines: &'a [Pieces],
-}
-
-/// A kind of [`Claim`].
-struct Kind {
-    command: Command,
-    operation: PaymentOperation,
-    left: fn(&Payment) -> i64,
-}
-
-const CAPTURE: Kind = Kind {
-    command: Command::Capture,
-    operation: PaymentOperation::Capture,
-    left: Payment::left_to_capture,
-};
-const REFUND: Kind = Kind {
-    command: Command::Refund,
-    operation: PaymentOperation::Refund,
-    left: Payment::left_to_refund,
-};
-
 impl Order {
-    /// What is not covered by money that is held or taken.
+    /// What is not covered by money that is held or was taken. What went back lowered the price and is
+    /// not due again, and a hold that the gateway has declined to take covers nothing.
     pub fn due(&self) -> Money {
-        let covered = self.sum(Payment::held).saturating_add(self.sum(Payment::kept));
+        let covered = self.sum(Payment::covers);
         let payable = self.payable();
         Money::new(payable.minor.saturating_sub(covered).max(0), payable.currency)
     }
@@ -157,22 +126,6 @@ impl Order {
         after.snapshot_mut().payments.push(Payment { id, means: Means::Elsewhere, attempts });
         let command = after.follows_from(self.state).unwrap_or(Command::RecordPayment);
         self.advance((command, after), reason, stamp, draw)
-    }
-
-    /// Asks to take what is held.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub fn capture(&self, claim: Claim<'_>, stamp: &Stamp) -> Result<Applied, Refusal> {
-        self.claim(&CAPTURE, claim, stamp)
-    }
-
-    /// Asks to give back what was taken.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub fn refund(&self, claim: Claim<'_>, stamp: &Stamp) -> Result<Applied, Refusal> {
-        self.claim(&REFUND, claim, stamp)
     }
 
     /// Calls the order off. While money is out it is only `CANCELLING`, and asks to let go of what is
@@ -263,6 +216,7 @@ impl Order {
                 }
                 if gives_up {
                     after.set_attempt(attempt, &AttemptState::Parked);
+                    after.change_attempt(attempt, |attempt| attempt.is_refused = true);
                 }
                 reason = reason.or_else(|| format!("declined: {code}").parse().ok());
             }
@@ -282,18 +236,17 @@ impl Order {
         stamp: &Stamp,
         draw: DrawAttempt<'_>,
     ) -> Result<Applied, Refusal> {
-        if self.attempt(attempt)?.state != AttemptState::Parked {
+        let (payment, parked) = self.attempt_of(attempt).ok_or(Refusal::NoSuchPayment)?;
+        if parked.state != AttemptState::Parked {
             return Err(Refusal::NotParked);
         }
-        let payment = self.find(|p| p.attempts.iter().any(|a| a.id == attempt));
-        let (_, payment) = payment.ok_or(Refusal::NoSuchPayment)?;
         let declined = Outcome::Declined(BY_A_PERSON.parse().map_err(|_| Refusal::NotParked)?);
         let outcome = match resolution {
             Resolution::Succeeded => Outcome::Succeeded,
             Resolution::Declined => declined,
             Resolution::SendAgain if !payment.is_ours() => return Err(Refusal::MovedElsewhere),
             // The gateway would decline the same attempt again: another one is asked for.
-            Resolution::SendAgain if self.is_parked_by_declines(attempt, payment) => declined,
+            Resolution::SendAgain if parked.is_refused => declined,
             Resolution::SendAgain => {
                 let cleared = self.doubt(attempt, Doubt::Cleared, Some(reason), stamp)?;
                 return cleared.ok_or(Refusal::NotParked);
@@ -323,6 +276,7 @@ impl Order {
         }
         let amount = within(None, Money::new(found.held(), self.goods.currency))?;
         let void = Attempt::open(attempt, PaymentOperation::Void, amount);
+        let void = Attempt { by_itself: true, ..void };
         let mut applied = self.step(Command::ExpireAuthorization, None, stamp, |snapshot| {
             if let Some(payment) = snapshot.payments.get_mut(at) {
                 payment.attempts.push(void);
@@ -367,8 +321,13 @@ impl Order {
     /// # Errors
     /// [`Refusal::NoSuchPayment`].
     pub fn attempt(&self, id: AttemptId) -> Result<&Attempt, Refusal> {
-        let mut attempts = self.payments.iter().flat_map(|payment| &payment.attempts);
-        attempts.find(|attempt| attempt.id == id).ok_or(Refusal::NoSuchPayment)
+        self.attempt_of(id).map(|(_, attempt)| attempt).ok_or(Refusal::NoSuchPayment)
+    }
+
+    /// The attempt of this id, and the payment it is on.
+    pub fn attempt_of(&self, id: AttemptId) -> Option<(&Payment, &Attempt)> {
+        let all = |payment| Payment::attempts_of(payment);
+        self.payments.iter().flat_map(all).find(|(_, attempt)| attempt.id == id)
     }
 
     /// The payment of this id.
@@ -410,112 +369,27 @@ impl Order {
         command.from(Some(self.state)).map(drop).ok_or(illegal)
     }
 
-    fn claim(&self, kind: &Kind, claim: Claim<'_>, stamp: &Stamp) -> Result<Applied, Refusal> {
-        let Kind { command, operation, left } = *kind;
-        self.must_allow(command)?;
-        let lines = self.shares_of(claim.lines)?;
-        let worth = lines.iter().fold(0, |sum: i64, share| sum.saturating_add(share.minor));
-        let by_line = (!lines.is_empty()).then_some(Money::new(worth, self.goods.currency));
-        let asked = claim.amount.or(by_line);
-        let enough = |p: &Payment| left(p) >= asked.map_or(1, |money| money.minor).max(1);
-        let nothing = Refusal::AmountNotLeft { left: Money::zero(self.goods.currency) };
-        let (at, payment) = match claim.payment {
-            Some(id) => self.find(|p| p.id == id && p.is_ours()).ok_or(Refusal::NoSuchPayment)?,
-            None => self
-                .find(|p| enough(p) && p.is_ours())
-                .or_else(|| self.find(|p| left(p) > 0 && p.is_ours()))
-                .ok_or(nothing)?,
-        };
-        if payment.is_in_doubt() {
-            return Err(Refusal::PaymentInDoubt);
-        }
-        let most = left(payment).min(self.left_of_the_order(operation));
-        let amount = within(asked, Money::new(most, self.goods.currency))?;
-        // What ends a payment has room left beyond the bound.
-        if payment.attempts.len() >= MAX_ATTEMPTS && amount.minor < left(payment) {
-            return Err(Refusal::TooManyPayments);
-        }
-        let attempt = Attempt { lines, ..Attempt::open(claim.attempt, operation, amount) };
-        let mut applied = self.step(command, None, stamp, |snapshot| {
-            if let Some(payment) = snapshot.payments.get_mut(at) {
-                payment.attempts.push(attempt);
-            }
-        })?;
-        applied.owes = vec![claim.attempt];
-        Ok(applied)
-    }
-
-    /// How much of an operation the order as a whole still bears: no more is taken than it comes to,
-    /// whatever is held.
-    fn left_of_the_order(&self, operation: PaymentOperation) -> i64 {
-        if operation != PaymentOperation::Capture {
-            return i64::MAX;
-        }
-        let open = |p: &Payment| p.sum(PaymentOperation::Capture, AttemptState::is_unresolved);
-        let taken = self.sum(Payment::kept).saturating_add(self.sum(open));
-        self.payable().minor.saturating_sub(taken).max(0)
-    }
-
-    /// What pieces come to, beside those that refunds by line were asked for already: whatever the
-    /// split, the refunds of a line sum up to what was paid for it.
-    fn shares_of(&self, pieces: &[Pieces]) -> Result<Vec<LineShare>, Refusal> {
-        let mut shares: Vec<LineShare> = Vec::with_capacity(pieces.len());
-        for Pieces { line: number, quantity } in pieces {
-            let at = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
-            let line = at.and_then(|at| self.goods.lines.get(at));
-            let (Some(at), Some(line)) = (at, line) else {
-                return Err(Refusal::NoSuchLine { line: *number });
-            };
-            let asked = self.payments.iter().flat_map(|payment| &payment.attempts);
-            let asked = asked.filter(|a| !matches!(a.state, AttemptState::Declined(_)));
-            let asked = asked.flat_map(|attempt| &attempt.lines).chain(&shares);
-            let (before, minor) = asked.filter(|share| share.line == *number).fold(
-                (0_u32, 0_i64),
-                |(pieces, minor), share| {
-                    (pieces.saturating_add(share.quantity), minor.saturating_add(share.minor))
-                },
-            );
-            let there = line.quantity.get().saturating_sub(line.progress.cancelled);
-            let left = there.saturating_sub(before);
-            if quantity.get() > left {
-                return Err(Refusal::PiecesNotLeft { line: *number, left });
-            }
-            let until = self.worth_of(at, before.saturating_add(quantity.get()));
-            let minor = until.saturating_sub(minor);
-            shares.push(LineShare { line: *number, quantity: quantity.get(), minor });
-        }
-        Ok(shares)
-    }
-
-    fn find(&self, is: impl Fn(&Payment) -> bool) -> Option<(usize, &Payment)> {
+    pub(super) fn find(&self, is: impl Fn(&Payment) -> bool) -> Option<(usize, &Payment)> {
         self.payments.iter().enumerate().find(|(_, payment)| is(payment))
-    }
-
-    fn is_parked_by_declines(&self, attempt: AttemptId, payment: &Payment) -> bool {
-        let parked = payment.attempts.iter().find(|a| a.id == attempt);
-        parked.is_some_and(|parked| {
-            self.still_owes(self.state, parked.operation)
-                && payment.declines(parked.operation).saturating_add(1) >= MAX_DECLINES
-        })
     }
 
     /// How often the gateway has declined to give back what this attempt, which it has just declined,
     /// still has to; 0 when nothing has to go back.
     fn declines_of_what_is_owed(&self, id: AttemptId) -> usize {
-        let has = |payment: &&Payment| payment.attempts.iter().any(|attempt| attempt.id == id);
-        let Some(payment) = self.payments.iter().find(has) else { return 0 };
-        let operation = payment.attempts.iter().find(|a| a.id == id).map(|a| a.operation);
-        let Some(operation) = operation.filter(|op| self.still_owes(self.state, *op)) else {
+        let Some((payment, attempt)) = self.attempt_of(id) else { return 0 };
+        if !self.still_owes(self.state, attempt.operation) {
             return 0;
-        };
-        payment.declines(operation)
+        }
+        payment.declines(attempt.operation)
     }
 
     fn set_attempt(&mut self, id: AttemptId, state: &AttemptState) {
+        self.change_attempt(id, |attempt| attempt.state.clone_from(state));
+    }
+
+    fn change_attempt(&mut self, id: AttemptId, change: impl Fn(&mut Attempt)) {
         let attempts = self.snapshot_mut().payments.iter_mut().flat_map(|p| &mut p.attempts);
-        for attempt in attempts.filter(|attempt| attempt.id == id) {
-            attempt.state.clone_from(state);
-        }
+        attempts.filter(|attempt| attempt.id == id).for_each(change);
     }
 
     /// The move that follows, from this state, from how the order's money and goods are now.
@@ -557,7 +431,7 @@ impl Applied {
 }
 
 /// The amount that is meant, if it is above nothing and at most `left`, in its currency.
-fn within(amount: Option<Money>, left: Money) -> Result<Money, Refusal> {
+pub(super) fn within(amount: Option<Money>, left: Money) -> Result<Money, Refusal> {
     let amount = amount.unwrap_or(left);
     let fits = amount.currency == left.currency && (1..=left.minor).contains(&amount.minor);
     if fits { Ok(amount) } else { Err(Refusal::AmountNotLeft { left }) }

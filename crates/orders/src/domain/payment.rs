@@ -66,6 +66,10 @@ pub struct Attempt {
     pub amount: Money,
     /// For which pieces the amount is, where it was asked for by line.
     pub lines: Vec<LineShare>,
+    /// Whether the order asked for it by itself, because of its goods, and no client.
+    pub by_itself: bool,
+    /// Whether the gateway has declined it and it waits for a person all the same.
+    pub is_refused: bool,
     /// How far it is.
     pub state: AttemptState,
 }
@@ -84,7 +88,15 @@ pub struct LineShare {
 impl Attempt {
     /// One that is to be sent.
     pub(super) const fn open(id: AttemptId, operation: PaymentOperation, amount: Money) -> Self {
-        Self { id, operation, amount, lines: Vec::new(), state: AttemptState::Open }
+        Self {
+            id,
+            operation,
+            amount,
+            lines: Vec::new(),
+            by_itself: false,
+            is_refused: false,
+            state: AttemptState::Open,
+        }
     }
 }
 
@@ -160,6 +172,27 @@ impl Payment {
     /// How much may still be refunded, as [`left_to_capture`](Self::left_to_capture) counts.
     pub fn left_to_refund(&self) -> i64 {
         self.kept().saturating_sub(self.sum(PaymentOperation::Refund, AttemptState::is_unresolved))
+    }
+
+    /// Its attempts, each with it.
+    pub(super) fn attempts_of(&self) -> impl Iterator<Item = (&Self, &Attempt)> {
+        self.attempts.iter().map(move |attempt| (self, attempt))
+    }
+
+    /// Asks for an attempt. No gateway can give back what it did not take: a person has to.
+    pub(super) fn ask(&mut self, mut attempt: Attempt) {
+        if !self.is_ours() {
+            attempt.state = AttemptState::Parked;
+        }
+        self.attempts.push(attempt);
+    }
+
+    /// What it covers: what was taken, whatever went back since, and what is held and can be taken; of
+    /// a hold that the gateway has declined to take, what is being taken all the same.
+    pub fn covers(&self) -> i64 {
+        let asked = self.sum(PaymentOperation::Capture, AttemptState::is_unresolved);
+        let held = if self.declines_capture() { asked } else { self.held() };
+        self.captured().saturating_add(held)
     }
 
     /// How often the gateway has declined an operation.

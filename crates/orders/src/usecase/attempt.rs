@@ -32,8 +32,11 @@ impl<P: Ports> Orders<P> {
         leased: &Leased,
         order: &Order,
     ) -> Result<Came, Error> {
-        let Some((attempt, instruction)) = instruction(order, AttemptId(leased.task.id.0)) else {
-            return self.end_task(cx, leased, Then::Finish, Came::Finished).await;
+        let id = AttemptId(leased.task.id.0);
+        let Some((attempt, instruction)) = instruction(order, id) else {
+            // The gateway has no part in it: a person is waited for.
+            let (then, came) = self.end_of(order, id, leased.task.progress, "");
+            return self.end_task(cx, leased, then, came).await;
         };
         match (&attempt.state, leased.task.progress.sent) {
             (AttemptState::Succeeded | AttemptState::Declined(_), _) => {
@@ -221,8 +224,7 @@ impl<P: Ports> Orders<P> {
 
 /// An attempt, and what the gateway is told of it; `None` when that has no part in it.
 fn instruction(order: &Order, id: AttemptId) -> Option<(&Attempt, Instruction)> {
-    let payment = order.payments.iter().find(|p| p.attempts.iter().any(|a| a.id == id))?;
-    let attempt = payment.attempts.iter().find(|attempt| attempt.id == id)?;
+    let (payment, attempt) = order.attempt_of(id)?;
     let instrument = match &payment.means {
         Means::Instrument(token) => Some(token.clone()),
         Means::Elsewhere => return None,

@@ -101,8 +101,11 @@ impl<P: Ports> Orders<P> {
         (change, record)
     }
 
-    /// What ends the wait for the order's payment.
+    /// What ends the wait for the order's payment; one that costs nothing waits for none.
     fn expiry(&self, order: &Order) -> Option<Task> {
+        if order.payable().minor == 0 {
+            return None;
+        }
         let due = order.created_at.saturating_add(self.policy.pay_within?);
         Some(Task {
             id: order.id.into(),

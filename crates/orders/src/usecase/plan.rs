@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Orders;
 use crate::{
-    domain::{Applied, AttemptId, Order, Payment},
+    domain::{Applied, AttemptId, AttemptState, Order, Payment},
     ports::{Ports, Progress, Task, TaskId, TaskKind},
 };
 
@@ -31,6 +31,12 @@ impl<P: Ports> Orders<P> {
             task(TaskId::from(*attempt), TaskKind::Attempt, due, sent)
         };
         let mut plans: Vec<Task> = applied.owes.iter().map(attempt).collect();
+        // What a person has settled is not looked for any more: its task comes to its end now.
+        let parked = before.payments.iter().flat_map(|payment| &payment.attempts);
+        let parked = parked.filter(|attempt| attempt.state == AttemptState::Parked);
+        let settled = parked
+            .filter(|a| applied.order.attempt(a.id).is_ok_and(|now| !now.state.is_unresolved()));
+        plans.extend(settled.map(|a| task(a.id.into(), TaskKind::Attempt, at, Some(at))));
         let Some(hold_for) = self.policy.hold_for else { return plans };
         let held_before =
             |payment: &Payment| before.payment(payment.id).map_or(0, Payment::authorized);

@@ -140,7 +140,9 @@ impl<P: Ports> Orders<P> {
             let change = match applied {
                 Some(applied) => {
                     let expects = super::expects(&record.order);
-                    let plans = self.plans(&record.order, &applied, stamp.at);
+                    let mut plans = self.plans(&record.order, &applied, stamp.at);
+                    // Of its own task the lease says what becomes.
+                    plans.retain(|plan| lease.is_none() || plan.id != task.id);
                     let write = Some(Box::new(writing(applied, None, &stamp)));
                     let (tenant, receipt) = (task.tenant.clone(), None);
                     let (id, at) = (stamp.change, stamp.at);

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{
-    ChangeId, Draft, DraftLine, FulfillmentState, OrderId, OrderNumber, PaymentState, Quantity,
-    UnitPrice,
+    ChangeId, Claim, Draft, DraftLine, FulfillmentState, OrderId, OrderNumber, PaymentState,
+    Pieces, Quantity, UnitPrice,
 };
 
 fn stamp() -> Stamp {
@@ -389,8 +389,10 @@ fn calling_every_piece_off_is_calling_the_order_off() {
 #[test]
 fn refunds_by_line_sum_up_to_what_was_paid_for_it() {
     let mut play = Play::held(placed_with(&[(3, "33.333333"), (1, "1")], 0));
-    let taken = play.capture(None).unwrap();
-    play.succeed(taken);
+    let early = play.refund_lines(&[pieces(1, 1)]);
+    assert_eq!(early, Err(Refusal::PiecesNotLeft { line: 1, left: 0 }), "it is called off instead");
+    play.fulfill(&[]).unwrap();
+    play.succeed_all();
     assert_eq!(play.refund_lines(&[pieces(1, 1)]), Ok(33));
     let second = play.refund_lines(&[pieces(1, 1)]);
     assert_eq!(second, Ok(33));
@@ -498,7 +500,8 @@ fn money_that_a_person_has_to_hand_back_is_not_asked_of_the_gateway() {
     play.record(100).unwrap();
     play.cancel().unwrap();
     let back = play.order.payments[0].attempts.last().unwrap().id;
-    assert_eq!((play.states(), play.owed.len()), ((State::Cancelling, PaymentState::Parked), 0));
+    assert_eq!(play.states(), (State::Cancelling, PaymentState::Parked));
+    assert_eq!(play.owed, [back], "somebody looks after it");
     assert_eq!(play.resolve(back, Resolution::SendAgain), Err(Refusal::MovedElsewhere));
     play.resolve(back, Resolution::Succeeded).unwrap();
     assert_eq!(play.states(), (State::Cancelled, PaymentState::Refunded));
@@ -528,6 +531,82 @@ fn no_more_is_taken_than_an_order_comes_to() {
     let taken = play.capture(None);
     play.succeed(taken.unwrap());
     assert_eq!(play.capture(None), Err(Refusal::AmountNotLeft { left: eur(0) }));
+}
+
+#[test]
+fn what_went_back_is_not_due_again_and_goods_never_go_out_for_it() {
+    let mut play = Play::held(placed_with(&[(2, "50")], 0));
+    let taken = play.capture(None).unwrap();
+    play.succeed(taken);
+    let back = play.refund(Some(40)).unwrap();
+    play.succeed(back);
+    assert_eq!(play.order.due(), eur(0));
+    assert_eq!(play.pay(None), Err(Refusal::AmountNotLeft { left: eur(0) }));
+    play.fulfill(&[]).unwrap();
+    assert_eq!(play.states(), (State::Completed, PaymentState::PartiallyRefunded));
+}
+
+#[test]
+fn what_is_called_off_goes_back_beside_what_was_given_back_before() {
+    let mut play = Play::held(placed_with(&[(1, "50"), (1, "50")], 0));
+    let taken = play.capture(None).unwrap();
+    play.succeed(taken);
+    play.fulfill(&[pieces(1, 1)]).unwrap();
+    play.take_back(&[pieces(1, 1)]).unwrap();
+    assert_eq!(play.refund_lines(&[pieces(1, 1)]), Ok(50));
+    play.succeed_all();
+    play.cancel_lines(&[pieces(2, 1)]).unwrap();
+    assert_eq!(play.last_owed(), (PaymentOperation::Refund, 50));
+    play.succeed_all();
+    assert_eq!(play.states(), (State::Completed, PaymentState::Refunded));
+
+    let mut play = Play::held(placed_with(&[(2, "50")], 0));
+    let taken = play.capture(None).unwrap();
+    play.succeed(taken);
+    let goodwill = play.refund(Some(10)).unwrap();
+    play.succeed(goodwill);
+    play.cancel_lines(&[pieces(1, 1)]).unwrap();
+    assert_eq!(play.last_owed(), (PaymentOperation::Refund, 50));
+}
+
+#[test]
+fn a_hold_that_cannot_be_taken_covers_nothing_and_another_instrument_may_pay() {
+    let mut play = Play::held(placed());
+    play.fulfill(&[]).unwrap();
+    let capture = *play.owed.last().unwrap();
+    assert!(play.settle(capture, &declined()).unwrap());
+    assert_eq!(play.order.due(), eur(100));
+    let hold = play.pay(None).unwrap();
+    play.succeed(hold);
+    assert_eq!(play.last_owed(), (PaymentOperation::Capture, 100), "it is handed over already");
+    play.succeed_all();
+    assert_eq!(play.order.state, State::Completed);
+    assert_eq!(play.order.sum(Payment::held), 0, "the first hold is let go of");
+}
+
+#[test]
+fn what_was_paid_elsewhere_is_given_back_by_a_person() {
+    let mut play = Play::new();
+    play.record(100).unwrap();
+    let back = play.refund(Some(30)).unwrap();
+    assert_eq!(play.states().1, PaymentState::Parked);
+    play.resolve(back, Resolution::Succeeded).unwrap();
+    assert_eq!(play.states(), (State::Confirmed, PaymentState::PartiallyRefunded));
+}
+
+#[test]
+fn send_again_goes_by_why_an_attempt_is_parked() {
+    let mut play = Play::held(placed());
+    play.cancel().unwrap();
+    for _ in 1..MAX_DECLINES {
+        let void = *play.owed.last().unwrap();
+        assert!(play.settle(void, &declined()).unwrap());
+    }
+    let unknown = *play.owed.last().unwrap();
+    let parked = play.order.doubt(unknown, Doubt::Parked, None, &stamp()).unwrap().unwrap();
+    play.take(parked);
+    assert!(play.resolve(unknown, Resolution::SendAgain).unwrap());
+    assert_eq!(play.owed.last(), Some(&unknown), "nobody knows what became of it");
 }
 
 #[test]
@@ -573,8 +652,9 @@ proptest! {
             }
             let order = &play.order;
             prop_assert!(order.payments.iter().all(Payment::is_sound), "{order:?}");
-            let covered: i64 = order.payments.iter().map(|p| p.held() + p.kept()).sum();
-            prop_assert!((0..=100).contains(&covered), "{order:?}");
+            let open = |p: &Payment| p.sum(PaymentOperation::Capture, AttemptState::is_unresolved);
+            let taken: i64 = order.payments.iter().map(|p| p.captured() + open(p)).sum();
+            prop_assert!((0..=100).contains(&taken), "{order:?}");
             if matches!(order.state, State::Cancelled | State::Expired) {
                 prop_assert!(!order.has_money_out(), "{order:?}");
             }

@@ -51,7 +51,9 @@ impl<P: Ports> Orders<P> {
         let task = self.ports.store().task(cx, attempt.into()).await?;
         let Some(task) = task else { return Ok(Heard::NoNews) };
         let record = self.load(cx, &task.tenant, OrderRef::Id(task.order)).await?;
-        let Some((payment, asked)) = find(&record.order, attempt) else { return Ok(Heard::NoNews) };
+        let Some((payment, asked)) = record.order.attempt_of(attempt) else {
+            return Ok(Heard::NoNews);
+        };
         // What was asked for never changes, so this holds for every later version too.
         if let Some(what) = told.misfit(payment, asked) {
             return Ok(Heard::Misfit { what });
@@ -94,9 +96,4 @@ impl Notification {
         ];
         holds.into_iter().find(|(_, fits)| !fits).map(|(what, _)| what)
     }
-}
-
-fn find(order: &Order, id: AttemptId) -> Option<(&Payment, &Attempt)> {
-    let mut all = order.payments.iter().flat_map(|p| p.attempts.iter().map(move |a| (p, a)));
-    all.find(|(_, attempt)| attempt.id == id)
 }
