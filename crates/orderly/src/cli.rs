@@ -90,6 +90,7 @@ pub(crate) enum ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum GatewayCommand {
     /// Run the gateway contract (api/gateway.yaml) against an implementation and say what is missing.
+    /// It moves money of the test instruments: a settlement list has those payments too.
     ///
     /// For whoever puts an implementation before a payment provider: every address and every
     /// guarantee that is seen from outside is looked at, with about 150 requests on payments made for

@@ -90,7 +90,7 @@ pub(crate) struct Auth {
     pub(crate) pepper_file: Option<PathBuf>,
 }
 
-/// How long things are waited for.
+/// How long things are waited for. A change holds for orders and payments that come after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Expiry {

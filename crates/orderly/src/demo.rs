@@ -69,7 +69,7 @@ async fn interrupted() -> Result<(), Failure> {
 
 async fn play(folder: &Folder, options: &Demo) -> Result<(), Failure> {
     let began = Instant::now();
-    say(&format!("Everything is kept in {}\n", folder.path().display()));
+    say(&format!("While it runs, everything is in {}\n", folder.path().display()));
     let stage = Stage::new(folder.path(), options.seed).await?;
     let client = one::play(&stage).await?;
     let client = many::play(&stage, client, options).await?;

@@ -16,7 +16,7 @@ use mainstay_context::{Context, RequestId};
 use mainstay_resilience::breaker::State;
 use orders::{
     Error, Orders,
-    ports::{Leased, Ports as _},
+    ports::{Leased, Ports as _, TaskKind},
     usecase::Came,
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -120,7 +120,9 @@ impl Worker {
             Ok(leased) => {
                 // What may have been sent is asked for, and then perhaps sent again.
                 let doubtful = leased.iter().filter(|one| one.task.progress.sent.is_some()).count();
-                let begun = (leased.len(), leased.len() + doubtful);
+                // Timers call nobody.
+                let attempts = leased.iter().filter(|one| one.task.kind == TaskKind::Attempt);
+                let begun = (leased.len(), attempts.count() + doubtful);
                 self.pace.began(share, begun, provider, now());
                 for leased in leased {
                     self.under_way.spawn(Arc::clone(&self.desk).carry_on(leased));
@@ -177,7 +179,12 @@ impl Desk {
                 tracing::info!(order.id = %order, kind, why, "to be tried again");
             }
             Ok(Came::Parked) => {
-                tracing::error!(order.id = %order, kind, "parked: a person has to find out what happened");
+                tracing::error!(
+                    order.id = %order,
+                    operation = %task.id.0,
+                    kind,
+                    "parked: find out at the provider what became of it, then POST /v1/orders/{{id}}/resolve"
+                );
             }
             Err(error) => {
                 tracing::warn!(order.id = %order, kind, error = %error, "the task failed");

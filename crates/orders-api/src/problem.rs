@@ -78,14 +78,14 @@ codes! {
         "Another order has this external reference",
         "Look at that order under `order`; use another reference for a new one.";
     PaymentInProgress "payment-in-progress" CONFLICT "A payment of the order is under way",
-        "Wait until `payment_state` is no longer `PENDING`, `UNKNOWN` or `PARKED`; then pay what is left.";
+        "Wait until `payment_state` is no longer `PENDING` or `UNKNOWN`; then pay what is `due`. `PARKED` waits for an operator: see `resolve`.";
     PaymentInDoubt "payment-in-doubt" CONFLICT
         "It is not known yet what became of an operation on this payment",
-        "Wait until `payment_state` is no longer `UNKNOWN` or `PARKED`.";
+        "Wait until `payment_state` is no longer `UNKNOWN`. `PARKED` waits for an operator: see `resolve`.";
     AmountNotLeft "amount-not-left" CONFLICT "The amount is more than is left, or nothing",
-        "Read the order, and ask for at most what is left.";
+        "Read the order: `due` is to be paid, `authorized` to be captured, `captured` to be refunded. Ask for at most what is left.";
     NoSuchPayment "no-such-payment" CONFLICT "The order has no such payment",
-        "Name one of the order's payments, or none.";
+        "Name one of the order's payments or operations by its `id`.";
     TooManyPayments "too-many-payments" CONFLICT
         "The order has as many payments or attempts as it may have",
         "Place another order for what is left.";

@@ -44,7 +44,7 @@ pub enum Refusal {
     #[error("it is not known yet what became of an operation on this payment")]
     PaymentInDoubt,
     /// The amount is above what is left, or not above nothing.
-    #[error("the amount must be above 0 and at most {left}")]
+    #[error("{}", not_left(*left))]
     AmountNotLeft {
         /// What is left.
         left: Money,
@@ -68,7 +68,7 @@ pub enum Refusal {
         line: u32,
     },
     /// A line has fewer pieces left for that.
-    #[error("line {line} has {left} pieces left for that")]
+    #[error("at most {left} of line {line} can be named for that")]
     PiecesNotLeft {
         /// Which line, counted from 1.
         line: u32,
@@ -78,6 +78,13 @@ pub enum Refusal {
     /// The order has as many payments, or the payment as many attempts, as it may have.
     #[error("the order has as many payments or attempts as it may have")]
     TooManyPayments,
+}
+
+fn not_left(left: Money) -> String {
+    if left.minor == 0 {
+        return format!("nothing is left for that: {left}");
+    }
+    format!("the amount must be above 0 and at most {left}, in that currency")
 }
 
 /// Why a use case did not do what was asked.

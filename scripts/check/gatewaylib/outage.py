@@ -55,6 +55,9 @@ def run(table: Table, orderly: str, sim: str, work: Path, *, how: str, seconds: 
     orders, ledger = all_orders(shop.service), provider.payments()
     opened = watch.opened_at - died if watch.opened_at else float("inf")
     table.none("orders and pays that failed", till.failed)
+    # Else nothing that follows says anything.
+    table.at_least("usual calls a second", RATE * 0.9, round(usual_rate, 1))
+    table.at_least("tries while it was away", 1, during)
     table.at_least("pays accepted while it was away", int(seconds * RATE * 0.9), sold_during)
     table.within("breaker open after that (s)", OPENS[how], round(opened, 2))
     table.within("tries in that time: those in hand, and one a second", IN_HAND + seconds, during)

@@ -38,10 +38,10 @@ class Hand:
     def act(self, verb: str, body: dict | None = None, *headers: str) -> Answer:
         return self._accepted(verb, f"/v1/orders/{self.id}/{verb}", body, *headers)
 
-    def create(self) -> Answer:
+    def create(self, **more: dict) -> Answer:
         price = {"amount_minor": "499", "currency": EUR}
         lines = [{"sku": "tea", "quantity": 2, "unit_price": price}]
-        answer = self._accepted("create", "/v1/orders", {"customer_id": self.name, "lines": lines})
+        answer = self._accepted("create", "/v1/orders", {"customer_id": self.name, "lines": lines} | more)
         self.id = answer.json()["id"]
         return answer
 
@@ -148,6 +148,32 @@ def note(hand: Hand) -> Answer:
     return hand.act("notes", {"text": "by hand"})
 
 
+def place_paid(hand: Hand) -> Answer:
+    """An order that is paid as it is placed."""
+    answer = hand.create(payment={"instrument": "tok_ok"})
+    hand.reach("AUTHORIZED")
+    return answer
+
+
+def hand_over(hand: Hand) -> Answer:
+    answer = hand.act("fulfillments", {})
+    hand.reach_state("COMPLETED")
+    return answer
+
+
+def call_off_piece(hand: Hand) -> Answer:
+    answer = hand.act("cancel", PIECE)
+    hand.reach("PARTIALLY_REFUNDED")
+    return answer
+
+
+def refund_piece(hand: Hand) -> Answer:
+    answer = hand.act("refund", PIECE)
+    hand.reach("PARTIALLY_REFUNDED")
+    return answer
+
+
+PIECE = {"lines": [{"line_no": 1, "quantity": 1}]}
 PAID = [("CONFIRMED", "AUTHORIZED", [[OUT]])]
 OPERATIONS = {
     "create": Operation([], [place], [("PENDING", "NONE", [])]),
@@ -167,6 +193,14 @@ OPERATIONS = {
     "cancel": Operation([place], [cancel], [("CANCELLED", "NONE", [])]),
     "cancel-void": Operation([place, pay], [cancel], [("CANCELLED", "VOIDED", [[OUT, ("VOID", "SUCCEEDED")]])]),
     "cancel-refund": Operation([place, pay, capture], [cancel], [("CANCELLED", "REFUNDED", [[OUT, TAKEN, BACK]])]),
+    "create-paid": Operation([], [place_paid], PAID),
+    "fulfill": Operation([place, pay], [hand_over], [("COMPLETED", "CAPTURED", [[OUT, TAKEN]])]),
+    "cancel-piece": Operation(
+        [place, pay, capture], [call_off_piece], [("CONFIRMED", "PARTIALLY_REFUNDED", [[OUT, TAKEN, BACK]])]
+    ),
+    "refund-piece": Operation(
+        [place, pay, hand_over], [refund_piece], [("COMPLETED", "PARTIALLY_REFUNDED", [[OUT, TAKEN, BACK]])]
+    ),
     "record": Operation([place], [record], [("CONFIRMED", "CAPTURED", [[OUT, TAKEN]])]),
     # The provider did it and the answer is lost: it is asked.
     "unknown": Operation([place], [pay], PAID, faults=("answer-lost",)),

@@ -46,7 +46,8 @@ def run(table: Table, orderly: str, sim: str, work: Path, *, orders: int, seed: 
     left = total(found, "authorized") - total(found, "voided")
     table.claim("money still held (minor units)", 0, left)
     table.claim("money taken (minor units)", 0, total(found, "captured"))
-    table.shown("cancels that came before the pay", len(before))
+    table.at_least("cancels that came before the pay", 1, len(before))
+    table.at_least("pays that came before the cancel", 1, orders - len(before))
     table.shown("holds that were let go of", shop.provider.summary()["successful"]["void"])
     close(shop)
     return {"orders": orders, "cancel_first": len(before), "voids": shop_voids(found)}

@@ -1,5 +1,7 @@
 //! What was answered is in the ledger, whatever became of the process.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use gateway_sim::{
     Ledger,
@@ -16,8 +18,8 @@ use crate::{
 
 const PATH: &str = "/v1/authorizations";
 
-#[test]
-fn a_ledger_that_is_dropped_and_opened_again_holds_what_was_decided() {
+#[tokio::test]
+async fn a_ledger_that_is_dropped_and_opened_again_holds_what_was_decided() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("ledger.db");
     let config = ledger::Config { path, ..ledger::Config::default() };
@@ -34,10 +36,22 @@ fn a_ledger_that_is_dropped_and_opened_again_holds_what_was_decided() {
     let Answer::Decided(operation) = apply(&first) else { panic!("it is the first") };
     assert!(matches!(Ledger::open(&config), Err(OpenError::InUse(_))), "one writer at a time");
     drop(first);
-    let second = Ledger::open(&config).unwrap();
+    let second = opened_again(&config).await;
     assert_eq!(second.find(asked.reference).unwrap().as_ref(), Some(&operation));
     assert_eq!(apply(&second), Answer::Replayed(operation));
     assert_eq!(second.all().unwrap().len(), 1);
+}
+
+/// The ledger that was just let go of. A process that another test is starting holds the lock too,
+/// until it has begun its own program.
+async fn opened_again(config: &ledger::Config) -> Ledger {
+    for _ in 0..200 {
+        match Ledger::open(config) {
+            Err(OpenError::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the ledger stays in use");
 }
 
 #[tokio::test]

@@ -198,11 +198,21 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.gateway.as_ref().is_some_and(|gateway| gateway.key_window < SHORT_WINDOW) {
+        warnings.push(
+            "gateway.key_window is below 5min: what the provider may not have got is hardly ever \
+             sent again, and waits for a person"
+                .to_owned(),
+        );
+    }
     if !config.store.durable {
         warnings.push("store.durable is false: a power loss takes acknowledged orders".to_owned());
     }
     warnings
 }
+
+/// A minute of a key's time is kept for clocks and requests under way.
+const SHORT_WINDOW: Duration = Duration::from_mins(5);
 
 /// A warning for each file of secrets that others than its owner can read.
 fn exposed(config: &Config) -> Vec<String> {

@@ -24,6 +24,8 @@ const LEAST: u64 = 600;
 const MINUTE: Duration = Duration::from_mins(1);
 /// After each such time of catching up the pace is doubled: more may come in than before.
 const DOUBLES: Duration = Duration::from_mins(5);
+/// The same while nothing is known of what is usual, as after a restart.
+const DOUBLES_BLINDLY: Duration = Duration::from_secs(30);
 
 /// Who may begin how much, and how much that usually is.
 #[derive(Debug)]
@@ -101,7 +103,8 @@ impl Pace {
         let seconds = u64::try_from(self.usual.len().max(1)).unwrap_or(u64::MAX);
         let usual = self.usual.iter().sum::<u64>().saturating_mul(60) / seconds;
         let time = now.saturating_duration_since(behind.flows).as_secs();
-        let doublings = u32::try_from(time / DOUBLES.as_secs()).unwrap_or(u32::MAX).min(20);
+        let doubles = if self.usual.is_empty() { DOUBLES_BLINDLY } else { DOUBLES };
+        let doublings = u32::try_from(time / doubles.as_secs()).unwrap_or(u32::MAX).min(20);
         (usual.saturating_mul(4) / 3).max(LEAST).saturating_mul(1 << doublings)
     }
 

@@ -55,7 +55,8 @@ pub(super) async fn confirm<P: Ports>(
 /// Cancel an order, or pieces of it
 ///
 /// While money is out the order is only `CANCELLING`: what is held is let go of and what was taken
-/// goes back. Of pieces that are called off what was taken for them goes back.
+/// goes back. Of pieces that are called off what was taken for them goes back; to name them asks for
+/// an `Idempotency-Key`.
 #[utoipa::path(
     post,
     path = "/v1/orders/{id}/cancel",
@@ -72,6 +73,10 @@ pub(super) async fn cancel<P: Ports>(
     headers: HeaderMap,
     OptionalJson(some): OptionalJson<SomePieces>,
 ) -> Result<Response, Problem> {
+    // Sent again without a key, it would call off more of them.
+    if some.names_some() {
+        headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
+    }
     let (lines, reason) = some.read().map_err(Problem::invalid)?;
     let action = Action::Cancel { lines, reason };
     let Changed(done) = act(&api, &cx, order, action, &headers).await?;
@@ -87,9 +92,9 @@ pub(super) async fn cancel<P: Ports>(
     path = "/v1/orders/{id}/fulfillments",
     operation_id = "createFulfillment",
     tag = "verbs",
-    params(MoneyParams),
+    params(MoneyParams, PreferWait),
     request_body = Option<SomePieces>,
-    responses(VerbReplies, FulfillProblems)
+    responses(CancelReplies, FulfillProblems)
 )]
 pub(super) async fn fulfill<P: Ports>(
     State(api): State<Api<P>>,
@@ -97,10 +102,12 @@ pub(super) async fn fulfill<P: Ports>(
     Target(order): Target,
     headers: HeaderMap,
     OptionalJson(some): OptionalJson<SomePieces>,
-) -> Result<Changed, Problem> {
+) -> Result<Response, Problem> {
     headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
     let (lines, reason) = some.read().map_err(Problem::invalid)?;
-    act(&api, &cx, order, Action::Fulfill { lines, reason }, &headers).await
+    let action = Action::Fulfill { lines, reason };
+    let Changed(done) = act(&api, &cx, order, action, &headers).await?;
+    Ok(wait::answer(&api, &cx, &headers, done, Changed).await)
 }
 
 /// Note that pieces came back
@@ -111,7 +118,7 @@ pub(super) async fn fulfill<P: Ports>(
     path = "/v1/orders/{id}/return",
     operation_id = "returnOrder",
     tag = "verbs",
-    params(VerbParams),
+    params(MoneyParams),
     request_body = Option<SomePieces>,
     responses(VerbReplies, ReturnProblems)
 )]
@@ -122,6 +129,7 @@ pub(super) async fn take_back<P: Ports>(
     headers: HeaderMap,
     OptionalJson(some): OptionalJson<SomePieces>,
 ) -> Result<Changed, Problem> {
+    headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
     let (lines, reason) = some.read().map_err(Problem::invalid)?;
     act(&api, &cx, order, Action::Return { lines, reason }, &headers).await
 }

@@ -108,7 +108,7 @@ async fn settled<P: Ports>(api: &Api<P>, cx: &Context, id: OrderId) -> Record {
     let (mut seen, mut idle) = (END, 0);
     loop {
         // The end of the feed first, then the order: what comes in between is after that end.
-        let Ok((next, is_its)) = feed(api, cx, seen, id).await else {
+        let Ok((next, is_its, is_full)) = feed(api, cx, seen, id).await else {
             sleep(REST).await;
             continue;
         };
@@ -125,20 +125,25 @@ async fn settled<P: Ports>(api: &Api<P>, cx: &Context, id: OrderId) -> Record {
             (seen, idle) = (next, SLOWEST.min(idle + 1));
         }
         api.orders.feed_grows(seen).await;
-        sleep(PACE * 2_u32.pow(idle)).await;
+        // Behind a busy feed there is no time to rest.
+        if !is_full {
+            sleep(PACE * 2_u32.pow(idle)).await;
+        }
     }
 }
 
-/// How far the feed was read from a position on, and whether it told of this order.
+/// How far the feed was read from a position on, whether it told of this order, and whether there may
+/// be more at once.
 async fn feed<P: Ports>(
     api: &Api<P>,
     cx: &Context,
     after: Position,
     id: OrderId,
-) -> Result<(Position, bool), Problem> {
+) -> Result<(Position, bool, bool), Problem> {
     let page = Page { after: Some(after), limit: PAGE };
     let page = use_case("feed", api.orders.feed(cx, page)).await?;
-    Ok((page.next, page.events.iter().any(|event| event.order == id)))
+    let is_its = page.events.iter().any(|event| event.order == id);
+    Ok((page.next, is_its, page.events.len() == PAGE))
 }
 
 async fn read<P: Ports>(api: &Api<P>, cx: &Context, id: OrderId) -> Result<Record, Problem> {

@@ -15,6 +15,7 @@ pub(crate) mod verb;
 use std::str::FromStr;
 
 use orders::{Violation, domain::TextError};
+use serde::{Deserialize, Deserializer};
 use utoipa::openapi::{Object, ObjectBuilder, Type};
 
 /// Reads a bounded text of the domain, or says what is wrong with it.
@@ -24,6 +25,13 @@ pub(crate) fn text<T: FromStr<Err = TextError>>(pointer: &str, text: &str) -> Re
         code: "text",
         detail: error.to_string(),
     })
+}
+
+/// Reads a field that may be absent, and that `null` is no value for: it would be taken for "all".
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// The schema of a text that holds one of these names.

@@ -58,6 +58,7 @@ async fn an_order_is_paid_as_it_is_placed_and_taken_as_it_is_handed_over() {
     );
     let payment = &whole["payments"][0];
     assert_eq!((minor(&payment["captured"]), minor(&payment["voided"])), ("399", "1000"));
+    assert_eq!((minor(&whole["payable"]), minor(&whole["due"])), ("399", "0"));
     let back = shop.tell(&id, "return", "r-1", &json!({})).await.json();
     assert_eq!(back["fulfillment_state"], "RETURNED");
 }
@@ -67,7 +68,7 @@ async fn a_refund_by_line_gives_back_what_was_paid_for_the_pieces() {
     let shop = Shop::new();
     let id = shop.create("a", &paid()).await.json()["id"].as_str().unwrap().to_owned();
     shop.work().await;
-    shop.tell(&id, "capture", "capture", &json!({})).await;
+    shop.tell(&id, "fulfillments", "handed-over", &json!({})).await;
     shop.work().await;
     let one = json!({ "lines": [{ "line_no": 1, "quantity": 1 }] });
     for (key, amount) in [("r-1", "199"), ("r-2", "200")] {
@@ -103,9 +104,17 @@ async fn pieces_that_cannot_be_are_told_each_by_its_place() {
     assert_eq!(pointers, ["/lines/0/line_no", "/lines/1/quantity"]);
     let empty = json!({ "lines": [] });
     shop.tell(&id, "cancel", "c-2", &empty).await.problem(422, "invalid");
+    for verb in ["cancel", "fulfillments", "return", "refund"] {
+        let null = shop.tell(&id, verb, "null", &json!({ "lines": null })).await;
+        assert_eq!(null.status, 400, "null is not all of it: {}", null.text());
+    }
+    let unkeyed = post(&format!("/v1/orders/{id}/cancel"));
+    let one = json!({ "lines": [{ "line_no": 1, "quantity": 1 }] });
+    let unkeyed = shop.send(json_body(unkeyed, &one)).await;
+    unkeyed.problem(400, "idempotency-key-missing");
     let many = json!({ "lines": [{ "line_no": 1, "quantity": 3 }] });
     let problem = shop.tell(&id, "cancel", "c-3", &many).await.problem(409, "pieces-not-left");
-    assert_eq!(problem["detail"], "Line 1 has 2 pieces left for that.");
+    assert_eq!(problem["detail"], "At most 2 of line 1 can be named for that.");
 }
 
 #[tokio::test]

@@ -145,7 +145,11 @@ impl World {
 
     async fn ask(&self, cx: &Context, order: &Instruction) -> Found {
         let faults::Fate { time, fault } = self.provider().mishaps.look_up();
-        if self.wait_for_provider(cx, time).await.is_err() || fault.is_some() {
+        let answered = self.wait_for_provider(cx, time).await.is_ok();
+        if answered && fault == Some(GatewayFault::LookUpContradicts) {
+            return Found::Contradicted("another amount".to_owned());
+        }
+        if !answered || fault.is_some() {
             return Found::Unknown("no answer".to_owned());
         }
         let mut provider = self.provider();

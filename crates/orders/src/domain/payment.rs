@@ -87,7 +87,7 @@ pub struct LineShare {
 
 impl Attempt {
     /// One that is to be sent.
-    pub(super) const fn open(id: AttemptId, operation: PaymentOperation, amount: Money) -> Self {
+    pub const fn open(id: AttemptId, operation: PaymentOperation, amount: Money) -> Self {
         Self {
             id,
             operation,

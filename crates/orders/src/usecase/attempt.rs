@@ -43,15 +43,14 @@ impl<P: Ports> Orders<P> {
                 self.end_task(cx, leased, Then::Finish, Came::Finished).await
             }
             (AttemptState::Parked, _) => self.look_again(cx, leased, &instruction).await,
-            (AttemptState::Open | AttemptState::Unknown, None)
+            (AttemptState::Open, None)
                 if order.state == State::Cancelling && !attempt.operation.gives_back() =>
             {
                 // It surely was not sent, and is not wanted any more.
                 self.decline(cx, leased, "order-cancelled").await
             }
-            (AttemptState::Open | AttemptState::Unknown, None) => {
-                self.send_first(cx, leased, &instruction).await
-            }
+            (AttemptState::Open, None) => self.send_first(cx, leased, &instruction).await,
+            (AttemptState::Unknown, None) => self.send_again(cx, leased, &instruction).await,
             (AttemptState::Open | AttemptState::Unknown, Some(since)) => {
                 self.find_out(cx, leased, &instruction, since).await
             }
@@ -79,6 +78,25 @@ impl<P: Ports> Orders<P> {
                 self.end_task(cx, leased, again, Came::Kept(why)).await
             }
             Sent::Unknown(why) => self.doubt(cx, leased, Progress { tries, sent }, &why).await,
+        }
+    }
+
+    /// Sends what a person has cleared, whatever its key stands for by now, if the gateway knows
+    /// nothing of it.
+    async fn send_again(
+        &self,
+        cx: &Context,
+        leased: &Leased,
+        instruction: &Instruction,
+    ) -> Result<Came, Error> {
+        match self.ports.gateway().look_up(&self.for_the_gateway(cx), instruction).await {
+            Found::Answered(outcome) => self.settle(cx, leased, &outcome).await,
+            Found::Absent => self.send_first(cx, leased, instruction).await,
+            Found::Unknown(why) | Found::Contradicted(why) => {
+                let tries = leased.task.progress.tries.saturating_add(1);
+                let again = self.again(Progress { tries, sent: None });
+                self.end_task(cx, leased, again, Came::Kept(why)).await
+            }
         }
     }
 
@@ -179,7 +197,7 @@ impl<P: Ports> Orders<P> {
     ) -> Result<Came, Error> {
         let attempt = AttemptId(leased.task.id.0);
         let rule = |order: &Order, stamp: &Stamp, _: DrawAttempt<'_>| {
-            order.doubt(attempt, Doubt::Unknown, None, stamp)
+            order.doubt(attempt, Doubt::Unknown, why.parse().ok(), stamp)
         };
         let end = |order: &Order| self.end_of(order, attempt, progress, why);
         self.change_order(cx, leased.into(), rule, end).await

@@ -25,10 +25,8 @@ impl<P: Ports> Orders<P> {
             progress: Progress { sent, ..Progress::default() },
         };
         let attempt = |attempt: &AttemptId| {
-            // One that a person has cleared was sent before: the gateway is asked first.
-            let sent = before.attempt(*attempt).is_ok().then_some(at);
             let due = later(at, pause(applied, *attempt));
-            task(TaskId::from(*attempt), TaskKind::Attempt, due, sent)
+            task(TaskId::from(*attempt), TaskKind::Attempt, due, None)
         };
         let mut plans: Vec<Task> = applied.owes.iter().map(attempt).collect();
         // What a person has settled is not looked for any more: its task comes to its end now.

@@ -172,6 +172,66 @@ async fn what_cannot_be_found_out_in_the_keys_time_waits_for_a_person() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_gateway_contradicts_waits_for_a_person_until_it_tells_the_truth() {
+    let (world, orders, id) = placed(Policy::default()).await;
+    act(&orders, id, pay(), "pay").await;
+    world.gateway_fails_next(GatewayFault::ReplyLost);
+    for _ in 0..11 {
+        world.gateway_fails_next(GatewayFault::LookUpContradicts);
+    }
+    work(&orders, 120).await;
+    assert_eq!(states(&orders, id).await, (State::Pending, PaymentState::Unknown));
+    work(&orders, 480).await;
+    assert_eq!(states(&orders, id).await, (State::Pending, PaymentState::Parked));
+    let history = orders.history(&context("acme"), OrderRef::Id(id)).await.unwrap();
+    let reason = history.last().unwrap().reason.as_ref().map(ToString::to_string);
+    assert_eq!(reason.as_deref(), Some("another amount"));
+    work(&orders, 2 * 3_600).await;
+    assert_eq!(states(&orders, id).await, (State::Confirmed, PaymentState::Authorized));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_too_long_is_let_go_of_and_asked_again_while_the_gateway_declines() {
+    let hold_for = Some(SignedDuration::from_mins(1));
+    let (world, orders, id) = placed(Policy { hold_for, ..Policy::default() }).await;
+    act(&orders, id, pay(), "pay").await;
+    work(&orders, 50).await;
+    assert_eq!(states(&orders, id).await, (State::Confirmed, PaymentState::Authorized));
+    world.set_gateway_faults(GatewayFaults { declined_later: 1_000, ..GatewayFaults::default() });
+    work(&orders, 20).await;
+    let order = orders.get(&context("acme"), OrderRef::Id(id)).await.unwrap().order;
+    assert_eq!(order.payments[0].attempts.len(), 2, "it is declined for now");
+    world.set_gateway_faults(GatewayFaults::default());
+    work(&orders, 2 * 3_600).await;
+    assert_eq!(states(&orders, id).await, (State::Confirmed, PaymentState::Voided));
+    assert_eq!(charges(&world), ["authorize 399", "void 399"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_is_not_sent_for_an_order_that_is_called_off() {
+    let (world, orders, id) = placed(Policy::default()).await;
+    act(&orders, id, pay(), "pay").await;
+    world.gateway_fails_next(GatewayFault::NotSent);
+    turn(&orders).await;
+    orders.act(&context("acme"), cancel(id, "changed their mind")).await.unwrap();
+    work(&orders, 10).await;
+    assert_eq!(states(&orders, id).await, (State::Cancelled, PaymentState::Declined));
+    assert_eq!(charges(&world), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_holds_no_task_up() {
+    let (world, orders, id) = placed(Policy::default()).await;
+    world.clock().jump(SignedDuration::from_hours(10 * 365 * 24));
+    act(&orders, id, pay(), "pay").await;
+    world.gateway_fails_next(GatewayFault::NotSent);
+    turn(&orders).await;
+    world.clock().jump(-SignedDuration::from_hours(10 * 365 * 24));
+    work(&orders, 10).await;
+    assert_eq!(states(&orders, id).await, (State::Confirmed, PaymentState::Authorized));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_that_was_too_slow_writes_nothing() {
     let (world, orders, id) = placed(Policy::default()).await;
     act(&orders, id, pay(), "pay").await;

@@ -26,13 +26,8 @@ fn eur(minor: i64) -> Money {
 }
 
 fn attempt(name: u8, operation: PaymentOperation, minor: i64, state: AttemptState) -> Attempt {
-    Attempt {
-        id: AttemptId(id(name, MIDNIGHT)),
-        operation,
-        amount: eur(minor),
-        lines: Vec::new(),
-        state,
-    }
+    let id = AttemptId(id(name, MIDNIGHT));
+    Attempt { state, ..Attempt::open(id, operation, eur(minor)) }
 }
 
 const AUTHORIZE: PaymentOperation = PaymentOperation::Authorize;

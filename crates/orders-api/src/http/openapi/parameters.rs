@@ -24,7 +24,7 @@ pub(in crate::http) struct MoneyParams;
 
 impl IntoParams for MoneyParams {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        verb(key(Required::True, "Makes one movement of money of several tries."))
+        verb(key(Required::True, "Makes one change of several tries."))
     }
 }
 

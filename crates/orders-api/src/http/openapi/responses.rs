@@ -59,7 +59,7 @@ problems! {
         AmountNotLeft NoSuchPayment TooManyPayments KeyExpired Contended VersionMismatch
         PayloadTooLarge UnsupportedMediaType Invalid KeyReused NoGateway OutcomeUnknown StoreFull;
     /// What cancelling can answer besides the order.
-    PiecesProblems: NotFound IllegalTransition HandedOver NoSuchLine PiecesNotLeft KeyExpired
+    PiecesProblems: KeyMissing NotFound IllegalTransition HandedOver NoSuchLine PiecesNotLeft KeyExpired
         Contended VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused
         OutcomeUnknown StoreFull;
     /// What a fulfillment can answer besides the order.
@@ -67,13 +67,13 @@ problems! {
         Contended VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused
         OutcomeUnknown StoreFull;
     /// What a return can answer besides the order.
-    ReturnProblems: NotFound IllegalTransition NoSuchLine PiecesNotLeft KeyExpired Contended
+    ReturnProblems: KeyMissing NotFound IllegalTransition NoSuchLine PiecesNotLeft KeyExpired Contended
         VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused OutcomeUnknown
         StoreFull;
     /// What a refund can answer besides the order.
     RefundProblems: KeyMissing NotFound IllegalTransition PaymentInDoubt AmountNotLeft NoSuchPayment
         NoSuchLine PiecesNotLeft TooManyPayments KeyExpired Contended VersionMismatch
-        PayloadTooLarge UnsupportedMediaType Invalid KeyReused NoGateway OutcomeUnknown StoreFull;
+        PayloadTooLarge UnsupportedMediaType Invalid KeyReused OutcomeUnknown StoreFull;
     /// What resolving an operation can answer besides the order.
     ResolveProblems: KeyMissing NotFound IllegalTransition NoSuchPayment NotParked MovedElsewhere
         KeyExpired Contended VersionMismatch PayloadTooLarge UnsupportedMediaType Invalid KeyReused

@@ -6,7 +6,7 @@ use orders::domain::{self, Record};
 use serde::Serialize;
 use utoipa::{ToSchema, openapi::Object};
 
-use super::{one_of, payment::Payment, personal::Personal, priced::Priced};
+use super::{money::Money, one_of, payment::Payment, personal::Personal, priced::Priced};
 use crate::problem::verbs;
 
 /// An order.
@@ -14,6 +14,10 @@ use crate::problem::verbs;
 pub(crate) struct Order {
     #[serde(flatten)]
     summary: OrderSummary,
+    /// What it comes to, without the pieces that were called off.
+    payable: Money,
+    /// What is not paid or held of that.
+    due: Money,
     /// Its payments, oldest first.
     payments: Vec<Payment>,
     /// The remarks, oldest first.
@@ -124,6 +128,8 @@ impl From<Record> for Order {
     fn from(Record { order, personal, notes }: Record) -> Self {
         Self {
             summary: (&order).into(),
+            payable: order.payable().into(),
+            due: order.due().into(),
             payments: order
                 .payments
                 .iter()
@@ -151,10 +157,19 @@ impl From<&domain::Order> for OrderSummary {
             metadata: order.metadata.clone(),
             created_at: order.created_at.to_string(),
             updated_at: order.updated_at.to_string(),
-            allowed_transitions: verbs(order.state),
+            allowed_transitions: allowed(order),
             links: Links { history: format!("{this}/history"), this },
         }
     }
+}
+
+/// The verbs of its state, and that of operators when something waits for one.
+fn allowed(order: &domain::Order) -> Vec<&'static str> {
+    let mut all = verbs(order.state);
+    if order.payment_state() == domain::PaymentState::Parked {
+        all.push("resolve");
+    }
+    all
 }
 
 impl From<domain::Note> for Note {

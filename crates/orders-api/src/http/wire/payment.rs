@@ -30,6 +30,7 @@ pub(crate) struct Pay {
     instrument: String,
     /// How much to hold; all that is due when it is absent.
     #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "super::given")]
     amount: Option<Money>,
 }
 
@@ -47,9 +48,11 @@ impl fmt::Debug for Pay {
 pub(crate) struct SomeMoney {
     /// Of which payment; the first that has something left when it is absent.
     #[schema(format = "uuid", nullable = false)]
+    #[serde(default, deserialize_with = "super::given")]
     payment: Option<String>,
     /// How much; all that is left of it when it is absent.
     #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "super::given")]
     amount: Option<Money>,
 }
 
@@ -60,13 +63,16 @@ pub(crate) struct SomeMoney {
 pub(crate) struct BackMoney {
     /// Of which payment; the first that has enough left when it is absent.
     #[schema(format = "uuid", nullable = false)]
+    #[serde(default, deserialize_with = "super::given")]
     payment: Option<String>,
     /// How much; what the lines come to, or else all that is left, when it is absent.
     #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "super::given")]
     amount: Option<Money>,
     /// For which pieces: what was paid for them goes back, and refunds by line of all of a line's
     /// pieces sum up to the line exactly. Not beside `amount`.
     #[schema(min_items = 1, max_items = 500, nullable = false)]
+    #[serde(default, deserialize_with = "super::given")]
     lines: Option<Vec<Pieces>>,
 }
 
@@ -184,7 +190,7 @@ impl TryFrom<Resolve> for Action {
 
 fn uuid(pointer: &str, code: &'static str, text: &str) -> Result<Uuid, Vec<Violation>> {
     Uuid::parse_str(text).map_err(|_| {
-        let detail = format!("must be the id of a {code}: a UUID");
+        let detail = format!("must be a UUID: the id of the {code}");
         vec![Violation { pointer: pointer.to_owned(), code, detail }]
     })
 }

@@ -38,6 +38,7 @@ pub(crate) struct Pieces {
 pub(crate) struct SomePieces {
     /// Which pieces; all that can be when it is absent.
     #[schema(min_items = 1, max_items = 500, nullable = false)]
+    #[serde(default, deserialize_with = "super::given")]
     lines: Option<Vec<Pieces>>,
     /// Why, or how; shown in the history.
     #[schema(
@@ -50,6 +51,11 @@ pub(crate) struct SomePieces {
 }
 
 impl SomePieces {
+    /// Whether some are named.
+    pub(crate) const fn names_some(&self) -> bool {
+        self.lines.is_some()
+    }
+
     /// The pieces, none when all are meant, and the reason; or everything that is wrong with them.
     pub(crate) fn read(self) -> Result<(Vec<domain::Pieces>, Option<Reason>), Vec<Violation>> {
         let lines = pieces(self.lines.as_deref());

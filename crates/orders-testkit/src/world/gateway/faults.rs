@@ -22,6 +22,15 @@ pub enum GatewayFault {
     Slow(Duration),
     /// A question about an attempt has no answer.
     LookUpFails,
+    /// A question about an attempt is answered with another operation.
+    LookUpContradicts,
+}
+
+impl GatewayFault {
+    /// Whether it is one of questions, and not of requests.
+    const fn is_of_questions(self) -> bool {
+        matches!(self, Self::LookUpFails | Self::LookUpContradicts)
+    }
 }
 
 /// How often what goes wrong at the provider, per mille, drawn anew for every call. The default is
@@ -102,7 +111,7 @@ impl Mishaps {
 
     /// What meets the next request.
     pub(super) fn send(&mut self, authorizes: bool) -> Fate {
-        if let Some(fate) = self.scripted(|fault| fault != GatewayFault::LookUpFails) {
+        if let Some(fate) = self.scripted(|fault| !fault.is_of_questions()) {
             return fate;
         }
         let GatewayFaults { not_sent, lost, late_by, declined, declined_later, .. } = self.faults;
@@ -129,7 +138,7 @@ impl Mishaps {
 
     /// What meets the next question.
     pub(super) fn look_up(&mut self) -> Fate {
-        if let Some(fate) = self.scripted(|fault| fault == GatewayFault::LookUpFails) {
+        if let Some(fate) = self.scripted(GatewayFault::is_of_questions) {
             return fate;
         }
         let fails = Some(GatewayFault::LookUpFails).filter(|_| self.mode != GatewayMode::Up);
