@@ -90,7 +90,7 @@ async fn a_process_that_is_killed_loses_nothing_it_has_answered() {
         }
     }));
     let kill = async {
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
         tokio::task::spawn_blocking(|| process.kill()).await.unwrap();
     };
     let (answered, ()) = tokio::join!(callers, kill);
