@@ -195,12 +195,7 @@ impl<P: Ports> Orders<P> {
         progress: Progress,
         why: &str,
     ) -> Result<Came, Error> {
-        let attempt = AttemptId(leased.task.id.0);
-        let rule = |order: &Order, stamp: &Stamp, _: DrawAttempt<'_>| {
-            order.doubt(attempt, Doubt::Unknown, why.parse().ok(), stamp)
-        };
-        let end = |order: &Order| self.end_of(order, attempt, progress, why);
-        self.change_order(cx, leased.into(), rule, end).await
+        self.leave_open(cx, leased, progress, (Doubt::Unknown, why)).await
     }
 
     /// Leaves an attempt to a person, for this reason.
@@ -211,9 +206,19 @@ impl<P: Ports> Orders<P> {
         progress: Progress,
         why: &str,
     ) -> Result<Came, Error> {
+        self.leave_open(cx, leased, progress, (Doubt::Parked, why)).await
+    }
+
+    async fn leave_open(
+        &self,
+        cx: &Context,
+        leased: &Leased,
+        progress: Progress,
+        (doubt, why): (Doubt, &str),
+    ) -> Result<Came, Error> {
         let attempt = AttemptId(leased.task.id.0);
         let rule = |order: &Order, stamp: &Stamp, _: DrawAttempt<'_>| {
-            order.doubt(attempt, Doubt::Parked, why.parse().ok(), stamp)
+            order.doubt(attempt, doubt, why.parse().ok(), stamp)
         };
         let end = |order: &Order| self.end_of(order, attempt, progress, why);
         self.change_order(cx, leased.into(), rule, end).await
