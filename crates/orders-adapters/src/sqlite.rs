@@ -416,6 +416,15 @@ impl Store for Sqlite {
         drop(self.head.clone().wait_for(|head| *head > position).await);
     }
 
+    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+        self.read(cx, read::published).await
+    }
+
+    async fn mark_published(&self, cx: &Context, to: Position) -> Result<(), CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(None, Job::MarkPublished { cx: cx.clone(), to, reply }, answer).await
+    }
+
     async fn forget(
         &self,
         cx: &Context,

@@ -145,6 +145,22 @@ impl Inline {
         tasks::find(&self.reader, id)
     }
 
+    /// How far the feed has been published.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn published(&self) -> Result<Position, Cause> {
+        read::published(&self.reader)
+    }
+
+    /// Notes how far the feed has been published.
+    ///
+    /// # Errors
+    /// When the disk failed.
+    pub fn mark_published(&mut self, to: Position) -> Result<(), Cause> {
+        Ok(self.writer.mark_published(to)??)
+    }
+
     /// Reads every task that is owed.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 pub(super) enum Job {
     Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer>, queued: Queued },
     Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
+    MarkPublished { cx: Context, to: Position, reply: Reply<()> },
     Lease { cx: Context, now: Timestamp, until: Timestamp, limit: usize, reply: Reply<Vec<Leased>> },
 }
 
@@ -219,6 +220,7 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
             Job::Forget { cutoff, limit, reply, .. } => {
                 answer(reply, writer.forget(cutoff, limit)?);
             }
+            Job::MarkPublished { to, reply, .. } => answer(reply, writer.mark_published(to)?),
             Job::Lease { now, until, limit, reply, .. } => {
                 let taken = writer.lease(now, until, limit)?;
                 answer(reply, taken.map(|taken| shared.handed_out(taken)));
@@ -260,7 +262,10 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
 impl Job {
     pub(super) fn cx(&self) -> &Context {
         match self {
-            Self::Commit { cx, .. } | Self::Forget { cx, .. } | Self::Lease { cx, .. } => cx,
+            Self::Commit { cx, .. }
+            | Self::Forget { cx, .. }
+            | Self::MarkPublished { cx, .. }
+            | Self::Lease { cx, .. } => cx,
         }
     }
 
@@ -268,6 +273,7 @@ impl Job {
         match self {
             Self::Commit { reply, .. } => answer(reply, Err(error())),
             Self::Forget { reply, .. } => answer(reply, Err(error())),
+            Self::MarkPublished { reply, .. } => answer(reply, Err(error())),
             Self::Lease { reply, .. } => answer(reply, Err(error())),
         }
     }
@@ -304,7 +310,12 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let cx = Context::new("waits".parse().unwrap());
         let long_ago = Timestamp::UNIX_EPOCH;
-        let cutoff = Cutoff { events_before: long_ago, now: long_ago, receipts_before: long_ago };
+        let cutoff = Cutoff {
+            events_before: long_ago,
+            now: long_ago,
+            events_up_to: None,
+            receipts_before: long_ago,
+        };
         shared.queue.push(&None, Job::Forget { cx, cutoff, limit: 1, reply }).unwrap();
         answer
     }
