@@ -8,8 +8,6 @@ mod audit;
 mod checkpoint;
 mod checks;
 mod inline;
-mod instruments;
-mod queue;
 mod read;
 mod readers;
 mod rows;
@@ -53,10 +51,10 @@ pub use schema::OpenError;
 pub use writer::{Broken, Outcome, Prepared, Writer};
 
 use self::{
-    instruments::{Instruments, Queued},
     readers::Readers,
-    thread::{Job, Shared, Waiting},
+    thread::{Job, Shared},
 };
+use crate::instruments::{Instruments, Queued, TIMES, Waiting};
 
 /// How the embedded store is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -145,7 +143,13 @@ impl Sqlite {
         let instruments = Instruments::new(metrics);
         let (shared, head, failed) = Shared::new(config, &writer, instruments.clone());
         let readers = Readers::start(config, instruments)?;
-        let checkpoint = checkpoint::start(Arc::clone(&shared), config)?;
+        let took = metrics.histogram(
+            "checkpoint_duration_seconds",
+            "Time to move the write-ahead log into the database, beside the commits",
+            &[],
+            TIMES,
+        );
+        let checkpoint = checkpoint::start(Arc::clone(&shared), config, took)?;
         let writer = thread::start(Arc::clone(&shared), writer, config.batch)?;
         let threads = Mutex::new(vec![checkpoint, writer]);
         let abandoned = AtomicBool::new(false);

@@ -24,10 +24,12 @@ use tokio::{
 use super::{
     Config, Counters, OpenError, ReadCounters,
     checkpoint::Log,
-    instruments::{Instruments, Queued},
-    queue::Queue,
     tasks::Taken,
     writer::{Broken, Prepared, Writer},
+};
+use crate::{
+    instruments::{Instruments, Queued},
+    queue::Queue,
 };
 
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
@@ -39,24 +41,6 @@ pub(super) enum Job {
     Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
     MarkPublished { cx: Context, to: Position, reply: Reply<()> },
     Lease { cx: Context, now: Timestamp, until: Timestamp, limit: usize, reply: Reply<Vec<Leased>> },
-}
-
-/// A caller that waits for a thread of the store: it is queued until a thread takes its work, and
-/// works on when this is dropped.
-#[derive(Debug)]
-pub(super) struct Waiting(Context);
-
-impl Waiting {
-    pub(super) fn begin(cx: &Context) -> Self {
-        cx.enter(Activity::Queued, now());
-        Self(cx.clone())
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.enter(Activity::Working, now());
-    }
 }
 
 /// What the store's threads and its callers share.
@@ -277,11 +261,6 @@ impl Job {
             Self::Lease { reply, .. } => answer(reply, Err(error())),
         }
     }
-}
-
-/// Monotonic time, as deadlines have it.
-pub(super) fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }
 
 /// Answers a caller, who may be gone: what was committed stays committed.
