@@ -1,8 +1,15 @@
 //! For tests only: the in-memory [`World`] with its faults, the suites that every store must pass,
-//! and the simulator.
+//! the simulator, and real servers.
 //!
-//! Deliberately absent: a wall clock, random state, threads (the simulator's binary excepted). All
-//! that happens follows from a seed.
+//! | module | gives |
+//! |---|---|
+//! | [`World`], [`builders`], [`generated`] | every port in memory, with faults on demand, and orders to put there |
+//! | [`contract`], [`idempotency`] | the suites that every store must pass |
+//! | [`sim`] | the core in simulated time |
+//! | [`servers`] | PostgreSQL, PgBouncer and Kafka, started for the tests and gone with them |
+//!
+//! Deliberately absent outside `servers`: a wall clock, random state, threads (the simulator's binary
+//! excepted). All that happens there follows from a seed.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +24,7 @@ pub mod contract;
 pub mod generated;
 pub mod idempotency;
 mod rng;
+pub mod servers;
 pub mod sim;
 pub mod world;
 
