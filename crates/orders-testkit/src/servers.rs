@@ -12,15 +12,20 @@
 //! | `ORDERLY_TEST_KAFKA` | bootstrap addresses, instead of starting brokers |
 //!
 //! Calls block until the server is as they say, and panic when it is not within a minute or so, with
-//! the end of its log. Deliberately absent: a client. Commands go through the servers' own programs.
+//! the end of its log. Deliberately absent: a client; commands go through the servers' own programs.
 
 mod directory;
+mod kafka;
+mod pgbouncer;
+mod port;
 mod postgres;
 mod process;
 mod url;
 
 use std::sync::OnceLock;
 
+pub use kafka::Kafka;
+pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, Shutdown};
 
 /// The PostgreSQL that all tests of this process share. The first call starts it.

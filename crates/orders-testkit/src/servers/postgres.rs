@@ -4,13 +4,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
 };
 
 use super::{
     directory::Directory,
-    named_by,
-    process::{self, Process},
+    named_by, port,
+    process::{self, Place, Process},
     url::Url,
 };
 
@@ -51,7 +50,7 @@ pub enum Shutdown {
 #[derive(Debug)]
 struct Own {
     // Before the directory, so that the server ends before its files do.
-    process: Mutex<Option<Process>>,
+    process: Place,
     directory: Directory,
     port: u16,
 }
@@ -97,9 +96,9 @@ impl Postgres {
     }
 
     fn on(directory: Directory) -> Self {
-        let port = process::free_port();
+        let port = port::free();
         let admin = Url::parse(&format!("postgres://postgres@127.0.0.1:{port}/postgres"));
-        let own = Own { process: Mutex::new(None), directory, port };
+        let own = Own { process: Place::default(), directory, port };
         let postgres = Self { admin, own: Some(own) };
         postgres.start();
         postgres
@@ -155,36 +154,40 @@ impl Postgres {
 
     /// Stops it; nothing happens when it is stopped already.
     pub fn stop(&self, how: Shutdown) {
-        let running = self.own().process.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(process) = running {
-            process.stop(match how {
-                Shutdown::Fast => "INT",
-                Shutdown::Immediate => "QUIT",
-            });
-        }
+        self.own().process.empty(match how {
+            Shutdown::Fast => "INT",
+            Shutdown::Immediate => "QUIT",
+        });
     }
 
     /// Starts it on its port again, and returns once it takes connections.
     pub fn start(&self) {
         let Own { process, directory, port } = self.own();
-        let mut running = process.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(running.is_none(), "it was stopped before");
-        // Quits at once when the tests are gone: its files go too.
+        let port = port.to_string();
+        // It quits at once when the tests are gone, since its files go too.
         let mut server = process::command(&program("postgres"), "QUIT", directory.path());
-        server.args(["-D", "data", "-p", &port.to_string(), "-k"]).arg(directory.path());
-        let log = directory.path().join("log");
-        *running = Some(Process::start("PostgreSQL", server, &log, || {
+        server.args(["-D", "data", "-p", &port, "-k"]).arg(directory.path());
+        process.fill(|| Process::start("PostgreSQL", server, &directory.path().join("log")));
+        process.until(|| {
             Command::new(program("pg_isready"))
-                .args(["--quiet", "--host=127.0.0.1", "--port", &port.to_string()])
+                .args(["--quiet", "--host=127.0.0.1", "--port", &port])
                 .status()
                 .is_ok_and(|status| status.success())
-        }));
+        });
     }
 
     /// Stops it and starts it again.
     pub fn restart(&self, how: Shutdown) {
         self.stop(how);
         self.start();
+    }
+
+    pub(super) fn host_and_port(&self) -> (&str, &str) {
+        self.admin.address.split_once(':').unwrap_or((&self.admin.address, "5432"))
+    }
+
+    pub(super) fn admin_credentials(&self) -> (&str, &str) {
+        self.admin.credentials.split_once(':').unwrap_or((&self.admin.credentials, ""))
     }
 
     fn own(&self) -> &Own {

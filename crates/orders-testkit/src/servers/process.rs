@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         mpsc::{SyncSender, sync_channel},
     },
     thread,
@@ -38,12 +38,21 @@ impl Account {
     }
 }
 
-/// `program` under the account of the servers, in `directory`. It gets `signal` when this process
-/// ends, provided [`Process::start`] starts it.
+/// `program` in `directory`, under the account of the servers. It gets `signal` when this process
+/// ends, provided that a [`Process`] is made of it.
 pub(super) fn command(program: &Path, signal: &str, directory: &Path) -> Command {
+    of(Account::of_servers(), program, signal, directory)
+}
+
+/// The same under the account of the tests, for what lies where only they can read.
+pub(super) fn command_as_self(program: &Path, signal: &str, directory: &Path) -> Command {
+    of(None, program, signal, directory)
+}
+
+fn of(account: Option<Account>, program: &Path, signal: &str, directory: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal]).current_dir(directory);
-    if let Some(Account { uid, gid }) = Account::of_servers() {
+    if let Some(Account { uid, gid }) = account {
         command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).arg("--clear-groups");
     }
     command.arg("--").arg(program);
@@ -74,16 +83,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts it, and returns once it is `ready`.
-    ///
-    /// # Panics
-    /// When it ends before, or is not ready within a minute.
-    pub(super) fn start(
-        name: &'static str,
-        mut command: Command,
-        log: &Path,
-        mut ready: impl FnMut() -> bool,
-    ) -> Self {
+    /// Starts it; what it prints goes to `log`.
+    pub(super) fn start(name: &'static str, mut command: Command, log: &Path) -> Self {
         let output = File::options().create(true).append(true).open(log).expect("a log file");
         // A process group of its own: Ctrl-C is for the tests, whose end ends the server.
         command
@@ -93,37 +94,33 @@ impl Process {
             .process_group(0);
         let child = spawn(command)
             .unwrap_or_else(|error| panic!("{name} does not start: {error}; run `make setup`"));
-        let mut process = Self { name, child, log: log.to_owned() };
+        Self { name, child, log: log.to_owned() }
+    }
+
+    /// Returns once it is ready.
+    ///
+    /// # Panics
+    /// When it ends before, or is not ready within a minute.
+    pub(super) fn until(&mut self, mut ready: impl FnMut() -> bool) {
         let in_time = within_a_minute(|| {
-            if let Some(status) = process.child.try_wait().expect("its state") {
-                panic!("{name} ended, {status}; does `make setup` help?\n{}", process.last_words());
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                panic!("{} ended, {status}; does `make setup` help?\n{}", self.name, self.log_end());
             }
             ready()
         });
-        assert!(in_time, "{name} is not ready after a minute\n{}", process.last_words());
-        process
+        assert!(in_time, "{} is not ready after a minute\n{}", self.name, self.log_end());
     }
 
     /// Sends it a signal and returns once it has ended.
     pub(super) fn stop(mut self, signal: &str) {
-        self.signal(signal);
-        let ended = within_a_minute(|| self.child.try_wait().expect("its state").is_some());
-        assert!(
-            ended,
-            "{} has not ended a minute after {signal}\n{}",
-            self.name,
-            self.last_words()
-        );
-    }
-
-    /// Sends it a signal.
-    pub(super) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        // The shell's own: there is no safe call for it in the standard library.
+        // The shell's own `kill`: the standard library sends no other signal than KILL.
         output(Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "kill", signal, &id]));
+        let ended = within_a_minute(|| self.child.try_wait().expect("its state").is_some());
+        assert!(ended, "{} goes on a minute after {signal}\n{}", self.name, self.log_end());
     }
 
-    fn last_words(&self) -> String {
+    fn log_end(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<_> = log.lines().collect();
@@ -137,6 +134,39 @@ impl Drop for Process {
         // Both fail only when it has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+/// The place of a process that can be stopped and started again.
+#[derive(Debug, Default)]
+pub(super) struct Place(Mutex<Option<Process>>);
+
+impl Place {
+    /// Puts a process there.
+    ///
+    /// # Panics
+    /// When one is there.
+    pub(super) fn fill(&self, start: impl FnOnce() -> Process) {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(place.is_none(), "it is running");
+        *place = Some(start());
+    }
+
+    /// Stops the process there, if any.
+    pub(super) fn empty(&self, signal: &str) {
+        let process = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(process) = process {
+            process.stop(signal);
+        }
+    }
+
+    /// Returns once the process there is ready.
+    ///
+    /// # Panics
+    /// When none is there, it ends before, or is not ready within a minute.
+    pub(super) fn until(&self, ready: impl FnMut() -> bool) {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        place.as_mut().expect("it was started").until(ready);
     }
 }
 
@@ -170,25 +200,4 @@ fn spawn(command: Command) -> io::Result<Child> {
     let (answer, answered) = sync_channel(1);
     spawner.send((command, answer)).expect("the spawner never ends");
     answered.recv().expect("the spawner never ends")
-}
-
-/// A port of 127.0.0.1 on which nothing listens, below those that outgoing connections use: a server
-/// that is down for a while finds it free again.
-pub(super) fn free_port() -> u16 {
-    use std::{
-        net::{Ipv4Addr, TcpListener},
-        sync::atomic::{AtomicU32, Ordering},
-    };
-    const FIRST: u32 = 12_000;
-    const COUNT: u32 = 20_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Test processes that run at once look in different places.
-    let start = std::process::id().wrapping_mul(211);
-    (0..COUNT)
-        .filter_map(|_| {
-            let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-            u16::try_from(FIRST + start.wrapping_add(turn) % COUNT).ok()
-        })
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .expect("a free port")
 }
