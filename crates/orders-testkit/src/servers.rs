@@ -17,7 +17,6 @@
 mod directory;
 mod kafka;
 mod pgbouncer;
-mod port;
 mod postgres;
 mod process;
 mod url;

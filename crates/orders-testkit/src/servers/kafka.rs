@@ -11,9 +11,10 @@ use std::{
 
 use super::{
     directory::Directory,
-    named_by, port,
+    named_by,
     process::{self, Place, Process},
 };
+use crate::port;
 
 /// Any 16 bytes in base64.
 const CLUSTER: &str = "b3JkZXJseS10ZXN0cy0wMQ";

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use super::{
     Postgres,
     directory::Directory,
-    named_by, port,
+    named_by,
     process::{self, Place, Process},
     url::Url,
 };
+use crate::port;
 
 /// A PgBouncer in `pool_mode=transaction`. Dropping it stops it.
 ///

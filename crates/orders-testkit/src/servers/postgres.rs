@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     directory::Directory,
-    named_by, port,
+    named_by,
     process::{self, Place, Process},
     url::Url,
 };
+use crate::port;
 
 /// Small, durable (`fsync` stays on), and with room for many pools.
 const SETTINGS: &str = "

@@ -104,7 +104,11 @@ impl Process {
     pub(super) fn until(&mut self, mut ready: impl FnMut() -> bool) {
         let in_time = within_a_minute(|| {
             if let Some(status) = self.child.try_wait().expect("its state") {
-                panic!("{} ended, {status}; does `make setup` help?\n{}", self.name, self.log_end());
+                panic!(
+                    "{} ended, {status}; does `make setup` help?\n{}",
+                    self.name,
+                    self.log_end()
+                );
             }
             ready()
         });

@@ -1,16 +1,6 @@
-use std::process::Command;
-
 use orders_testkit::servers::{self, Postgres, Shutdown};
 
-use super::processes_in;
-
-/// What psql prints for a statement on this database.
-fn ask(url: &str, statement: &str) -> String {
-    let output =
-        Command::new("psql").args(["-XAtq", "-d", url, "-c", statement]).output().expect("psql");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
-}
+use super::{ask, processes_in};
 
 #[test]
 fn a_database_is_empty_and_belongs_to_a_role_that_row_security_binds() {

@@ -11,7 +11,7 @@ const COUNT: u32 = 20_000;
 
 /// One on which nothing listens, below those that outgoing connections get: a server that is down
 /// for a while finds it free again.
-pub(super) fn free() -> u16 {
+pub(crate) fn free() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Test processes that run at once look in different places.
     let start = process::id().wrapping_mul(211);
@@ -25,6 +25,6 @@ pub(super) fn free() -> u16 {
 }
 
 /// Whether something takes connections there.
-pub(super) fn answers(port: u16) -> bool {
+pub(crate) fn answers(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
