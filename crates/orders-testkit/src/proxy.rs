@@ -1,6 +1,6 @@
 //! A TCP proxy with faults, between a client under test and a real server.
 //!
-//! ```ignore
+//! ```text
 //! let proxy = Proxy::start(server, seed);
 //! proxy.set(Fault::ResetOn { way: Way::ToServer, seen: b"COMMIT".to_vec() });
 //! // ... the client connects to `proxy.address()`; its COMMIT arrives, the answer never does.

@@ -26,10 +26,10 @@ const BUFFER: usize = 16 * 1024;
 
 /// Passes the bytes of one client on until the connection has ended.
 pub(super) async fn serve(client: TcpStream, shared: Arc<Shared>) {
-    let rules = shared.rules.subscribe();
+    let before = shared.rules.borrow().clone();
     let number = shared.connections.fetch_add(1, Ordering::Relaxed);
     match TcpStream::connect(shared.upstream).await {
-        Ok(server) => between(client, server, Start { number, rules, shared: &shared }).await,
+        Ok(server) => between(client, server, Start { number, before, shared: &shared }).await,
         Err(_) => {
             reset(client);
             shared.count_reset();
@@ -63,13 +63,12 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, start: Start<'_>) 
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let mut rules = start.rules.clone();
-    let before = rules.borrow_and_update().resets;
+    let mut rules = start.shared.rules.subscribe();
     let to_server = Pump::new(&start, Way::ToServer, from_client, to_server);
     let to_client = Pump::new(&start, Way::ToClient, from_server, to_client);
     tokio::select! {
         biased;
-        _ = rules.wait_for(|rules| rules.resets != before) => Err(End::Broken),
+        _ = rules.wait_for(|rules| rules.resets != start.before.resets) => Err(End::Broken),
         ended = async { tokio::try_join!(to_server.run(), to_client.run()) } => ended.map(|_| ()),
     }
 }
@@ -77,8 +76,8 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, start: Start<'_>) 
 /// What a connection begins with.
 struct Start<'a> {
     number: u64,
-    /// As they were when it was taken.
-    rules: watch::Receiver<Rules>,
+    /// The rules when it was taken.
+    before: Rules,
     shared: &'a Shared,
 }
 
@@ -133,8 +132,8 @@ impl<'a> Pump<'a> {
             way,
             from,
             to,
-            half_closes: start.rules.borrow().lane(way).half_closes,
-            rules: start.rules.clone(),
+            half_closes: start.before.lane(way).half_closes,
+            rules: start.shared.rules.subscribe(),
             shared: start.shared,
             draws: Stream::new(start.shared.seed, component),
             closed: false,
