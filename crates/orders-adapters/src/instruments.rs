@@ -92,3 +92,27 @@ impl Instruments {
         self.batch.observe(u32::try_from(changes).map_or(f64::INFINITY, f64::from), &[]);
     }
 }
+
+/// What the store did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Changes answered.
+    pub changes: u64,
+    /// Transactions they took.
+    pub batches: u64,
+    /// Bytes in the embedded store's write-ahead log since it last started over.
+    pub wal_bytes: u64,
+    /// What became of reads.
+    pub reads: ReadCounters,
+}
+
+/// What became of the reads that were taken up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounters {
+    /// Run to their end, well or badly.
+    pub finished: u64,
+    /// Stopped half-way, because their time was spent or their caller gone.
+    pub interrupted: u64,
+    /// Not begun, because that was so already when their turn came.
+    pub expired: u64,
+}

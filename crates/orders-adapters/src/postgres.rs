@@ -24,13 +24,14 @@ mod writer;
 
 use std::{
     fmt,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use jiff::Timestamp;
-use mainstay::{config::duration, metrics::Metrics, telemetry::SPANS};
+use mainstay::{metrics::Metrics, telemetry::SPANS};
 use mainstay_context::Context;
 use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
@@ -39,8 +40,6 @@ use orders::{
         OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store, Task, TaskId,
     },
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -48,6 +47,7 @@ use tokio::{
 };
 use tracing::{Instrument as _, field::Empty};
 
+pub use crate::settings::Postgres as Config;
 pub use audit::Snapshot;
 pub use connect::OpenError;
 pub use feed::Lead;
@@ -59,87 +59,12 @@ use self::{
     health::Health,
     prepared::Prepared,
     session::{Failed, What},
-    writer::{Job, Ticket},
+    writer::Job,
 };
 use crate::{
-    instruments::{Instruments, Queued, Waiting},
+    instruments::{Counters, Instruments, Queued, ReadCounters, Waiting},
     queue::Queue,
 };
-
-/// Where PostgreSQL is, and how it is used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The database, as a URL without a password: `postgres://user@host:5432/database`. Several hosts
-    /// may be named, with commas between; the one that takes writes is used.
-    #[schemars(example = &"postgres://orderly@db-1,db-2/orderly?sslmode=require")]
-    pub url: String,
-    /// The same database past any pooler, for what a pooler in transaction mode cannot carry:
-    /// notifications and the relay's lock. Default: `url`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub direct_url: Option<String>,
-    /// The file with the password. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_file: Option<PathBuf>,
-    /// The authorities that a server's certificate is checked against, as PEM. Default: those of the
-    /// system. Whether TLS is used is the URL's `sslmode` to say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// Whether statements are prepared once for each connection, which costs the server less. A pooler
-    /// in transaction mode that does not know of them, as PgBouncer before 1.21, needs `false`.
-    /// Default: `true`.
-    pub prepare: bool,
-    /// Connections that write. At most 16. Default: 2.
-    pub writers: usize,
-    /// Changes that may wait for a writer; more are refused as busy. At most 1,000,000. Default:
-    /// 4,096.
-    pub queue: usize,
-    /// Changes that one transaction may hold. At most 4,096. Default: 256.
-    pub batch: usize,
-    /// Connections that read. At most 256. Default: 8.
-    pub readers: usize,
-    /// How long a connection may take to be made. Default 2 s.
-    #[serde(with = "duration::Text")]
-    pub connect_timeout: Duration,
-    /// How long a change may wait for a row that another transaction holds, before it is tried alone,
-    /// and then refused as busy. Default 500 ms.
-    #[serde(with = "duration::Text")]
-    pub lock_timeout: Duration,
-    /// How long a transaction may take to be answered; after that its connection counts as lost and its
-    /// outcome as unknown. Default 10 s.
-    #[serde(with = "duration::Text")]
-    pub answer_timeout: Duration,
-    /// How often events are looked for that nobody told of. Default 1 s.
-    #[serde(with = "duration::Text")]
-    pub poll: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            direct_url: None,
-            password_file: None,
-            ca_file: None,
-            prepare: true,
-            writers: 2,
-            queue: 4_096,
-            batch: 256,
-            readers: 8,
-            connect_timeout: Duration::from_secs(2),
-            lock_timeout: Duration::from_millis(500),
-            answer_timeout: Duration::from_secs(10),
-            poll: Duration::from_secs(1),
-        }
-    }
-}
-
-impl Config {
-    /// The defaults, with the database at this URL.
-    pub fn at(url: impl Into<String>) -> Self {
-        Self { url: url.into(), ..Self::default() }
-    }
-}
 
 /// Orders in PostgreSQL. Call [`close`](Self::close) so that what waits is committed first.
 pub struct Postgres {
@@ -160,10 +85,34 @@ struct Shared {
     cancels: Cancels,
     queue: Queue<Job>,
     instruments: Instruments,
+    tally: Tally,
     head: watch::Sender<Position>,
     /// Something was committed here that has no place in the feed yet.
     unstamped: Notify,
     closing: watch::Sender<bool>,
+}
+
+/// What the store did since it was opened.
+#[derive(Debug, Default)]
+struct Tally {
+    changes: AtomicU64,
+    batches: AtomicU64,
+    finished: AtomicU64,
+    interrupted: AtomicU64,
+    expired: AtomicU64,
+}
+
+impl Tally {
+    fn counters(&self) -> Counters {
+        let read = |count: &AtomicU64| count.load(Relaxed);
+        let reads = ReadCounters {
+            finished: read(&self.finished),
+            interrupted: read(&self.interrupted),
+            expired: read(&self.expired),
+        };
+        let (changes, batches) = (read(&self.changes), read(&self.batches));
+        Counters { changes, batches, wal_bytes: 0, reads }
+    }
 }
 
 /// Shows neither what waits nor the secret.
@@ -192,6 +141,7 @@ impl Postgres {
             health: Health::default(),
             queue: Queue::new(config.queue),
             instruments: Instruments::new(metrics),
+            tally: Tally::default(),
             head: watch::Sender::new(Position(0)),
             unstamped: Notify::new(),
             closing: watch::Sender::new(false),
@@ -231,6 +181,16 @@ impl Postgres {
     /// Changes that wait for a writer now.
     pub fn queue_depth(&self) -> usize {
         self.shared.queue.len()
+    }
+
+    /// Reads that wait for a connection now.
+    pub fn read_queue_depth(&self) -> usize {
+        self.shared.pool.status().waiting
+    }
+
+    /// Counters since the store was opened.
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.counters()
     }
 
     /// The last position of the feed that this process knows of.

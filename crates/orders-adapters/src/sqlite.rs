@@ -46,6 +46,7 @@ use tokio::{
 use tracing::{Instrument as _, field::Empty};
 
 pub use audit::Snapshot;
+pub use crate::instruments::{Counters, ReadCounters};
 pub use inline::Inline;
 pub use schema::OpenError;
 pub use writer::{Broken, Outcome, Prepared, Writer};
@@ -287,30 +288,6 @@ impl Sqlite {
         // The writer answers everything it takes; if it died, it may have written before it did.
         answer.await.unwrap_or(Err(CommitError::OutcomeUnknown))
     }
-}
-
-/// What the store did since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Changes answered.
-    pub changes: u64,
-    /// Transactions they took.
-    pub batches: u64,
-    /// Bytes in the write-ahead log since it last started over.
-    pub wal_bytes: u64,
-    /// What became of reads.
-    pub reads: ReadCounters,
-}
-
-/// What became of the reads that a thread took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadCounters {
-    /// Run to their end, well or badly.
-    pub finished: u64,
-    /// Stopped half-way, because their time was spent or their caller gone.
-    pub interrupted: u64,
-    /// Not begun, because that was so already when their turn came.
-    pub expired: u64,
 }
 
 impl Drop for Sqlite {

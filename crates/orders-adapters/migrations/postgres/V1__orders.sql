@@ -129,7 +129,7 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_due ON tasks (due, id);
 
 CREATE TABLE meta (
-    only        boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (only),
+    singleton   boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (singleton),
     -- The last position that was forgotten.
     forgotten   bigint  NOT NULL,
     -- How far the feed has been published outside the store.

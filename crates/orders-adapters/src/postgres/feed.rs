@@ -17,7 +17,10 @@ use orders::{
     ports::{CommitError, Cutoff, FeedPage, Forgotten, Page, ReadError, Scope},
 };
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{AsyncMessage, Client, Connection, Row, types::Type};
+use tokio_postgres::{
+    AsyncMessage, Client, Connection, Row, Socket, tls::MakeTlsConnect, types::Type,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     Config, OpenError, Shared, connect,
@@ -61,6 +64,10 @@ pub(super) const SPAN: &str = "
 SELECT forgotten, coalesce((SELECT max(position) FROM events), 0), EXISTS (SELECT FROM outbox)
 FROM meta";
 
+fn stamp_params<'a>() -> Vec<Param<'a>> {
+    vec![(&STAMPS, Type::INT8), (&CHANNEL, Type::TEXT)]
+}
+
 impl Shared {
     /// Gives positions to events that are committed; says how many there were, up to a bound.
     async fn stamp(&self) -> Result<i64, CommitError> {
@@ -68,11 +75,7 @@ impl Shared {
         let lock = format!("SELECT {STAMP_LOCK}");
         let queries = [
             Query { sql: &lock, params: Vec::new(), answers: false },
-            Query {
-                sql: STAMP,
-                params: vec![(&STAMPS, Type::INT8), (&CHANNEL, Type::TEXT)],
-                answers: true,
-            },
+            Query { sql: STAMP, params: stamp_params(), answers: true },
         ];
         let rows = self.write_alone(&Context::new(request), &queries).await?;
         let unread = |error: tokio_postgres::Error| CommitError::Unavailable(Some(error.into()));
@@ -237,11 +240,12 @@ WITH walked AS (
             FROM (SELECT position, at FROM events WHERE at <= $3 ORDER BY position LIMIT 1) AS next,
                 (SELECT min(position) AS position FROM events) AS oldest
             WHERE next.at < $2 AND next.position > oldest.position)) AS last
+), old AS (
+    SELECT least(last, $4) AS last FROM seen WHERE last IS NOT NULL
 ), noted AS (
-    UPDATE meta SET forgotten = greatest(forgotten, least(last, $4)) FROM seen
-    WHERE last IS NOT NULL
+    UPDATE meta SET forgotten = greatest(forgotten, last) FROM old
 ), gone AS (
-    DELETE FROM events USING seen WHERE position <= least(last, $4) RETURNING position
+    DELETE FROM events USING old WHERE position <= last RETURNING position
 )
 SELECT count(*) FROM gone";
     const RECEIPTS: &str = "
@@ -264,6 +268,7 @@ SELECT count(*) FROM gone";
         vec![(&cutoff.receipts_before, Type::TIMESTAMPTZ), (&limit, Type::INT8)];
     let queries = [
         Query { sql: &lock, params: Vec::new(), answers: false },
+        Query { sql: STAMP, params: stamp_params(), answers: false },
         Query { sql: EVENTS, params: events, answers: true },
         Query { sql: RECEIPTS, params: receipts, answers: true },
     ];
@@ -275,7 +280,7 @@ SELECT count(*) FROM gone";
     Ok(Forgotten { events: gone(0), receipts: gone(1) })
 }
 
-type Direct = Connection<tokio_postgres::Socket, tokio_postgres_rustls::RustlsStream<tokio_postgres::Socket>>;
+type Direct = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// A connection past any pooler.
 async fn direct(config: &Config) -> Result<(Client, Direct), OpenError> {

@@ -1,6 +1,6 @@
 //! What is read: each read is one transaction over one snapshot, which sees one tenant's rows only.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use deadpool_postgres::Object;
 use mainstay_context::{Activity, Context};
@@ -44,6 +44,7 @@ impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         let Some(client) = self.client.take() else { return };
         if !self.ended {
+            self.shared.tally.interrupted.fetch_add(1, Relaxed);
             self.shared.cancels.cancel(client.cancel_token());
             drop(Object::take(client));
         }
@@ -64,6 +65,7 @@ impl Shared {
         let begun = Instant::now();
         let deadline = cx.deadline().map_or(begun + PATIENCE, Instant::from_std);
         if cx.ended(begun.into_std()).is_some() {
+            self.tally.expired.fetch_add(1, Relaxed);
             return Err(ReadError::Expired);
         }
         let waiting = Waiting::begin(cx);
@@ -82,6 +84,7 @@ impl Shared {
         self.instruments.read.observe(began.elapsed().as_secs_f64(), &[]);
         drop(waiting);
         let Ok(answered) = answered else { return Err(ReadError::Expired) };
+        self.tally.finished.fetch_add(1, Relaxed);
         borrowed.ended = answered.as_ref().err().is_none_or(|failed| !failed.is_of_the_server());
         answered.map_err(|failed| {
             self.note(&failed);

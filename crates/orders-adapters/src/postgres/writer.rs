@@ -13,7 +13,7 @@ use std::{
 use deadpool_postgres::Object;
 use jiff::Timestamp;
 use mainstay_context::{Activity, Context};
-use orders::ports::{Answer, Change, CommitError, Leased, NotWritten};
+use orders::ports::{Answer, Change, CommitError, Leased, NotWritten, Receipt};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout, timeout_at},
@@ -152,10 +152,12 @@ fn taken(shared: &Shared, jobs: Vec<Job>) -> Vec<Job> {
 /// Commits a batch and answers each of its jobs.
 async fn work(shared: &Shared, batch: Vec<Job>) {
     let began = Instant::now();
-    let mut client = None;
+    let mut desk = Desk { shared, begin: begin_write(&shared.config), client: None };
     let changes: Vec<&Prepared> = batch.iter().map(|job| &job.prepared).collect();
-    let outcomes = settle(shared, &mut client, &changes).await;
+    let outcomes = desk.settle(&changes).await;
     shared.instruments.committed(batch.len(), began.elapsed());
+    shared.tally.changes.fetch_add(batch.len() as u64, Ordering::Relaxed);
+    shared.tally.batches.fetch_add(1, Ordering::Relaxed);
     if outcomes.iter().any(|outcome| matches!(outcome, Ok(Answer::Committed))) {
         shared.unstamped.notify_one();
     }
@@ -164,168 +166,155 @@ async fn work(shared: &Shared, batch: Vec<Job>) {
     }
 }
 
-/// A connection that is kept for as long as it works.
-type Client = Option<Object>;
+/// What a batch is worked at with.
+struct Desk<'a> {
+    shared: &'a Shared,
+    begin: String,
+    /// Kept for as long as it works.
+    client: Option<Object>,
+}
 
-/// Commits changes and says what became of each, in their order.
-async fn settle(shared: &Shared, client: &mut Client, changes: &[&Prepared]) -> Vec<Outcome> {
-    match write(shared, client, changes).await {
-        Ok(outcomes) => outcomes,
-        // One that stands in the way, or that the server refuses, is not to take others with it.
-        Err(failed) if changes.len() > 1 && failed.is_of_a_change() => {
-            let mut outcomes = Vec::with_capacity(changes.len());
-            for change in changes {
-                let alone = write(shared, client, &[*change]).await;
-                outcomes.extend(alone.unwrap_or_else(|failed| vec![Err(failed.commit_error())]));
+impl Desk<'_> {
+    /// Commits changes and says what became of each, in their order.
+    async fn settle(&mut self, changes: &[&Prepared]) -> Vec<Outcome> {
+        match self.write(changes).await {
+            Ok(outcomes) => outcomes,
+            // One that stands in the way, or that the server refuses, is not to take others with it.
+            Err(failed) if changes.len() > 1 && failed.is_of_a_change() => {
+                let mut outcomes = Vec::with_capacity(changes.len());
+                for change in changes {
+                    let alone = self.write(&[*change]).await;
+                    let refused = |failed: Failed| vec![Err(failed.commit_error())];
+                    outcomes.extend(alone.unwrap_or_else(refused));
+                }
+                outcomes
             }
-            outcomes
+            Err(failed) => failed.for_each(changes.len()),
         }
-        Err(failed) => {
-            let mut cause = Some(failed.cause);
-            let again = |cause| Failed { what: failed.what, cause }.commit_error();
-            let told = |_: &&Prepared| {
-                Err(again(cause.take().unwrap_or_else(|| "as another of its batch".into())))
-            };
-            changes.iter().map(told).collect()
+    }
+
+    /// Writes what passes, and finds out why the rest did not.
+    async fn write(&mut self, changes: &[&Prepared]) -> Result<Vec<Outcome>, Failed> {
+        let written = self.send(changes).await?;
+        let mut outcomes: Vec<Option<Outcome>> = changes
+            .iter()
+            .map(|prepared| written.contains(&prepared.change.id.0))
+            .map(|is_written| is_written.then_some(Ok(Answer::Committed)))
+            .collect();
+        for _ in 0..ROUNDS {
+            let open: Vec<usize> = (0..changes.len()).filter(|at| outcomes[*at].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let left: Vec<&Change> = open.iter().map(|at| &changes[*at].change).collect();
+            match self.judge(&left).await {
+                Ok(verdicts) => {
+                    for (at, verdict) in open.into_iter().zip(verdicts) {
+                        outcomes[at] = self.follow(changes[at], verdict).await;
+                    }
+                }
+                // What is written is written. Nothing of these was, whatever became of the question.
+                Err(Failed { cause, .. }) => {
+                    let failed = Failed { what: What::Unavailable, cause };
+                    for (at, outcome) in open.iter().zip(failed.for_each(open.len())) {
+                        outcomes[*at] = Some(outcome);
+                    }
+                }
+            }
         }
+        let busy = || Err(CommitError::NotWritten(NotWritten::Busy));
+        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(busy)).collect())
+    }
+
+    /// Does what a verdict asks for; `None` when the facts have to be looked at again.
+    async fn follow(&mut self, prepared: &Prepared, verdict: Verdict) -> Option<Outcome> {
+        let done = match verdict {
+            Verdict::Answer(answer) => Ok(Some(answer)),
+            Verdict::Remember(answer, receipt) => {
+                let remembered = self.remember(prepared.change.at, &receipt).await;
+                remembered.map(|is_remembered| is_remembered.then_some(answer))
+            }
+            Verdict::Write => {
+                let written = self.send(&[prepared]).await;
+                written.map(|written| (!written.is_empty()).then_some(Answer::Committed))
+            }
+        };
+        done.map_err(Failed::commit_error).transpose()
+    }
+
+    async fn send(&mut self, changes: &[&Prepared]) -> Result<HashSet<Uuid>, Failed> {
+        let client = self.client().await?;
+        let prepare = self.shared.config.prepare;
+        let sent = commit::write(&client, &self.begin, prepare, changes);
+        let sent = self.bounded(sent).await;
+        self.put_back(client, sent)
+    }
+
+    /// What the facts say of changes that were not written.
+    async fn judge(&mut self, changes: &[&Change]) -> Result<Vec<Verdict>, Failed> {
+        let client = self.client().await?;
+        let prepare = self.shared.config.prepare;
+        let facts = facts::gather(&client, &self.begin, prepare, changes);
+        let facts = self.bounded(facts).await;
+        let facts = self.put_back(client, facts)?;
+        let verdicts = facts.iter().zip(changes).map(|(facts, change)| facts.judge(change));
+        verdicts.collect::<Result<_, _>>().map_err(Failed::unsent)
+    }
+
+    async fn remember(&mut self, at: Timestamp, receipt: &Receipt) -> Result<bool, Failed> {
+        let client = self.client().await?;
+        let prepare = self.shared.config.prepare;
+        let kept = commit::remember_refusal(&client, &self.begin, prepare, at, receipt);
+        let kept = self.bounded(kept).await;
+        self.put_back(client, kept)
+    }
+
+    /// The connection at hand, or another.
+    async fn client(&mut self) -> Result<Object, Failed> {
+        if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
+            return Ok(client);
+        }
+        let got = self.shared.writers.get().await.map_err(Failed::unsent);
+        got.inspect_err(|failed| self.shared.note(failed))
+    }
+
+    /// Waits for a transaction's answer, and no longer than that may take.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+        let answered = timeout(self.shared.config.answer_timeout, work).await;
+        answered.unwrap_or_else(|_| Err(Failed::unanswered()))
+    }
+
+    /// Keeps a connection for what comes next. One that gave no answer is not used again.
+    fn put_back<T>(&mut self, client: Object, answered: Result<T, Failed>) -> Result<T, Failed> {
+        match &answered {
+            Err(failed) if failed.is_of_the_server() => {
+                drop(Object::take(client));
+                self.shared.note(failed);
+            }
+            _ => self.client = Some(client),
+        }
+        answered
     }
 }
 
 impl Failed {
+    fn unanswered() -> Self {
+        Self { what: What::Unknown, cause: "no answer in time".into() }
+    }
+
     /// Whether another batch might pass on the same connection.
     fn is_of_a_change(&self) -> bool {
         matches!(self.what, What::Refused | What::Contended)
     }
-}
 
-/// Writes what passes, and finds out why the rest did not.
-async fn write(
-    shared: &Shared,
-    client: &mut Client,
-    changes: &[&Prepared],
-) -> Result<Vec<Outcome>, Failed> {
-    let (begin, prepare) = (begin_write(&shared.config), shared.config.prepare);
-    let connection = connected(shared, client).await?;
-    let writing = commit::write(connection, &begin, prepare, changes);
-    let written: HashSet<Uuid> = bounded(shared, client, writing).await?;
-    let mut outcomes: Vec<Option<Outcome>> = changes
-        .iter()
-        .map(|prepared| written.contains(&prepared.change.id.0).then_some(Ok(Answer::Committed)))
-        .collect();
-    let mut open: Vec<usize> = (0..changes.len()).filter(|at| outcomes[*at].is_none()).collect();
-    for _ in 0..ROUNDS {
-        if open.is_empty() {
-            break;
-        }
-        let left: Vec<&Change> = open.iter().map(|at| &changes[*at].change).collect();
-        // What is written is written: a failure from here on is that of the others alone.
-        match judge(shared, client, &left).await {
-            Ok(verdicts) => {
-                let mut again = Vec::new();
-                for (at, verdict) in open.into_iter().zip(verdicts) {
-                    let outcome = follow(shared, client, changes[at], verdict).await;
-                    if outcome.is_none() {
-                        again.push(at);
-                    }
-                    outcomes[at] = outcome;
-                }
-                open = again;
-            }
-            Err(failed) => {
-                let mut cause = Some(failed.cause);
-                for at in open.drain(..) {
-                    let cause = cause.take().unwrap_or_else(|| "as another's".into());
-                    // Nothing of these was written, whatever became of the question.
-                    outcomes[at] = Some(Err(CommitError::Unavailable(Some(cause))));
-                }
-            }
-        }
+    /// The same for so many changes; the cause goes with the first.
+    fn for_each(self, count: usize) -> Vec<Outcome> {
+        let what = self.what;
+        let others = || Self { what, cause: "another change of its batch tells why".into() };
+        let rest = std::iter::repeat_with(others).map(Self::commit_error);
+        let first = Self { what, cause: self.cause }.commit_error();
+        std::iter::once(first).chain(rest).map(Err).take(count).collect()
     }
-    let busy = || Err(CommitError::NotWritten(NotWritten::Busy));
-    Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(busy)).collect())
-}
-
-/// What the facts say of changes that were not written.
-async fn judge(
-    shared: &Shared,
-    client: &mut Client,
-    changes: &[&Change],
-) -> Result<Vec<Verdict>, Failed> {
-    let (begin, prepare) = (begin_write(&shared.config), shared.config.prepare);
-    let connection = connected(shared, client).await?;
-    let gathering = facts::gather(connection, &begin, prepare, changes);
-    let facts = bounded(shared, client, gathering).await?;
-    let verdicts = facts.iter().zip(changes).map(|(facts, change)| facts.judge(change));
-    verdicts.collect::<Result<_, _>>().map_err(Failed::unsent)
-}
-
-/// Does what a verdict asks for; `None` when the facts have to be looked at again.
-async fn follow(
-    shared: &Shared,
-    client: &mut Client,
-    prepared: &Prepared,
-    verdict: Verdict,
-) -> Option<Outcome> {
-    let (begin, prepare) = (begin_write(&shared.config), shared.config.prepare);
-    let (change, connection) = (&prepared.change, connected(shared, client).await);
-    let connection = match connection {
-        Ok(connection) => connection,
-        Err(failed) => return Some(Err(failed.commit_error())),
-    };
-    match verdict {
-        Verdict::Answer(answer) => Some(Ok(answer)),
-        Verdict::Remember(answer, receipt) => {
-            let remembering =
-                commit::remember_refusal(connection, &begin, prepare, change.at, &receipt);
-            match bounded(shared, client, remembering).await {
-                Ok(true) => Some(Ok(answer)),
-                Ok(false) => None,
-                Err(failed) => Some(Err(failed.commit_error())),
-            }
-        }
-        Verdict::Write => {
-            let writing = commit::write(connection, &begin, prepare, std::slice::from_ref(&prepared));
-            match bounded(shared, client, writing).await {
-                Ok(written) => (!written.is_empty()).then_some(Ok(Answer::Committed)),
-                Err(failed) => Some(Err(failed.commit_error())),
-            }
-        }
-    }
-}
-
-/// The connection at hand, or another.
-async fn connected<'a>(shared: &Shared, client: &'a mut Client) -> Result<&'a Object, Failed> {
-    if client.as_ref().is_none_or(|client| client.is_closed()) {
-        *client = match shared.writers.get().await {
-            Ok(made) => Some(made),
-            Err(error) => {
-                let failed = Failed::unsent(error);
-                shared.note(&failed);
-                return Err(failed);
-            }
-        };
-    }
-    client.as_ref().ok_or_else(|| Failed::unsent("no connection"))
-}
-
-/// Waits for a transaction's answer, and no longer than that may take. A connection that did not give
-/// one is not used again.
-async fn bounded<T>(
-    shared: &Shared,
-    client: &mut Client,
-    work: impl Future<Output = Result<T, Failed>>,
-) -> Result<T, Failed> {
-    let answered = timeout(shared.config.answer_timeout, work).await;
-    let answered = answered.unwrap_or_else(|_| {
-        Err(Failed { what: What::Unknown, cause: "no answer in time".into() })
-    });
-    if let Err(failed) = &answered
-        && failed.is_of_the_server()
-    {
-        drop(client.take().map(Object::take));
-        shared.note(failed);
-    }
-    answered
 }
 
 /// Hands out tasks that are due, the longest due first.
@@ -391,7 +380,7 @@ impl Shared {
             Ok(rows) => rows.map(|rows| rows.into_iter().flatten().collect()).map_err(failed),
             Err(_) => {
                 drop(Object::take(client));
-                Err(failed(Failed { what: What::Unknown, cause: "no answer in time".into() }))
+                Err(failed(Failed::unanswered()))
             }
         }
     }

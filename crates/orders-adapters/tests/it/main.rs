@@ -6,4 +6,6 @@ mod contract;
 mod fixture;
 mod idempotency;
 mod own;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sim;

@@ -1,0 +1,199 @@
+//! The store that is configured, whichever it is.
+
+use jiff::Timestamp;
+use mainstay_context::Context;
+use orders::{
+    domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
+    ports::{
+        Answer, AuditSource, Census, Change, CommitError, Cursor, Cutoff, Dossier, FeedPage, Filter,
+        Forgotten, Leased, OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store, Task,
+        TaskId,
+    },
+};
+
+#[cfg(feature = "postgres")]
+use crate::postgres::{self, Postgres};
+use crate::{
+    instruments::Counters,
+    sqlite::{self, Sqlite},
+};
+
+/// One of the stores there are.
+#[derive(Debug)]
+pub enum AnyStore {
+    /// The embedded one.
+    Sqlite(Sqlite),
+    /// The one for more than one machine.
+    #[cfg(feature = "postgres")]
+    Postgres(Postgres),
+}
+
+/// Calls the same method of whichever store it is.
+macro_rules! each {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Self::Sqlite($store) => $call,
+            #[cfg(feature = "postgres")]
+            Self::Postgres($store) => $call,
+        }
+    };
+}
+
+impl AnyStore {
+    /// A secret of this store, made with it: signs what clients carry between requests.
+    pub const fn page_secret(&self) -> [u8; 32] {
+        each!(self, store => store.page_secret())
+    }
+
+    /// Waits until the store has failed for good and says why. One whose server may come back does
+    /// not.
+    pub async fn failed(&self) -> String {
+        match self {
+            Self::Sqlite(store) => store.failed().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => std::future::pending().await,
+        }
+    }
+
+    /// Commits what waits, and lets go of everything. Nothing is taken any more.
+    pub async fn close(&self) {
+        each!(self, store => store.close().await);
+    }
+
+    /// Makes dropping the store wait for nothing: for a process that must end now.
+    pub fn abandon(&self) {
+        match self {
+            Self::Sqlite(store) => store.abandon(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => {}
+        }
+    }
+
+    /// Changes that wait for a writer now.
+    pub fn queue_depth(&self) -> usize {
+        each!(self, store => store.queue_depth())
+    }
+
+    /// Reads that wait for a reader now.
+    pub fn read_queue_depth(&self) -> usize {
+        each!(self, store => store.read_queue_depth())
+    }
+
+    /// The last position of the feed that this process knows of.
+    pub fn head(&self) -> Position {
+        each!(self, store => store.head())
+    }
+
+    /// Counters since the store was opened.
+    pub fn counters(&self) -> Counters {
+        each!(self, store => store.counters())
+    }
+}
+
+impl Store for AnyStore {
+    async fn commit(&self, cx: &Context, change: Change) -> Result<Answer, CommitError> {
+        each!(self, store => store.commit(cx, change).await)
+    }
+
+    async fn order(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        order: OrderRef,
+    ) -> Result<Option<Record>, ReadError> {
+        each!(self, store => store.order(cx, tenant, order).await)
+    }
+
+    async fn receipt(
+        &self,
+        cx: &Context,
+        key: &ReceiptKey,
+        at: Timestamp,
+    ) -> Result<Option<Receipt>, ReadError> {
+        each!(self, store => store.receipt(cx, key, at).await)
+    }
+
+    async fn list(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        filter: &Filter,
+        page: Page<Cursor>,
+    ) -> Result<Vec<Order>, ReadError> {
+        each!(self, store => store.list(cx, tenant, filter, page).await)
+    }
+
+    async fn history(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        order: OrderId,
+        page: Page<Version>,
+    ) -> Result<Vec<Entry>, ReadError> {
+        each!(self, store => store.history(cx, tenant, order, page).await)
+    }
+
+    async fn events(
+        &self,
+        cx: &Context,
+        scope: &Scope,
+        page: Page<Position>,
+    ) -> Result<FeedPage, ReadError> {
+        each!(self, store => store.events(cx, scope, page).await)
+    }
+
+    async fn lease(
+        &self,
+        cx: &Context,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Leased>, CommitError> {
+        each!(self, store => store.lease(cx, now, until, limit).await)
+    }
+
+    async fn task(&self, cx: &Context, id: TaskId) -> Result<Option<Task>, ReadError> {
+        each!(self, store => store.task(cx, id).await)
+    }
+
+    async fn events_after(&self, position: Position) {
+        each!(self, store => store.events_after(position).await);
+    }
+
+    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+        each!(self, store => store.published(cx).await)
+    }
+
+    async fn mark_published(&self, cx: &Context, to: Position) -> Result<(), CommitError> {
+        each!(self, store => store.mark_published(cx, to).await)
+    }
+
+    async fn forget(
+        &self,
+        cx: &Context,
+        cutoff: Cutoff,
+        limit: usize,
+    ) -> Result<Forgotten, CommitError> {
+        each!(self, store => store.forget(cx, cutoff, limit).await)
+    }
+}
+
+/// A store as it stands at one instant, whichever it is.
+#[derive(Debug)]
+pub enum AnySnapshot {
+    /// The embedded one.
+    Sqlite(sqlite::Snapshot),
+    /// The one for more than one machine.
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Snapshot),
+}
+
+impl AuditSource for AnySnapshot {
+    async fn census(&self) -> Result<Census, ReadError> {
+        each!(self, store => store.census().await)
+    }
+
+    async fn dossiers(&self, page: Page<OrderId>) -> Result<Vec<Dossier>, ReadError> {
+        each!(self, store => store.dossiers(page).await)
+    }
+}
