@@ -5,9 +5,9 @@ use mainstay_context::Context;
 use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
     ports::{
-        Answer, AuditSource, Census, Change, CommitError, Cursor, Cutoff, Dossier, FeedPage, Filter,
-        Forgotten, Leased, OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store, Task,
-        TaskId,
+        Answer, AuditSource, Census, Change, CommitError, Cursor, Cutoff, Dossier, FeedPage,
+        Filter, Forgotten, Leased, OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store,
+        Task, TaskId,
     },
 };
 

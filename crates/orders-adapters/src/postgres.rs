@@ -36,8 +36,8 @@ use mainstay_context::Context;
 use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
     ports::{
-        Answer, Change, CommitError, Cursor, Cutoff, FeedPage, Filter, Forgotten, Leased, NotWritten,
-        OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store, Task, TaskId,
+        Answer, Change, CommitError, Cursor, Cutoff, FeedPage, Filter, Forgotten, Leased,
+        NotWritten, OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store, Task, TaskId,
     },
 };
 use tokio::{

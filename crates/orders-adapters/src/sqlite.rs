@@ -45,8 +45,8 @@ use tokio::{
 };
 use tracing::{Instrument as _, field::Empty};
 
-pub use audit::Snapshot;
 pub use crate::instruments::{Counters, ReadCounters};
+pub use audit::Snapshot;
 pub use inline::Inline;
 pub use schema::OpenError;
 pub use writer::{Broken, Outcome, Prepared, Writer};

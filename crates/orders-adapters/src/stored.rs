@@ -9,7 +9,9 @@ use orders::{
         ChangeId, Command, Entry, Order, OrderId, OrderNumber, Position, Snapshot, State, TenantId,
         Version,
     },
-    ports::{Cause, Event, Fingerprint, Operation, Progress, Receipt, ReceiptKey, Task, TaskId, TaskKind},
+    ports::{
+        Cause, Event, Fingerprint, Operation, Progress, Receipt, ReceiptKey, Task, TaskId, TaskKind,
+    },
 };
 use uuid::Uuid;
 

@@ -4,9 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use orders::{
     domain::{OrderId, Position, Record},
-    ports::{
-        AuditSource, Census, Derived, Dossier, Event, Page, ReadError, Receipt, Task, Told,
-    },
+    ports::{AuditSource, Census, Derived, Dossier, Event, Page, ReadError, Receipt, Task, Told},
 };
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Row, types::Type};
@@ -65,7 +63,8 @@ impl Snapshot {
 }
 
 /// The feed with what waits for a place in it.
-const FEED: &str = "(SELECT position, tenant, order_id, version, change_id, kind, trace, at, data FROM events
+const FEED: &str =
+    "(SELECT position, tenant, order_id, version, change_id, kind, trace, at, data FROM events
     UNION ALL
     SELECT row_number() OVER (ORDER BY id)
         + (SELECT greatest(coalesce((SELECT max(position) FROM events), 0), forgotten) FROM meta),
@@ -182,8 +181,7 @@ impl Papers {
     fn events(&mut self, found: &[Row]) -> HashMap<(Uuid, i64), (Position, Option<Event>)> {
         let mut events = HashMap::new();
         for row in found {
-            let (Ok(at), Ok(order), Ok(version)) =
-                (row.try_get(0), row.try_get(2), row.try_get(3))
+            let (Ok(at), Ok(order), Ok(version)) = (row.try_get(0), row.try_get(2), row.try_get(3))
             else {
                 continue;
             };

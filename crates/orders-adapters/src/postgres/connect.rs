@@ -36,7 +36,9 @@ pub enum OpenError {
     #[error("the database has no tables of orderly; run `orderly migrate` first")]
     Empty,
     /// The tables are older than this version.
-    #[error("the tables are of version {there} and {needed} is needed; run `orderly migrate` first")]
+    #[error(
+        "the tables are of version {there} and {needed} is needed; run `orderly migrate` first"
+    )]
     Old {
         /// What there is.
         there: i32,

@@ -171,7 +171,8 @@ async fn page_of(
     ];
     let found = shared.read(cx, Sees::Everybody, &queries).await?;
     let unread = |cause| ReadError::Unavailable(Some(cause));
-    let (Some(span), Some(found)) = (found.first().and_then(|rows| rows.first()), found.get(1)) else {
+    let (Some(span), Some(found)) = (found.first().and_then(|rows| rows.first()), found.get(1))
+    else {
         return Err(unread("the feed has no span".into()));
     };
     let (forgotten, head, is_behind) = read_span(span).map_err(unread)?;

@@ -176,15 +176,15 @@ pub(super) async fn receipt(
     let (tenant, own) = (key.tenant.as_str(), own("$1"));
     let (operation, text) = (key.operation.as_str(), key.key.as_str());
     let made = format!("SELECT {CREATE_RECEIPT} FROM orders WHERE {own} AND create_key = $2");
-    let kept = format!("SELECT {RECEIPT} FROM receipts WHERE {own} AND key = $2 AND operation = $3");
+    let kept =
+        format!("SELECT {RECEIPT} FROM receipts WHERE {own} AND key = $2 AND operation = $3");
     let mut queries = vec![Query {
         sql: &kept,
         params: vec![(&tenant, Type::TEXT), (&text, Type::TEXT), (&operation, Type::TEXT)],
         answers: true,
     }];
     if key.operation == Operation::Create {
-        let params: Vec<Param<'_>> =
-            vec![(&tenant, Type::TEXT), (&text, Type::TEXT)];
+        let params: Vec<Param<'_>> = vec![(&tenant, Type::TEXT), (&text, Type::TEXT)];
         queries.push(Query { sql: &made, params, answers: true });
     }
     let found = shared.read(cx, Sees::Tenant(&key.tenant), &queries).await?;
@@ -254,8 +254,12 @@ pub(super) async fn history(
     let after = page.after.map_or(0, |version| count(version.get()));
     let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
     let name = tenant.as_str();
-    let params: Vec<Param<'_>> =
-        vec![(&order.0, Type::UUID), (&after, Type::INT8), (&name, Type::TEXT), (&limit, Type::INT8)];
+    let params: Vec<Param<'_>> = vec![
+        (&order.0, Type::UUID),
+        (&after, Type::INT8),
+        (&name, Type::TEXT),
+        (&limit, Type::INT8),
+    ];
     let query = Query { sql: &sql, params, answers: true };
     let mut found = shared.read(cx, Sees::Tenant(tenant), &[query]).await?;
     all(&found.pop().unwrap_or_default(), rows::entry)

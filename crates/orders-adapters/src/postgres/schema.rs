@@ -79,7 +79,8 @@ fn needed() -> i32 {
 /// Checks that the database has the tables and that its settings keep what is promised; gives the
 /// store's secret.
 pub(super) async fn check(pool: &Pool, config: &Config) -> Result<[u8; 32], OpenError> {
-    let client = pool.get().await.map_err(|error| OpenError::Unreachable(error.to_string().into()))?;
+    let client =
+        pool.get().await.map_err(|error| OpenError::Unreachable(error.to_string().into()))?;
     let there = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
     let row = client.query_typed_one(there, &[]).await.map_err(OpenError::server)?;
     if !get::<bool>(&row, 0)? {

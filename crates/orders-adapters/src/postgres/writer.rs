@@ -202,7 +202,8 @@ impl Desk<'_> {
             .map(|is_written| is_written.then_some(Ok(Answer::Committed)))
             .collect();
         for _ in 0..ROUNDS {
-            let open: Vec<usize> = (0..changes.len()).filter(|at| outcomes[*at].is_none()).collect();
+            let open: Vec<usize> =
+                (0..changes.len()).filter(|at| outcomes[*at].is_none()).collect();
             if open.is_empty() {
                 break;
             }

@@ -25,12 +25,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    Config, OpenError, ReadCounters,
-    rows::Read,
-    schema,
-    thread::spawn,
-};
+use super::{Config, OpenError, ReadCounters, rows::Read, schema, thread::spawn};
 use crate::instruments::{Instruments, Waiting, now};
 
 /// Instructions of SQLite between two looks at the time: some 20 µs, so that a look costs nothing.

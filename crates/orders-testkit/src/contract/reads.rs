@@ -395,11 +395,11 @@ pub async fn times_to_come_do_not_keep_the_feed_for_ever(factory: &impl Factory)
 pub async fn what_is_not_published_is_not_forgotten(factory: &impl Factory) {
     let (subject, mut make) = (factory.make().await, Maker::new());
     let store = subject.store();
-    let first = make.create("t", "create");
-    commit(&subject, &first).await;
+    let mut last = make.create("t", "create");
+    commit(&subject, &last).await;
     for _ in 0..3 {
-        let note = make.act(order_of(&first), note("note"), None);
-        commit(&subject, &note).await;
+        last = make.act(order_of(&last), note("note"), None);
+        commit(&subject, &last).await;
     }
     let cx = builders::context("t");
     assert_eq!(store.published(&cx).await.unwrap(), Position(0));
