@@ -18,7 +18,7 @@ use mainstay::{
 use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
 use orders_api::{
-    http::{self, Webhooks},
+    http::{self, Watchers, Webhooks},
     problem::chassis_failure,
 };
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use crate::{
     banner,
     cli::Serve,
-    config::{self, Config, Expiry},
+    config::{self, Config, Expiry, Role},
     console::Failure,
     keys, metrics,
     wired::{self, Wired},
@@ -57,54 +57,80 @@ async fn run(
     let metrics = metrics::start(&lifecycle, telemetry);
     // Before the store, so that a taken address leaves nothing behind.
     let mut passed = Sockets::from_env();
-    let server = bind("http.listen", config.http.listen, (&mut passed, 0), &config).await?;
+    let api = match config.roles.has(Role::Api) {
+        true => Some(bind("http.listen", config.http.listen, (&mut passed, 0), &config).await?),
+        false => None,
+    };
     let admin_server = bind("admin.listen", config.admin.listen, (&mut passed, 1), &config).await?;
-    let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
     // A socket that was passed in may be anywhere, and the rules are about where it is.
-    (config.http.listen, config.admin.listen) = (address, admin_address);
+    config.admin.listen = admin_server.local_addr()?;
+    if let Some(server) = &api {
+        config.http.listen = server.local_addr()?;
+    }
     config.refuse_reach(options)?;
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
     }
-    let mut server = server.with_metrics(&metrics);
-    if let Some(tls) = config.tls()? {
-        server = server.with_tls(tls);
-    }
+    let api = api.map(|server| secured(server, &config, &metrics)).transpose()?;
     let stack = stack(&config, &metrics);
-    let (opened, connections) = (Opened::default(), connections(&server));
-    let admin = Admin::new(&lifecycle, &metrics)
-        .section("connections", connections)
+    let opened = Opened::default();
+    let mut admin = Admin::new(&lifecycle, &metrics);
+    if let Some(server) = &api {
+        admin = admin.section("connections", connections(server));
+    }
+    let admin = admin
         .section("store", store_now(Arc::clone(&opened)))
         .section("gateway", gateway_now(Arc::clone(&opened)))
         .config(loaded.print())
         .token(config.admin.token()?);
     lifecycle.serve_admin(admin_server, with_controls(admin, &stack, telemetry).router());
 
-    let orders = Arc::new(wired::open(&config, &metrics)?);
+    let orders = Arc::new(wired::open(&config, &metrics).await?);
     let _set_once = opened.set(Arc::downgrade(&orders)).is_ok();
-    let (keys, key) = keys::load(&config, options)?;
-    let secret = orders.ports().store().page_secret();
-    let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
-    api.body_limit = config.http.body_limit;
-    api.step = config.http.default_deadline;
-    api.payments = config.gateway.is_some();
-    api.webhooks = config.webhook_secrets()?.map(|secrets| Webhooks::new(secrets, &metrics));
-    metrics::measure(&metrics, &orders, &api.watchers);
-    let app = inbound(http::router(Arc::clone(&orders), api), &stack);
-
     keep_store(&lifecycle, &orders);
-    forget_on_time(&lifecycle, &orders, &config);
-    if config.gateway.is_some() || config.expiry != Expiry::default() {
-        let most = config.gateway.as_ref().map(|gateway| gateway.client.max_in_flight);
-        worker::start(&lifecycle, &orders, &metrics, most);
+    if config.roles.has(Role::Worker) {
+        forget_on_time(&lifecycle, &orders, &config);
+        if config.gateway.is_some() || config.expiry != Expiry::default() {
+            let most = config.gateway.as_ref().map(|gateway| gateway.client.max_in_flight);
+            worker::start(&lifecycle, &orders, &metrics, most);
+        }
     }
-    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
-    let payments = config.gateway.is_some();
-    banner::show(&format!("{scheme}://{address}"), admin_address, key.as_deref(), payments);
-    let report = lifecycle.run(server, app).await;
+    let watchers = Watchers::default();
+    metrics::measure(&metrics, &orders, &watchers);
+    let report = match api {
+        Some(server) => {
+            let (keys, key) = keys::load(&config, options)?;
+            let secret = orders.ports().store().page_secret();
+            let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
+            api.body_limit = config.http.body_limit;
+            api.step = config.http.default_deadline;
+            api.payments = config.gateway.is_some();
+            let secrets = config.webhook_secrets()?;
+            api.webhooks = secrets.map(|secrets| Webhooks::new(secrets, &metrics));
+            api.watchers = watchers;
+            let app = inbound(http::router(Arc::clone(&orders), api), &stack);
+            let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+            let (api, admin) = (format!("{scheme}://{}", config.http.listen), config.admin.listen);
+            banner::show(&api, admin, key.as_deref(), config.gateway.is_some());
+            lifecycle.run(server, app).await
+        }
+        None => {
+            banner::show_roles(&config.roles, config.admin.listen);
+            lifecycle.run_tasks().await
+        }
+    };
     // It was closed in its phase; if it was not, this end has to come at once.
     orders.ports().store().abandon();
     Ok(report.exit_code())
+}
+
+/// The server of the API with all that is set for it.
+fn secured(server: Server, config: &Config, metrics: &Metrics) -> Result<Server, Failure> {
+    let server = server.with_metrics(metrics);
+    Ok(match config.tls()? {
+        Some(tls) => server.with_tls(tls),
+        None => server,
+    })
 }
 
 /// What every request passes.

@@ -63,6 +63,12 @@ pub(crate) enum Command {
     /// must not be running on the same store, which must be there unless --create is given. Exits
     /// with 3 when some lines were refused.
     Import(Import),
+    /// Make the tables of the PostgreSQL store, or bring them to this version.
+    ///
+    /// One process does it at a time, others wait. Services of the version before go on beside it, so
+    /// migrate first and then replace them. Run it with the role that owns the tables. Says which steps
+    /// were carried out.
+    Migrate(Migrate),
     /// Check an implementation of the payment gateway contract.
     Gateway {
         #[command(subcommand)]
@@ -126,6 +132,10 @@ pub(crate) struct Serve {
     /// File of the embedded store; short for --set store.path=FILE.
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<String>,
+    /// What this process does: all, or some of api, relay and worker, as in api,worker; short for
+    /// --set roles=ROLES.
+    #[arg(long, value_name = "ROLES")]
+    pub(crate) roles: Option<String>,
     /// Any other value, such as store.queue=8192. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
@@ -182,6 +192,12 @@ pub(crate) struct Audit {
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) config: Serve,
 }
 
 #[derive(Args, Clone, Debug)]

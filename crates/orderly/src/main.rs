@@ -13,6 +13,7 @@ mod gateway_check;
 mod import;
 mod keys;
 mod metrics;
+mod migrate;
 mod reconcile;
 mod wired;
 mod worker;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),
+        Command::Migrate(options) => migrate::run(&options),
         Command::Gateway { command: GatewayCommand::Check(options) } => {
             Ok(gateway_check::run(&options))
         }
