@@ -69,6 +69,13 @@ pub(crate) enum Command {
     /// migrate first and then replace them. Run it with the role that owns the tables. Says which steps
     /// were carried out.
     Migrate(Migrate),
+    /// Take a grown embedded store over to PostgreSQL, whole, and compare both afterwards.
+    ///
+    /// The service must be stopped. The tables must be there (orderly migrate) and empty. Orders, their
+    /// history, the feed with its positions, keys, tasks and personal data are written in one
+    /// transaction: all of it or nothing. Before it the source is audited, after it the target, and each
+    /// order is compared. The file is left as it is: keep it as a backup, and do not serve from it again.
+    Move(Move),
     /// Check an implementation of the payment gateway contract.
     Gateway {
         #[command(subcommand)]
@@ -196,6 +203,18 @@ pub(crate) struct Audit {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Move {
+    /// The embedded store, as sqlite://FILE.
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    /// The database, as postgres://USER@HOST:PORT/DATABASE; short for --set postgres.url=URL.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
     #[command(flatten)]
     pub(crate) config: Serve,
 }

@@ -15,6 +15,7 @@ mod keys;
 mod metrics;
 mod migrate;
 mod reconcile;
+mod take_over;
 mod wired;
 mod worker;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),
         Command::Migrate(options) => migrate::run(&options),
+        Command::Move(options) => take_over::run(&options),
         Command::Gateway { command: GatewayCommand::Check(options) } => {
             Ok(gateway_check::run(&options))
         }

@@ -14,6 +14,7 @@ mod commit;
 mod connect;
 mod facts;
 mod feed;
+mod fill;
 mod health;
 mod prepared;
 mod read;
@@ -51,6 +52,7 @@ pub use crate::settings::Postgres as Config;
 pub use audit::Snapshot;
 pub use connect::OpenError;
 pub use feed::Lead;
+pub use fill::{Beside, FillError, fill};
 pub use schema::{Migrated, migrate};
 
 use self::{

@@ -49,6 +49,14 @@ impl Inline {
         self.writer.head()
     }
 
+    /// A secret of this store, made with it: signs what clients carry between requests.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn page_secret(&self) -> Result<[u8; 32], Cause> {
+        Ok(self.writer.page_secret()?)
+    }
+
     /// Commits one change, as [`commit`](orders::ports::Store::commit) does.
     ///
     /// # Errors

@@ -2,3 +2,4 @@
 
 mod contract;
 mod fixture;
+mod take_over;
