@@ -84,7 +84,7 @@ impl Postgres {
 
     /// Starts a standby that follows `primary` by streaming.
     ///
-    /// To make the primary wait for it: `primary.set("synchronous_standby_names", "*")`.
+    /// To make the primary wait for it: `primary.set("synchronous_standby_names", "*")`, and restart it.
     pub fn standby(primary: &Self) -> Self {
         let directory = Directory::new("postgres-standby");
         process::output(
@@ -127,7 +127,8 @@ impl Postgres {
         self.psql(&[statement])
     }
 
-    /// Sets a parameter of a running server. One that needs a restart has it from the next.
+    /// Sets a parameter of a running server, whose processes learn of it by and by. One that needs a
+    /// restart holds from the next.
     pub fn set(&self, name: &str, value: &str) {
         let value = value.replace('\'', "''");
         self.psql(&[&format!("ALTER SYSTEM SET {name} = '{value}'"), "SELECT pg_reload_conf()"]);
