@@ -28,12 +28,11 @@ const BUFFER: usize = 16 * 1024;
 pub(super) async fn serve(client: TcpStream, shared: Arc<Shared>) {
     let before = shared.rules.borrow().clone();
     let number = shared.connections.fetch_add(1, Ordering::Relaxed);
-    match TcpStream::connect(shared.upstream).await {
-        Ok(server) => between(client, server, Start { number, before, shared: &shared }).await,
-        Err(_) => {
-            reset(client);
-            shared.count_reset();
-        }
+    if let Ok(server) = TcpStream::connect(shared.upstream).await {
+        between(client, server, Start { number, before, shared: &shared }).await;
+    } else {
+        reset(client);
+        shared.count_reset();
     }
 }
 

@@ -75,9 +75,11 @@ impl Postgres {
         let file = directory.path().join("data/postgresql.conf");
         let mut text = fs::read_to_string(&file).expect("what initdb wrote");
         text.push_str(SETTINGS);
-        for (name, value) in settings {
-            text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
-        }
+        text.extend(
+            settings
+                .iter()
+                .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''"))),
+        );
         fs::write(&file, text).expect("the settings");
         Self::on(directory)
     }
