@@ -120,7 +120,7 @@ pub struct Counts {
     pub to_client: u64,
     /// Bytes taken and not passed on, in a black hole or after a half-close.
     pub lost: u64,
-    /// Connections reset, by a fault or because the server could not be reached or reset them.
+    /// Connections reset, by a fault or because the server could not be reached or a peer was gone.
     pub resets: u64,
 }
 
@@ -189,7 +189,7 @@ impl Proxy {
         if let Fault::ResetOn { seen, .. } = &fault {
             assert!(!seen.is_empty(), "bytes to look for");
         }
-        if fault == Fault::Refuse {
+        if fault == Fault::Refuse && !self.shared.rules.borrow().refuse {
             // It is no listener then, but bound still: the kernel refuses, and keeps the port.
             SockRef::from(&self.listener).shutdown(Shutdown::Read).expect("no listener");
         }

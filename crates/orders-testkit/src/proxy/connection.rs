@@ -28,18 +28,17 @@ const BUFFER: usize = 16 * 1024;
 pub(super) async fn serve(client: TcpStream, shared: Arc<Shared>) {
     let before = shared.rules.borrow().clone();
     let number = shared.connections.fetch_add(1, Ordering::Relaxed);
-    match TcpStream::connect(shared.upstream).await {
-        Ok(server) => between(client, server, Start { number, before, shared: &shared }).await,
-        Err(_) => {
-            reset(client);
-            shared.count_reset();
-        }
+    if let Ok(server) = TcpStream::connect(shared.upstream).await {
+        between(client, server, Start { number, before, shared: &shared }).await;
+    } else {
+        reset(client);
+        shared.count_reset();
     }
 }
 
 async fn between(mut client: TcpStream, mut server: TcpStream, start: Start<'_>) {
     let shared = start.shared;
-    match pass(&mut client, &mut server, start).await {
+    match pass(&mut client, &mut server, &start).await {
         Ok(()) => {}
         Err(End::Cut(_, How::Close)) => {
             tokio::join!(finish(client), finish(server));
@@ -58,14 +57,18 @@ async fn between(mut client: TcpStream, mut server: TcpStream, start: Start<'_>)
     }
 }
 
-async fn pass(client: &mut TcpStream, server: &mut TcpStream, start: Start<'_>) -> Result<(), End> {
+async fn pass(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    start: &Start<'_>,
+) -> Result<(), End> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let mut rules = start.shared.rules.subscribe();
-    let to_server = Pump::new(&start, Way::ToServer, from_client, to_server);
-    let to_client = Pump::new(&start, Way::ToClient, from_server, to_client);
+    let to_server = Pump::new(start, Way::ToServer, from_client, to_server);
+    let to_client = Pump::new(start, Way::ToClient, from_server, to_client);
     tokio::select! {
         biased;
         _ = rules.wait_for(|rules| rules.resets != start.before.resets) => Err(End::Broken),
@@ -204,7 +207,7 @@ impl<'a> Pump<'a> {
             At::Seen(wanted) => {
                 tail.extend_from_slice(bytes);
                 let seen = tail.windows(wanted.len()).any(|window| *window == **wanted);
-                tail.drain(..tail.len().saturating_sub(wanted.len()));
+                tail.drain(..(tail.len() + 1).saturating_sub(wanted.len()));
                 seen.then_some(bytes.len())
             }
         };

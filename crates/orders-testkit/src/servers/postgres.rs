@@ -75,16 +75,18 @@ impl Postgres {
         let file = directory.path().join("data/postgresql.conf");
         let mut text = fs::read_to_string(&file).expect("what initdb wrote");
         text.push_str(SETTINGS);
-        for (name, value) in settings {
-            text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
-        }
+        text.extend(
+            settings
+                .iter()
+                .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''"))),
+        );
         fs::write(&file, text).expect("the settings");
         Self::on(directory)
     }
 
     /// Starts a standby that follows `primary` by streaming.
     ///
-    /// To make the primary wait for it: `primary.set("synchronous_standby_names", "*")`.
+    /// To make the primary wait for it: `primary.set("synchronous_standby_names", "*")`, and restart it.
     pub fn standby(primary: &Self) -> Self {
         let directory = Directory::new("postgres-standby");
         process::output(
@@ -127,7 +129,8 @@ impl Postgres {
         self.psql(&[statement])
     }
 
-    /// Sets a parameter of a running server. One that needs a restart has it from the next.
+    /// Sets a parameter of a running server, whose processes learn of it by and by. One that needs a
+    /// restart holds from the next.
     pub fn set(&self, name: &str, value: &str) {
         let value = value.replace('\'', "''");
         self.psql(&[&format!("ALTER SYSTEM SET {name} = '{value}'"), "SELECT pg_reload_conf()"]);

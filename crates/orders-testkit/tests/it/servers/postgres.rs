@@ -16,9 +16,9 @@ fn a_database_is_empty_and_belongs_to_a_role_that_row_security_binds() {
 
 #[test]
 fn what_was_committed_is_there_after_a_crash() {
-    let postgres = Postgres::private(&[("application_name", "it's quoted")]);
+    let postgres = Postgres::private(&[("cluster_name", "it's quoted")]);
     assert_eq!(postgres.sql("SHOW fsync"), "on");
-    assert_eq!(postgres.sql("SHOW application_name"), "psql");
+    assert_eq!(postgres.sql("SHOW cluster_name"), "it's quoted");
     let url = postgres.database();
     ask(&url, "CREATE TABLE kept AS SELECT 7 AS id");
     postgres.restart(Shutdown::Immediate);
@@ -45,11 +45,12 @@ fn a_promoted_standby_has_what_a_synchronous_primary_acknowledged() {
     let primary = Postgres::private(&[]);
     let standby = Postgres::standby(&primary);
     primary.set("synchronous_standby_names", "*");
+    primary.restart(Shutdown::Fast);
     let url = primary.database();
     ask(&url, "CREATE TABLE kept AS SELECT 7 AS id");
     primary.stop(Shutdown::Immediate);
     standby.promote();
-    let there = url.replace(&primary.port().to_string(), &standby.port().to_string());
+    let there = url.replace(&format!(":{}/", primary.port()), &format!(":{}/", standby.port()));
     assert_eq!(ask(&there, "SELECT id FROM kept"), "7");
     ask(&there, "CREATE TABLE written (id int)");
 }
