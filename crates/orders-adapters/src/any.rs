@@ -5,7 +5,7 @@ use mainstay_context::Context;
 use orders::{
     domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
     ports::{
-        Answer, AuditSource, Census, Change, CommitError, Cursor, Cutoff, Dossier, FeedPage,
+        Answer, AuditSource, Cause, Census, Change, CommitError, Cursor, Cutoff, Dossier, FeedPage,
         Filter, Forgotten, Leased, OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store,
         Task, TaskId,
     },
@@ -66,6 +66,18 @@ impl AnyStore {
             Self::Sqlite(store) => store.abandon(),
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => {}
+        }
+    }
+
+    /// Waits until this process is the one that carries the feed out of the store.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn lead(&self) -> Result<AnyLead, Cause> {
+        match self {
+            Self::Sqlite(_) => Ok(AnyLead::Sole),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Ok(AnyLead::Held(store.lead().await?)),
         }
     }
 
@@ -195,5 +207,26 @@ impl AuditSource for AnySnapshot {
 
     async fn dossiers(&self, page: Page<OrderId>) -> Result<Vec<Dossier>, ReadError> {
         each!(self, store => store.dossiers(page).await)
+    }
+}
+
+/// While this is held, no other process carries the feed out of the same store.
+#[derive(Debug)]
+pub enum AnyLead {
+    /// The store belongs to this process.
+    Sole,
+    /// The store is shared.
+    #[cfg(feature = "postgres")]
+    Held(postgres::Lead),
+}
+
+impl AnyLead {
+    /// Waits until it is lost, as far as that shows.
+    pub async fn lost(&mut self) {
+        match self {
+            Self::Sole => std::future::pending().await,
+            #[cfg(feature = "postgres")]
+            Self::Held(lead) => lead.lost().await,
+        }
     }
 }

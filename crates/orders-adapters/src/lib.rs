@@ -12,6 +12,6 @@ pub mod sqlite;
 mod stored;
 mod system;
 
-pub use any::{AnySnapshot, AnyStore};
+pub use any::{AnyLead, AnySnapshot, AnyStore};
 pub use instruments::{Counters, ReadCounters};
 pub use system::{SystemClock, SystemIds};
