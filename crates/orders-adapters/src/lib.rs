@@ -2,6 +2,8 @@
 
 mod content;
 pub mod gateway;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod sqlite;
 mod system;
 

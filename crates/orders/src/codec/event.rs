@@ -24,14 +24,19 @@ struct OrderChanged<'a> {
 }
 
 #[derive(Serialize)]
-struct Amount<'a> {
+pub(super) struct Amount<'a> {
     amount_minor: String,
     currency: &'a str,
 }
 
+impl From<Money> for Amount<'_> {
+    fn from(money: Money) -> Self {
+        Self { amount_minor: money.minor.to_string(), currency: money.currency.code() }
+    }
+}
+
 /// The payload of the event that tells of this history row, as JSON.
 pub fn event_data(order: &Order, entry: &Entry) -> String {
-    let total = order.pricing().totals.total;
     let changed = OrderChanged {
         order_id: order.id.0,
         number: order.number.to_string(),
@@ -42,7 +47,7 @@ pub fn event_data(order: &Order, entry: &Entry) -> String {
         fulfillment_state: order.fulfillment_state().as_str(),
         customer_id: order.customer_id.as_str(),
         external_reference: order.external_reference.as_ref().map(ExternalReference::as_str),
-        total: Amount { amount_minor: total.minor.to_string(), currency: total.currency.code() },
+        total: order.pricing().totals.total.into(),
         occurred_at: entry.at.to_string(),
     };
     serde_json::to_string(&changed).unwrap_or_default()
