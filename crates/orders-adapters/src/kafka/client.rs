@@ -1,10 +1,7 @@
 //! What every client of Kafka has: where it logs to.
 
 use rdkafka::{
-    ClientContext,
-    config::RDKafkaLogLevel,
-    consumer::ConsumerContext,
-    error::KafkaError,
+    ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError,
 };
 
 /// Passes what librdkafka says on to the log.

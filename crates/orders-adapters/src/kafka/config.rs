@@ -63,7 +63,7 @@ pub struct Inbound {
     /// The name of the consumers that share the work, and under which an event is known to have been
     /// carried out: another name carries all of them out again. Default: `orderly`.
     pub group: String,
-    /// Records that may be in hand at a time, one of each key. Default: 64.
+    /// Records that may be in hand at a time; of each key one is carried out. Default: 64.
     pub in_hand: usize,
     /// How long a record that may pass later is tried before its key is parked. Default: 10 minutes.
     #[serde(with = "duration::Text")]

@@ -74,8 +74,10 @@ impl Sink {
     /// caller does.
     pub(super) async fn send(&self, record: &Record<'_>) -> Result<Kept, SendError> {
         let Record { topic, key, value, ref headers } = *record;
-        let record =
-            FutureRecord { payload: value, ..FutureRecord::to(topic).key(key).headers(headers.clone()) };
+        let record = FutureRecord {
+            payload: value,
+            ..FutureRecord::to(topic).key(key).headers(headers.clone())
+        };
         let producer = self.producer();
         match producer.send(record, Timeout::Never).await {
             Ok(delivery) => Ok(Kept { partition: delivery.partition, offset: delivery.offset }),

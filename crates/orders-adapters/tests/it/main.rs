@@ -5,5 +5,7 @@
 mod contract;
 mod fixture;
 mod idempotency;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod own;
 mod sim;

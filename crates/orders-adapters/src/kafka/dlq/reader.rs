@@ -94,7 +94,8 @@ impl Reader {
         let mut unread = Vec::new();
         // A topic that does not exist has none: nothing was ever parked there.
         for partition in partitions.map(|partition| partition.id()) {
-            let (low, high) = self.consumer.fetch_watermarks(&self.topic, partition, self.timeout)?;
+            let (low, high) =
+                self.consumer.fetch_watermarks(&self.topic, partition, self.timeout)?;
             let from = next(partition).max(low);
             if from < high {
                 unread.push((partition, from, high));
