@@ -155,6 +155,10 @@ impl Inner {
             self.lot.catch_up().await.map_err(Trouble::Parked)?;
         }
         let keys = by_order(events);
+        if keys.iter().flat_map(|events| events.first()).any(|event| self.is_parked(event)) {
+            // Somebody may have released it.
+            self.lot.catch_up().await.map_err(Trouble::Parked)?;
+        }
         let chains = join_all(keys.iter().map(|events| self.chain(events))).await;
         for refused in chains.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             self.alone(refused).await?;
@@ -171,7 +175,7 @@ impl Inner {
     /// refused. Whether it is at fault or one that was sent along with it shows when it is sent alone.
     async fn chain<'a>(&self, events: &'a [&'a Event]) -> Result<&'a [&'a Event], Trouble> {
         let Some(first) = events.first() else { return Ok(&[]) };
-        if self.lot.holds(&key(first.order)).await.map_err(Trouble::Parked)? {
+        if self.is_parked(first) {
             self.park_behind(events).await?;
             return Ok(&[]);
         }
@@ -183,6 +187,10 @@ impl Inner {
             }
         }
         Ok(&[])
+    }
+
+    fn is_parked(&self, event: &Event) -> bool {
+        self.lot.seems_to_hold(&key(event.order))
     }
 
     /// As [`chain`](Self::chain), while nothing else is sent: what is refused now is so for itself.

@@ -28,7 +28,7 @@ use crate::kafka::{
 /// How often progress is committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How long what is parked may take to be read before partitions are taken.
-const CATCH_UP: Duration = Duration::from_mins(1);
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 pub(super) struct Session<H> {
     member: Member,

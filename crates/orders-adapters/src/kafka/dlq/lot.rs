@@ -67,13 +67,18 @@ impl Lot {
         read.unwrap_or(Err(KafkaError::Canceled))
     }
 
+    /// Whether a key is parked, as far as was read. One that is not, is not.
+    pub(in crate::kafka) fn seems_to_hold(&self, key: &[u8]) -> bool {
+        self.state.parked().has(key)
+    }
+
     /// Whether a key is parked.
     pub(in crate::kafka) async fn holds(&self, key: &[u8]) -> Result<bool, KafkaError> {
-        if !self.state.parked().has(key) {
+        if !self.seems_to_hold(key) {
             return Ok(false);
         }
         self.catch_up().await?;
-        Ok(self.state.parked().has(key))
+        Ok(self.seems_to_hold(key))
     }
 
     /// Parks a record, and with it its key.
