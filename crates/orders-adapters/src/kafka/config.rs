@@ -30,7 +30,7 @@ pub struct Config {
     pub mechanism: Mechanism,
     /// The user, with `sasl_tls`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = "orderly")]
+    #[schemars(example = &"orderly")]
     pub user: Option<String>,
     /// The file with the user's password, relative to the working directory.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -173,20 +173,19 @@ impl Inner {
 
     /// Sends the events of one order, each after the one before; returns those left when one was
     /// refused. Whether it is at fault or one that was sent along with it shows when it is sent alone.
-    async fn chain<'a>(&self, events: &'a [&'a Event]) -> Result<&'a [&'a Event], Trouble> {
-        let Some(first) = events.first() else { return Ok(&[]) };
-        if self.is_parked(first) {
+    async fn chain<'a>(&self, events: &'a [&'a Event]) -> Result<Option<&'a [&'a Event]>, Trouble> {
+        if events.first().is_some_and(|first| self.is_parked(first)) {
             self.park_behind(events).await?;
-            return Ok(&[]);
+            return Ok(None);
         }
         for (at, event) in events.iter().enumerate() {
             match self.send_event(event).await {
                 Ok(()) => {}
-                Err(SendError::Refused(_)) => return Ok(events.get(at..).unwrap_or_default()),
+                Err(SendError::Refused(_)) => return Ok(events.get(at..)),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(&[])
+        Ok(None)
     }
 
     fn is_parked(&self, event: &Event) -> bool {

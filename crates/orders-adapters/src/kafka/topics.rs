@@ -22,12 +22,9 @@ use super::{
 pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> {
     let admin: AdminClient<Logs> =
         config.client()?.create_with_context(Logs).map_err(SetupError::Client)?;
-    let replicas = match config.replicas {
-        0 => TopicReplication::Fixed(-1),
-        replicas => TopicReplication::Fixed(i32::from(replicas)),
-    };
+    let replicas = if config.replicas == 0 { -1 } else { i32::from(config.replicas) };
     let partitions = i32::from(config.partitions.max(1));
-    let make = |name| NewTopic::new(name, partitions, replicas);
+    let make = |name| NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
     let (events, shipped) = (&config.events_topic, &config.inbound.fulfillment_topic);
     let (events_dlq, shipped_dlq) = (dlq_of(events), dlq_of(shipped));
     let for_ever = |name| make(name).set("retention.ms", "-1").set("retention.bytes", "-1");

@@ -19,19 +19,20 @@ struct OrderChanged<'a> {
     customer_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     external_reference: Option<&'a str>,
-    total: Amount<'a>,
+    total: Amount,
     occurred_at: String,
 }
 
 #[derive(Serialize)]
-pub(super) struct Amount<'a> {
+pub(super) struct Amount {
     amount_minor: String,
-    currency: &'a str,
+    currency: String,
 }
 
-impl From<Money> for Amount<'_> {
+impl From<Money> for Amount {
     fn from(money: Money) -> Self {
-        Self { amount_minor: money.minor.to_string(), currency: money.currency.code() }
+        let currency = money.currency.code().to_owned();
+        Self { amount_minor: money.minor.to_string(), currency }
     }
 }
 

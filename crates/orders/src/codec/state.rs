@@ -24,7 +24,7 @@ struct OrderState<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     external_reference: Option<&'a str>,
     lines: Vec<Line<'a>>,
-    total: Amount<'a>,
+    total: Amount,
     created_at: String,
     updated_at: String,
 }
