@@ -4,6 +4,8 @@ mod any;
 mod content;
 pub mod gateway;
 mod instruments;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod queue;

@@ -5,6 +5,8 @@
 mod contract;
 mod fixture;
 mod idempotency;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod own;
 #[cfg(feature = "postgres")]
 mod postgres;
