@@ -17,12 +17,15 @@ use mainstay::{
 };
 use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
+use orders_adapters::settings;
 use orders_api::{
     http::{self, Watchers, Webhooks},
     problem::chassis_failure,
 };
 use serde_json::{Value, json};
 
+#[cfg(feature = "kafka")]
+use crate::relay;
 use crate::{
     banner,
     cli::Serve,
@@ -95,6 +98,11 @@ async fn run(
             worker::start(&lifecycle, &orders, &metrics, most);
         }
     }
+    if config.roles.has(Role::Relay)
+        && let Some(kafka) = &config.kafka
+    {
+        start_relay(&lifecycle, &orders, kafka, &metrics)?;
+    }
     let watchers = Watchers::default();
     metrics::measure(&metrics, &orders, &watchers);
     let report = match api {
@@ -122,6 +130,27 @@ async fn run(
     // It was closed in its phase; if it was not, this end has to come at once.
     orders.ports().store().abandon();
     Ok(report.exit_code())
+}
+
+#[cfg(feature = "kafka")]
+fn start_relay(
+    lifecycle: &Lifecycle,
+    orders: &Arc<Orders<Wired>>,
+    config: &settings::Kafka,
+    metrics: &Metrics,
+) -> Result<(), Failure> {
+    Ok(relay::start(lifecycle, orders, config, metrics)?)
+}
+
+/// A build without it, in which the configuration cannot name it.
+#[cfg(not(feature = "kafka"))]
+fn start_relay(
+    _: &Lifecycle,
+    _: &Arc<Orders<Wired>>,
+    _: &settings::Kafka,
+    _: &Metrics,
+) -> Result<(), Failure> {
+    Err(config::LEFT_OUT.into())
 }
 
 /// The server of the API with all that is set for it.

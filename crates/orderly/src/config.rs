@@ -52,6 +52,10 @@ pub(crate) struct Config {
     /// here; payments made elsewhere can be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gateway: Option<gateway::Config>,
+    /// Kafka, where every change is told to the world, and where warehouses tell what they shipped.
+    /// Without it there is the feed of the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kafka: Option<settings::Kafka>,
     pub(crate) expiry: Expiry,
     pub(crate) retention: Retention,
     /// Limits on the connections of the API.
@@ -63,8 +67,8 @@ pub(crate) struct Config {
 }
 
 /// Said of what needs another build.
-pub(crate) const LEFT_OUT: &str = "this build was made without PostgreSQL; build it with `cargo build --release -p orderly \
-     --features postgres`";
+pub(crate) const LEFT_OUT: &str = "this build was made without it; build it with `cargo build --release -p orderly --features \
+     postgres,kafka`";
 
 /// The API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -15,6 +15,8 @@ mod keys;
 mod metrics;
 mod migrate;
 mod reconcile;
+#[cfg(feature = "kafka")]
+mod relay;
 mod take_over;
 mod wired;
 mod worker;

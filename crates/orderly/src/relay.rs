@@ -17,7 +17,7 @@ use orders::{
     usecase::{RelayError, Relayed, relay},
 };
 use orders_adapters::{
-    kafka::{Config, Consumer, KafkaPublisher, SetupError, Shipments},
+    kafka::{Consumer, KafkaPublisher, SetupError, Shipments},
     settings,
 };
 use tokio::time::{Instant, sleep};
@@ -76,7 +76,10 @@ impl Gauges {
         let gauge = |name: &str, help: &str| metrics.gauge(name, help, &[]);
         Self {
             is_leading: gauge("relay_leading", "1 where the feed is carried out of the database"),
-            published: gauge("relay_published_position", "Position up to which the feed is published"),
+            published: gauge(
+                "relay_published_position",
+                "Position up to which the feed is published",
+            ),
             lag: gauge("relay_lag_events", "Events of the feed that are not published yet"),
         }
     }
@@ -159,7 +162,7 @@ impl Courier {
     async fn round(&self) -> Result<Relayed, RelayError> {
         let request = "relay".parse().map_err(|_| orders::Error::Contended)?;
         let cx = Context::new(request).with_deadline((Instant::now() + PATIENCE).into_std());
-        relay(&cx, &**self.orders.ports().store(), &self.publisher, PAGE).await
+        relay(&cx, self.orders.ports().store(), &self.publisher, PAGE).await
     }
 
     fn went_well(&mut self, relayed: &Relayed) {

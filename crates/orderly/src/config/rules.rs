@@ -13,7 +13,7 @@ use mainstay::{
     telemetry,
 };
 use orders::usecase::LONGEST_REQUEST;
-use orders_adapters::sqlite::Sqlite;
+use orders_adapters::{settings::Security, sqlite::Sqlite};
 
 use super::{Config, LEFT_OUT};
 use crate::{cli::Serve, console::whole, keys, wired};
@@ -27,6 +27,7 @@ impl Config {
         self.check_reach(rules, options);
         self.check_limits(rules);
         self.check_shared(rules);
+        self.check_kafka(rules);
         rules.accept(&["log.level"], telemetry::check_level(&self.log.level));
         rules.accept(&["log.traces.endpoint"], self.log.traces.check_endpoint());
         rules.accept(&["log.traces.sample_ratio"], self.log.traces.check_ratio());
@@ -87,6 +88,38 @@ impl Config {
             ("postgres.lock_timeout", postgres.lock_timeout),
             ("postgres.answer_timeout", postgres.answer_timeout),
             ("postgres.poll", postgres.poll),
+        ] {
+            rules.require(!time.is_zero(), &[key], "it must not be 0");
+        }
+    }
+
+    /// What has to do with Kafka.
+    fn check_kafka(&self, rules: &mut Rules) {
+        let Some(kafka) = &self.kafka else { return };
+        rules.require(cfg!(feature = "kafka"), &["kafka"], LEFT_OUT);
+        let fault = "it must name at least one broker, such as [\"kafka-1:9092\"]";
+        rules.require(!kafka.brokers.is_empty(), &["kafka.brokers"], fault);
+        let fault = "it is needed with kafka.security = sasl_tls";
+        let is_user = kafka.security == Security::SaslTls;
+        rules.require(!is_user || kafka.user.is_some(), &["kafka.user", "kafka.security"], fault);
+        let has_password = kafka.password_file.is_some();
+        rules.require(!is_user || has_password, &["kafka.password_file", "kafka.security"], fault);
+        if let Some(file) = &kafka.password_file {
+            let read = Secret::<String>::from_file(file);
+            let read = read.map_err(|error| format!("cannot read {}: {error}", file.display()));
+            rules.accept(&["kafka.password_file"], read);
+        }
+        for (key, count) in [
+            ("kafka.queue", u64::from(kafka.queue)),
+            ("kafka.partitions", u64::from(kafka.partitions)),
+            ("kafka.inbound.in_hand", kafka.inbound.in_hand as u64),
+        ] {
+            rules.require(count > 0, &[key], "it must not be 0");
+        }
+        for (key, time) in [
+            ("kafka.delivery_timeout", kafka.delivery_timeout),
+            ("kafka.request_timeout", kafka.request_timeout),
+            ("kafka.inbound.try_timeout", kafka.inbound.try_timeout),
         ] {
             rules.require(!time.is_zero(), &[key], "it must not be 0");
         }
@@ -286,6 +319,10 @@ fn exposed(config: &Config) -> Vec<String> {
         (
             "postgres.password_file",
             config.postgres.as_ref().and_then(|postgres| postgres.password_file.as_ref()),
+        ),
+        (
+            "kafka.password_file",
+            config.kafka.as_ref().and_then(|kafka| kafka.password_file.as_ref()),
         ),
         ("gateway.secret_file", gateway.and_then(|gateway| gateway.secret_file.as_ref())),
         (

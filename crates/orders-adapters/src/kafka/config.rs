@@ -1,6 +1,6 @@
 //! What a client of Kafka is made with.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, time::Duration};
 
 use mainstay::config::Secret;
 use rdkafka::{ClientConfig, error::KafkaError};
@@ -78,6 +78,8 @@ pub(super) fn millis(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
