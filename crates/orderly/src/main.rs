@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod console;
 mod demo;
+mod events;
 #[cfg(feature = "failpoints")]
 mod failpoint;
 mod gateway_check;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),
         Command::Migrate(options) => migrate::run(&options),
+        Command::Events { command } => events::run(&command),
         Command::Move(options) => take_over::run(&options),
         Command::Gateway { command: GatewayCommand::Check(options) } => {
             Ok(gateway_check::run(&options))
