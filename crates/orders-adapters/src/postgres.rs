@@ -130,7 +130,7 @@ impl Postgres {
     /// that would make a promise void.
     pub async fn open(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
         let pool = connect::pool(config, config.readers)?;
-        let page_secret = schema::check(&pool, config).await?;
+        let page_secret = schema::check(&pool).await?;
         let (cancels, cancelled) = cancel::channel();
         let shared = Arc::new(Shared {
             cancels,
@@ -150,7 +150,7 @@ impl Postgres {
         for _ in 0..config.writers.max(1) {
             tasks.spawn(writer::run(Arc::clone(&shared)));
         }
-        tasks.spawn(cancel::run(cancelled, connect::tls(config)?, config.connect_timeout));
+        tasks.spawn(cancel::run(Arc::clone(&shared), cancelled, connect::tls(config)?));
         tasks.spawn(health::run(Arc::clone(&shared)));
         tasks.spawn(feed::stamp_on_news(Arc::clone(&shared)));
         tasks.spawn(feed::listen(Arc::clone(&shared)));
@@ -326,18 +326,25 @@ impl Store for Postgres {
 }
 
 /// How a transaction that writes begins: it works for every tenant, and waits for no row for long.
+///
+/// Two settings are not left to the database or the role. A snapshot from before a lock was had would
+/// miss what its last holder wrote. And a time limit that ends the wait for a synchronous standby makes
+/// PostgreSQL say that it has committed.
 fn begin_write(config: &Config) -> String {
     let wait = config.lock_timeout.as_millis();
-    format!("BEGIN; SET LOCAL orderly.tenant = '*'; SET LOCAL lock_timeout = {wait}")
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; \
+         SET LOCAL orderly.tenant = '*'; SET LOCAL lock_timeout = {wait}"
+    )
 }
 
 impl Failed {
     fn commit_error(self) -> CommitError {
         let not_written = |why| CommitError::NotWritten(why);
         match self.what {
-            What::Contended => not_written(NotWritten::Busy),
+            // What was cut short had no time limit of its own: somebody cancelled it at the server.
+            What::Contended | What::Expired => not_written(NotWritten::Busy),
             What::Full => not_written(NotWritten::Full),
-            What::Expired => not_written(NotWritten::Expired),
             What::Unknown => CommitError::OutcomeUnknown,
             What::Refused | What::Unavailable => CommitError::Unavailable(Some(self.cause)),
         }
