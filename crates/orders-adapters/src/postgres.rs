@@ -15,6 +15,7 @@ mod connect;
 mod facts;
 mod feed;
 mod health;
+mod hedge;
 mod prepared;
 mod read;
 mod rows;
@@ -57,6 +58,7 @@ use self::{
     cancel::Cancels,
     connect::Pool,
     health::Health,
+    hedge::Hedges,
     prepared::Prepared,
     session::{Failed, What},
     writer::Job,
@@ -82,6 +84,7 @@ struct Shared {
     /// Of one connection, which nobody else is in the way of.
     probe: Pool,
     health: Health,
+    hedges: Hedges,
     cancels: Cancels,
     queue: Queue<Job>,
     instruments: Instruments,
@@ -139,6 +142,7 @@ impl Postgres {
             writers: connect::pool(config, config.writers)?,
             probe: connect::pool(config, 1)?,
             health: Health::default(),
+            hedges: Hedges::new(config.readers, metrics),
             queue: Queue::new(config.queue),
             instruments: Instruments::new(metrics),
             tally: Tally::default(),
@@ -246,7 +250,8 @@ impl Store for Postgres {
         tenant: &TenantId,
         order: OrderRef,
     ) -> Result<Option<Record>, ReadError> {
-        read::order(&self.shared, cx, tenant, order).await
+        let once = |cx: Context| async move { read::order(&self.shared, &cx, tenant, order).await };
+        self.shared.hedges.read(cx, once).await
     }
 
     async fn receipt(
