@@ -69,9 +69,9 @@ impl Shared {
         if !self.health.is_up() {
             return Err(ReadError::Unavailable(None));
         }
-        let begun = Instant::now();
+        let asked = Instant::now();
         let deadline = deadline(cx);
-        if cx.ended(begun.into_std()).is_some() {
+        if cx.ended(asked.into_std()).is_some() {
             self.tally.expired.fetch_add(1, Relaxed);
             return Err(ReadError::Expired);
         }
@@ -82,7 +82,7 @@ impl Shared {
             self.note(&failed);
             failed.read_error()
         })?;
-        self.instruments.read_wait.observe(begun.elapsed().as_secs_f64(), &[]);
+        self.instruments.read_wait.observe(asked.elapsed().as_secs_f64(), &[]);
         cx.enter(Activity::Storing, now());
         let began = Instant::now();
         let mut borrowed = Borrowed { client: Some(client), shared: self, ended: false };

@@ -127,9 +127,9 @@ pub(super) async fn transaction(
         None => client.query_typed(query.sql, &query.params).await,
     });
     // Polled in this order, and so sent in this order.
-    let (began, answers, committed) =
+    let (opened, answers, committed) =
         join3(client.batch_execute(begin), join_all(asked), client.batch_execute("COMMIT")).await;
-    if let Err(error) = began {
+    if let Err(error) = opened {
         let failed = Failed::before_commit(error);
         // Without BEGIN, what came after it was a transaction of its own.
         let is_written = answers.iter().any(Result::is_ok);
