@@ -18,6 +18,6 @@ async fn an_order_whose_connection_was_lost_anywhere_is_there_once() {
     for cut in [Cut::Anywhere, Cut::InTheAnswer] {
         let outcome = run(&servers::postgres().database(), cut, TRIALS).await;
         assert!(outcome.is_sound(), "{cut:?}: {outcome:?}");
-        assert!(outcome.resets >= u64::from(TRIALS) / 2, "{cut:?}: {outcome:?}");
+        assert!(outcome.resets >= u64::from(TRIALS) / 5, "{cut:?}: {outcome:?}");
     }
 }
