@@ -16,6 +16,7 @@ mod facts;
 mod feed;
 mod fill;
 mod health;
+mod hedge;
 mod prepared;
 mod read;
 mod rows;
@@ -59,6 +60,7 @@ use self::{
     cancel::Cancels,
     connect::Pool,
     health::Health,
+    hedge::Hedges,
     prepared::Prepared,
     session::{Failed, What},
     writer::Job,
@@ -84,6 +86,7 @@ struct Shared {
     /// Of one connection, which nobody else is in the way of.
     probe: Pool,
     health: Health,
+    hedges: Hedges,
     cancels: Cancels,
     queue: Queue<Job>,
     instruments: Instruments,
@@ -132,7 +135,7 @@ impl Postgres {
     /// that would make a promise void.
     pub async fn open(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
         let pool = connect::pool(config, config.readers)?;
-        let page_secret = schema::check(&pool, config).await?;
+        let page_secret = schema::check(&pool).await?;
         let (cancels, cancelled) = cancel::channel();
         let shared = Arc::new(Shared {
             cancels,
@@ -141,6 +144,7 @@ impl Postgres {
             writers: connect::pool(config, config.writers)?,
             probe: connect::pool(config, 1)?,
             health: Health::default(),
+            hedges: Hedges::new(config.readers, metrics),
             queue: Queue::new(config.queue),
             instruments: Instruments::new(metrics),
             tally: Tally::default(),
@@ -152,7 +156,7 @@ impl Postgres {
         for _ in 0..config.writers.max(1) {
             tasks.spawn(writer::run(Arc::clone(&shared)));
         }
-        tasks.spawn(cancel::run(cancelled, connect::tls(config)?, config.connect_timeout));
+        tasks.spawn(cancel::run(Arc::clone(&shared), cancelled, connect::tls(config)?));
         tasks.spawn(health::run(Arc::clone(&shared)));
         tasks.spawn(feed::stamp_on_news(Arc::clone(&shared)));
         tasks.spawn(feed::listen(Arc::clone(&shared)));
@@ -248,7 +252,8 @@ impl Store for Postgres {
         tenant: &TenantId,
         order: OrderRef,
     ) -> Result<Option<Record>, ReadError> {
-        read::order(&self.shared, cx, tenant, order).await
+        let once = |cx: Context| async move { read::order(&self.shared, &cx, tenant, order).await };
+        self.shared.hedges.read(cx, once).await
     }
 
     async fn receipt(
@@ -328,18 +333,25 @@ impl Store for Postgres {
 }
 
 /// How a transaction that writes begins: it works for every tenant, and waits for no row for long.
+///
+/// Two settings are not left to the database or the role. A snapshot from before a lock was had would
+/// miss what its last holder wrote. And a time limit that ends the wait for a synchronous standby makes
+/// PostgreSQL say that it has committed.
 fn begin_write(config: &Config) -> String {
     let wait = config.lock_timeout.as_millis();
-    format!("BEGIN; SET LOCAL orderly.tenant = '*'; SET LOCAL lock_timeout = {wait}")
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; \
+         SET LOCAL orderly.tenant = '*'; SET LOCAL lock_timeout = {wait}"
+    )
 }
 
 impl Failed {
     fn commit_error(self) -> CommitError {
         let not_written = |why| CommitError::NotWritten(why);
         match self.what {
-            What::Contended => not_written(NotWritten::Busy),
+            // What was cut short had no time limit of its own: somebody cancelled it at the server.
+            What::Contended | What::Expired => not_written(NotWritten::Busy),
             What::Full => not_written(NotWritten::Full),
-            What::Expired => not_written(NotWritten::Expired),
             What::Unknown => CommitError::OutcomeUnknown,
             What::Refused | What::Unavailable => CommitError::Unavailable(Some(self.cause)),
         }

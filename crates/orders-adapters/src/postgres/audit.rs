@@ -40,7 +40,7 @@ impl Snapshot {
     /// [`OpenError`] when there is no store, or it cannot be reached.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let pool = connect::pool(config, 1)?;
-        super::schema::check(&pool, config).await?;
+        super::schema::check(&pool).await?;
         pool.close();
         let connected = connect::direct(config)?.connect(connect::tls(config)?).await;
         let (client, connection) = connected.map_err(OpenError::server)?;

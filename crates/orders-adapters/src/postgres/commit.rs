@@ -53,6 +53,8 @@ WITH input AS (
     FROM input i
     WHERE NOT EXISTS (SELECT FROM receipts r WHERE r.tenant = i.tenant AND r.operation = 'create'
         AND r.key = i.create_key AND r.expires_at > i.decided_at)
+    -- In one order, so that twins in two batches wait for each other one way only.
+    ORDER BY tenant, create_key
     ON CONFLICT DO NOTHING
     RETURNING id
 ), done AS MATERIALIZED (

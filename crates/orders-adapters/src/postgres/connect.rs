@@ -107,11 +107,13 @@ pub(super) fn tls(config: &Config) -> Result<MakeRustlsConnect, OpenError> {
 /// A pool of up to so many connections.
 pub(super) fn pool(config: &Config, most: usize) -> Result<Pool, OpenError> {
     let target = target(config, "postgres.url", &config.url)?;
+    // One host after the other is tried, and then it has to answer.
+    let tries = u32::try_from(target.get_hosts().len()).unwrap_or(u32::MAX).saturating_add(1);
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(target, tls(config)?, manager);
     let pool = Pool::builder(manager)
         .max_size(most.max(1))
-        .create_timeout(Some(config.connect_timeout.saturating_mul(2)))
+        .create_timeout(Some(config.connect_timeout.saturating_mul(tries)))
         .recycle_timeout(Some(config.connect_timeout))
         .runtime(Runtime::Tokio1)
         .build();

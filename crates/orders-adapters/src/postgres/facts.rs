@@ -70,13 +70,13 @@ pub(super) enum Verdict {
     Write,
 }
 
-/// Reads the facts of changes, in their order.
+/// Reads the facts of changes, in their order. A row that cannot be read is its change's misfortune only.
 pub(super) async fn gather(
     client: &ClientWrapper,
     begin: &str,
     prepare: bool,
     changes: &[&Change],
-) -> Result<Vec<Facts>, Failed> {
+) -> Result<Vec<Read<Facts>>, Failed> {
     let of = |change: &Change| match change.expects {
         Expects::Version(order, expected) => (Some(order.0), Some(expected.next())),
         Expects::New => {
@@ -119,7 +119,7 @@ pub(super) async fn gather(
         answers: true,
     };
     let rows = transaction(client, begin, prepare, &[query]).await?;
-    rows.iter().flatten().map(|row| facts(row).map_err(Failed::unsent)).collect()
+    Ok(rows.iter().flatten().map(facts).collect())
 }
 
 fn facts(row: &Row) -> Read<Facts> {

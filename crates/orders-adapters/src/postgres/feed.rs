@@ -16,7 +16,7 @@ use orders::{
     domain::Position,
     ports::{CommitError, Cutoff, FeedPage, Forgotten, Page, ReadError, Scope},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_postgres::{
     AsyncMessage, Client, Connection, Row, Socket, tls::MakeTlsConnect, types::Type,
 };
@@ -24,7 +24,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     Config, OpenError, Shared, connect,
-    read::Sees,
+    read::{Sees, deadline, own},
     rows::{self, EVENT},
     session::{Param, Query},
 };
@@ -98,23 +98,26 @@ impl Shared {
 /// store closes.
 pub(super) async fn stamp_on_news(shared: Arc<Shared>) {
     let mut closing = shared.closing.subscribe();
-    loop {
-        tokio::select! {
-            biased;
-            _ = closing.wait_for(|closing| *closing) => return,
-            () = shared.unstamped.notified() => {}
-            () = sleep(shared.config.poll) => {}
-        }
+    let work = async {
         loop {
-            match shared.stamp().await {
-                Ok(given) if given < STAMPS => break,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(error = %error, "events could not be given positions");
-                    break;
+            // Whether news came or it was only time to look.
+            let _told = timeout(shared.config.poll, shared.unstamped.notified()).await;
+            loop {
+                match shared.stamp().await {
+                    Ok(given) if given < STAMPS => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(error = %error, "events could not be given positions");
+                        break;
+                    }
                 }
             }
         }
+    };
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|closing| *closing) => {}
+        () = work => {}
     }
 }
 
@@ -130,10 +133,10 @@ pub(super) async fn events(
     if !is_behind || first.events.len() >= page.limit {
         return Ok(first);
     }
-    match shared.stamp().await {
-        Ok(_) => Ok(page_of(shared, cx, scope, page).await?.0),
-        // Who cannot write now still reads what has its place.
-        Err(_) => Ok(first),
+    match timeout_at(deadline(cx), shared.stamp()).await {
+        Ok(Ok(_)) => Ok(page_of(shared, cx, scope, page).await?.0),
+        // Who cannot write now, or not in time, still reads what has its place.
+        Ok(Err(_)) | Err(_) => Ok(first),
     }
 }
 
@@ -147,8 +150,8 @@ async fn page_of(
     let after = page.after.map(|after| count(after.0));
     let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
     let (condition, tenant) = match scope {
-        Scope::Tenant(tenant) => ("tenant = $3", tenant.as_str()),
-        Scope::All => ("$3 = '*'", "*"),
+        Scope::Tenant(tenant) => (own("tenant", "$3"), tenant.as_str()),
+        Scope::All => ("$3 = '*'".to_owned(), "*"),
     };
     let sql = format!(
         "SELECT {EVENT} FROM events

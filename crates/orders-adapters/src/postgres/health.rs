@@ -11,9 +11,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::sleep};
+use deadpool_postgres::Object;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
-use super::{Shared, session::Failed};
+use super::{
+    Shared,
+    session::{Failed, told},
+};
 
 /// Between two looks at a database that is down: soon enough that its return is noticed within a
 /// second.
@@ -71,10 +78,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 async fn answers(shared: &Shared) -> Result<(), String> {
     let client = shared.probe.get().await.map_err(|error| error.to_string())?;
-    let answer = client.simple_query("SELECT 1");
-    match tokio::time::timeout(shared.config.connect_timeout, answer).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(super::session::told(&error)),
-        Err(_) => Err("it does not answer".to_owned()),
-    }
+    let asked = timeout(shared.config.connect_timeout, client.simple_query("SELECT 1")).await;
+    let failed = match asked {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => told(&error),
+        Err(_) => "it does not answer".to_owned(),
+    };
+    // Another look is another connection: this one may wait for a peer that is no more.
+    drop(Object::take(client));
+    Err(failed)
 }

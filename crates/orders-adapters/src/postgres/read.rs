@@ -32,8 +32,13 @@ pub(super) enum Sees<'a> {
 /// How long a read may take that brings no deadline.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// When a read has to be answered.
+pub(super) fn deadline(cx: &Context) -> Instant {
+    cx.deadline().map_or_else(|| Instant::now() + PATIENCE, Instant::from_std)
+}
+
 /// Lets go of a connection: back to the pool once its read has ended, and else nowhere. A read whose
-/// caller is gone is cancelled, so that the server does not finish it for nobody.
+/// caller is gone is cancelled where that is safe, so that the server does not finish it for nobody.
 struct Borrowed<'a> {
     client: Option<Object>,
     shared: &'a Shared,
@@ -45,8 +50,10 @@ impl Drop for Borrowed<'_> {
         let Some(client) = self.client.take() else { return };
         if !self.ended {
             self.shared.tally.interrupted.fetch_add(1, Relaxed);
-            self.shared.cancels.cancel(client.cancel_token());
-            drop(Object::take(client));
+            let client = Object::take(client);
+            if self.shared.config.prepare {
+                self.shared.cancels.cancel(client);
+            }
         }
     }
 }
@@ -62,9 +69,9 @@ impl Shared {
         if !self.health.is_up() {
             return Err(ReadError::Unavailable(None));
         }
-        let begun = Instant::now();
-        let deadline = cx.deadline().map_or(begun + PATIENCE, Instant::from_std);
-        if cx.ended(begun.into_std()).is_some() {
+        let asked = Instant::now();
+        let deadline = deadline(cx);
+        if cx.ended(asked.into_std()).is_some() {
             self.tally.expired.fetch_add(1, Relaxed);
             return Err(ReadError::Expired);
         }
@@ -75,7 +82,7 @@ impl Shared {
             self.note(&failed);
             failed.read_error()
         })?;
-        self.instruments.read_wait.observe(begun.elapsed().as_secs_f64(), &[]);
+        self.instruments.read_wait.observe(asked.elapsed().as_secs_f64(), &[]);
         cx.enter(Activity::Storing, now());
         let began = Instant::now();
         let mut borrowed = Borrowed { client: Some(client), shared: self, ended: false };
@@ -101,7 +108,9 @@ impl Borrowed<'_> {
         queries: &[Query<'_>],
     ) -> Result<Vec<Vec<Row>>, Failed> {
         let Some(client) = &self.client else { return Err(Failed::unsent("no connection")) };
-        let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1);
+        // In milliseconds, of which PostgreSQL takes no more than fit 31 bits.
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let left = left.clamp(1, 1 << 30);
         let tenant = match sees {
             Sees::Tenant(tenant) => quoted(tenant.as_str()),
             Sees::Everybody => "'*'".to_owned(),
@@ -119,14 +128,14 @@ pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The condition that rows are the tenant's, whose name is this parameter. It is not the only one: the
-/// database itself shows a tenant's rows only. A test takes this one away to see that.
-fn own(tenant: &str) -> String {
+/// The condition that rows are the tenant's, by its column and the parameter that names it. It is not the
+/// only one: the database itself shows a tenant's rows only. A test takes this one away to see that.
+pub(super) fn own(column: &str, tenant: &str) -> String {
     #[cfg(test)]
     if tests::WITHOUT_FILTER.with(std::cell::Cell::get) {
         return format!("{tenant} IS NOT NULL");
     }
-    format!("tenant = {tenant}")
+    format!("{column} = {tenant}")
 }
 
 fn all<T>(rows: &[Row], read: impl Fn(&Row) -> Read<T>) -> Result<Vec<T>, ReadError> {
@@ -146,14 +155,14 @@ pub(super) async fn order(
     };
     let name = tenant.as_str();
     let by = if id.is_some() { "id = $1" } else { "number = $1" };
-    let own = own("$2");
+    let own = own("o.tenant", "$2");
     let order = format!(
         "SELECT {ORDER}, p.data FROM orders o LEFT JOIN personal p ON p.order_id = o.id
-         WHERE o.{by} AND o.{own}"
+         WHERE o.{by} AND {own}"
     );
     let notes = format!(
         "SELECT n.version, n.at, n.author, n.text FROM orders o JOIN notes n ON n.order_id = o.id
-         WHERE o.{by} AND o.{own} AND o.notes > 0 ORDER BY n.version"
+         WHERE o.{by} AND {own} AND o.notes > 0 ORDER BY n.version"
     );
     let key: Param<'_> = match &id {
         Some(id) => (id, Type::UUID),
@@ -173,7 +182,7 @@ pub(super) async fn receipt(
     cx: &Context,
     key: &ReceiptKey,
 ) -> Result<Option<Receipt>, ReadError> {
-    let (tenant, own) = (key.tenant.as_str(), own("$1"));
+    let (tenant, own) = (key.tenant.as_str(), own("tenant", "$1"));
     let (operation, text) = (key.operation.as_str(), key.key.as_str());
     let made = format!("SELECT {CREATE_RECEIPT} FROM orders WHERE {own} AND create_key = $2");
     let kept =
@@ -200,7 +209,7 @@ pub(super) async fn list(
     filter: &Filter,
     page: Page<Cursor>,
 ) -> Result<Vec<Order>, ReadError> {
-    let mut sql = format!("SELECT {ORDER} FROM orders o WHERE {}", own("$1"));
+    let mut sql = format!("SELECT {ORDER} FROM orders o WHERE {}", own("tenant", "$1"));
     let name = tenant.as_str();
     let mut params: Vec<Param<'_>> = vec![(&name, Type::TEXT)];
     let state = filter.state.map(orders::domain::State::as_str);
@@ -246,7 +255,7 @@ pub(super) async fn history(
     order: OrderId,
     page: Page<Version>,
 ) -> Result<Vec<Entry>, ReadError> {
-    let own = own("$3");
+    let own = own("tenant", "$3");
     let sql = format!(
         "SELECT {ENTRY} FROM history WHERE order_id = $1 AND version > $2 AND {own}
          ORDER BY version LIMIT $4"
@@ -281,8 +290,104 @@ pub(super) async fn task(
 mod tests {
     use std::cell::Cell;
 
+    use mainstay::metrics::Metrics;
+    use orders::{
+        Orders,
+        domain::{Position, Record},
+        ports::{Ports, Scope, Store as _},
+        usecase::{Policy, Verb},
+    };
+    use orders_testkit::{World, builders, servers};
+
+    use super::*;
+    use crate::postgres::{Config, Postgres, migrate};
+
     thread_local! {
         /// Takes the tenant's condition out of every read that this thread makes.
         pub(super) static WITHOUT_FILTER: Cell<bool> = const { Cell::new(false) };
+    }
+
+    struct Parts(Postgres, World);
+
+    impl Ports for Parts {
+        type Store = Postgres;
+        type Clock = <World as Ports>::Clock;
+        type Ids = <World as Ports>::Ids;
+        type Gateway = World;
+
+        fn store(&self) -> &Postgres {
+            &self.0
+        }
+
+        fn clock(&self) -> &Self::Clock {
+            self.1.clock()
+        }
+
+        fn ids(&self) -> &Self::Ids {
+            self.1.ids()
+        }
+
+        fn gateway(&self) -> &World {
+            &self.1
+        }
+    }
+
+    /// What each way to read an order, or what belongs to it, gives to this tenant: how many.
+    async fn seen_by(reader: &str, store: &Postgres, of: &Record) -> Vec<(&'static str, usize)> {
+        let (cx, reader) = (builders::context(reader), reader.parse::<TenantId>().unwrap());
+        let (order, tenant) = (&of.order, &reader);
+        let by = async |order| store.order(&cx, tenant, order).await.unwrap();
+        let receipt = async |operation| {
+            let key = builders::key("walled");
+            let key = ReceiptKey { tenant: tenant.clone(), operation, key };
+            store.receipt(&cx, &key, order.created_at).await.unwrap()
+        };
+        let (id, number) = (OrderRef::Id(order.id), OrderRef::Number(order.number));
+        let all = Filter::default();
+        let listed = store.list(&cx, tenant, &all, Page { after: None, limit: 9 }).await;
+        let history = Page { after: None, limit: 9 };
+        let history = store.history(&cx, tenant, order.id, history).await;
+        let (scope, from) = (Scope::Tenant(tenant.clone()), Position(0));
+        let feed = store.events(&cx, &scope, Page { after: Some(from), limit: 9 }).await;
+        vec![
+            ("order by id", by(id).await.into_iter().count()),
+            ("order by number", by(number).await.into_iter().count()),
+            ("notes", by(id).await.map_or(0, |found| found.notes.len())),
+            ("receipt of a create", receipt(Operation::Create).await.into_iter().count()),
+            ("receipt of a verb", receipt(Operation::AddNote).await.into_iter().count()),
+            ("list", listed.unwrap().len()),
+            ("history", history.unwrap().len()),
+            ("feed", feed.unwrap().events.len()),
+        ]
+    }
+
+    #[tokio::test]
+    async fn the_database_hides_other_tenants_rows_from_a_read_without_its_filter() {
+        let config = Config::at(servers::postgres().database());
+        migrate(&config).await.unwrap();
+        let store = Postgres::open(&config, &Metrics::new("test")).await.unwrap();
+        let orders = Orders::new(Parts(store, World::new(1)), Policy::default());
+        let (cx, key) = (builders::context("acme"), builders::key("walled"));
+        let made = orders.create(&cx, builders::draft(), key.clone()).await.unwrap();
+        let note = builders::note(made.record.order.id, "a remark");
+        let noted = orders.act(&cx, Verb { key: Some(key), ..note }).await.unwrap().record;
+        let store = orders.ports().store();
+        let none = |(_, count): &(&str, usize)| *count == 0;
+
+        let own = seen_by("acme", store, &noted).await;
+        assert!(!own.iter().any(none), "{own:?}");
+        WITHOUT_FILTER.set(true);
+        let behind_the_wall = seen_by("other", store, &noted).await;
+        assert!(behind_the_wall.iter().all(none), "{behind_the_wall:?}");
+
+        let client = store.shared.pool.get().await.unwrap();
+        for table in ["orders", "notes", "receipts", "history", "events"] {
+            let open = format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY");
+            client.batch_execute(&open).await.unwrap();
+        }
+        drop(client);
+        let without_it = seen_by("other", store, &noted).await;
+        assert!(!without_it.iter().any(none), "{without_it:?}");
+        store.close().await;
     }
 }

@@ -78,7 +78,7 @@ fn needed() -> i32 {
 
 /// Checks that the database has the tables and that its settings keep what is promised; gives the
 /// store's secret.
-pub(super) async fn check(pool: &Pool, config: &Config) -> Result<[u8; 32], OpenError> {
+pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
     let client =
         pool.get().await.map_err(|error| OpenError::Unreachable(error.to_string().into()))?;
     let there = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
@@ -92,7 +92,7 @@ pub(super) async fn check(pool: &Pool, config: &Config) -> Result<[u8; 32], Open
     if there < needed {
         return Err(OpenError::Old { there, needed });
     }
-    settings(&client, config).await?;
+    settings(&client).await?;
     let secret = "SELECT page_secret FROM meta";
     let row = client.query_typed_one(secret, &[]).await.map_err(OpenError::server)?;
     let secret: Vec<u8> = get(&row, 0)?;
@@ -101,10 +101,11 @@ pub(super) async fn check(pool: &Pool, config: &Config) -> Result<[u8; 32], Open
 }
 
 /// Refuses settings that make a promise void, and warns of those that weaken one.
-async fn settings(client: &Client, config: &Config) -> Result<(), OpenError> {
+async fn settings(client: &Client) -> Result<(), OpenError> {
     let sql = "SELECT current_setting('fsync'), current_setting('full_page_writes'),
             current_setting('synchronous_commit'),
-            (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)";
+            (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
+            current_user::text";
     let row = client.query_typed_one(sql, &[]).await.map_err(OpenError::server)?;
     for (at, name) in ["fsync", "full_page_writes"].into_iter().enumerate() {
         if get::<String>(&row, at)? == "off" {
@@ -125,7 +126,7 @@ async fn settings(client: &Client, config: &Config) -> Result<(), OpenError> {
     }
     if get::<Option<bool>>(&row, 3)? == Some(true) {
         tracing::warn!(
-            user = %config.url.split('@').next().unwrap_or_default(),
+            user = get::<String>(&row, 4)?,
             "connected as a role that row-level security does not hold for: a second wall between \
              tenants is missing; use a role that is neither superuser nor BYPASSRLS"
         );

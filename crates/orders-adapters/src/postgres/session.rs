@@ -1,8 +1,8 @@
 //! What is said to PostgreSQL: whole transactions, each sent in one go.
 //!
 //! BEGIN, the statements and COMMIT are all handed to the connection before the first answer is waited
-//! for. So a transaction takes one round trip; and a caller that is gone at any await leaves a
-//! connection that finishes the transaction by itself, never one with half a transaction open.
+//! for. So a transaction takes one round trip; and a caller that is gone at any await leaves no half of
+//! one: the server has all of it, or undoes what it has.
 
 use std::error::Error as _;
 
@@ -51,9 +51,9 @@ pub(super) enum What {
 }
 
 impl Failed {
-    /// An answer that is not what was asked for.
+    /// An answer that is not what was asked for, of a transaction that was committed.
     pub(super) fn unread(error: Error) -> Self {
-        Self { what: What::Refused, cause: error.into() }
+        Self { what: What::Unknown, cause: error.into() }
     }
 
     /// A statement before COMMIT failed, so COMMIT could only undo.
@@ -89,7 +89,9 @@ fn what(code: &SqlState) -> What {
         "57014" => What::Expired,
         // Read-only since a failover; shutting down, starting up, or too busy for us.
         "25006" | "57P01" | "57P02" | "57P03" => What::Unavailable,
-        code if code.starts_with("53") || code.starts_with("08") => What::Unavailable,
+        code if code.starts_with("53") => What::Unavailable,
+        // A pooler lost the server, which had all of the transaction by then, its COMMIT too.
+        code if code.starts_with("08") => What::Unknown,
         _ => What::Refused,
     }
 }
@@ -125,9 +127,17 @@ pub(super) async fn transaction(
         None => client.query_typed(query.sql, &query.params).await,
     });
     // Polled in this order, and so sent in this order.
-    let (began, answers, committed) =
+    let (opened, answers, committed) =
         join3(client.batch_execute(begin), join_all(asked), client.batch_execute("COMMIT")).await;
-    began.map_err(Failed::before_commit)?;
+    if let Err(error) = opened {
+        let failed = Failed::before_commit(error);
+        // Without BEGIN, what came after it was a transaction of its own.
+        let is_written = answers.iter().any(Result::is_ok);
+        return Err(Failed {
+            what: if is_written { What::Unknown } else { failed.what },
+            ..failed
+        });
+    }
     let mut rows = Vec::new();
     for (query, answer) in queries.iter().zip(answers) {
         let answer = answer.map_err(Failed::before_commit)?;
@@ -142,4 +152,51 @@ pub(super) async fn transaction(
 /// What PostgreSQL says, without what tokio-postgres puts before it.
 pub(super) fn told(error: &Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use orders_testkit::servers;
+
+    use super::*;
+    use crate::postgres::{Config, connect};
+
+    /// A transaction that begins so and makes a table.
+    async fn begun_by(begin: &str) -> (What, bool) {
+        let config = Config::at(servers::postgres().database());
+        let pool = connect::pool(&config, 1).unwrap();
+        let client = pool.get().await.unwrap();
+        let make = Query { sql: "CREATE TABLE made ()", params: Vec::new(), answers: false };
+        let failed = transaction(&client, begin, false, &[make]).await.unwrap_err();
+        let made = "SELECT to_regclass('made') IS NOT NULL";
+        let row = client.query_typed_one(made, &[]).await.unwrap();
+        (failed.what, row.try_get(0).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_fails_as_it_begins_writes_nothing() {
+        assert_eq!(begun_by("BEGIN; SELECT 1/0").await, (What::Refused, false));
+    }
+
+    #[tokio::test]
+    async fn what_was_written_without_a_transaction_is_not_told_as_not_written() {
+        assert_eq!(begun_by("SELECT 1/0").await, (What::Unknown, true));
+    }
+
+    #[test]
+    fn only_what_the_server_itself_undid_is_told_as_not_written() {
+        for (code, expected) in [
+            (SqlState::LOCK_NOT_AVAILABLE, What::Contended),
+            (SqlState::DISK_FULL, What::Full),
+            (SqlState::READ_ONLY_SQL_TRANSACTION, What::Unavailable),
+            (SqlState::ADMIN_SHUTDOWN, What::Unavailable),
+            (SqlState::TOO_MANY_CONNECTIONS, What::Unavailable),
+            (SqlState::CHECK_VIOLATION, What::Refused),
+            // What a pooler says when it has lost the server.
+            (SqlState::PROTOCOL_VIOLATION, What::Unknown),
+            (SqlState::CONNECTION_FAILURE, What::Unknown),
+        ] {
+            assert_eq!(what(&code), expected, "{code:?}");
+        }
+    }
 }

@@ -28,7 +28,10 @@ use super::{
     rows,
     session::{Failed, Param, Query, What, transaction},
 };
-use crate::instruments::{Queued, now};
+use crate::{
+    instruments::{Queued, now},
+    stored::Read,
+};
 
 type Outcome = Result<Answer, CommitError>;
 
@@ -211,7 +214,10 @@ impl Desk<'_> {
             match self.judge(&left).await {
                 Ok(verdicts) => {
                     for (at, verdict) in open.into_iter().zip(verdicts) {
-                        outcomes[at] = self.follow(changes[at], verdict).await;
+                        outcomes[at] = match verdict {
+                            Ok(verdict) => self.follow(changes[at], verdict).await,
+                            Err(cause) => Some(Err(CommitError::Unavailable(Some(cause)))),
+                        };
                     }
                 }
                 // What is written is written. Nothing of these was, whatever became of the question.
@@ -252,14 +258,14 @@ impl Desk<'_> {
     }
 
     /// What the facts say of changes that were not written.
-    async fn judge(&mut self, changes: &[&Change]) -> Result<Vec<Verdict>, Failed> {
+    async fn judge(&mut self, changes: &[&Change]) -> Result<Vec<Read<Verdict>>, Failed> {
         let client = self.client().await?;
         let prepare = self.shared.config.prepare;
         let facts = facts::gather(&client, &self.begin, prepare, changes);
         let facts = self.bounded(facts).await;
         let facts = self.put_back(client, facts)?;
-        let verdicts = facts.iter().zip(changes).map(|(facts, change)| facts.judge(change));
-        verdicts.collect::<Result<_, _>>().map_err(Failed::unsent)
+        let verdicts = facts.into_iter().zip(changes);
+        Ok(verdicts.map(|(facts, change)| facts?.judge(change)).collect())
     }
 
     async fn remember(&mut self, at: Timestamp, receipt: &Receipt) -> Result<bool, Failed> {
@@ -274,6 +280,9 @@ impl Desk<'_> {
     async fn client(&mut self) -> Result<Object, Failed> {
         if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
             return Ok(client);
+        }
+        if !self.shared.health.is_up() {
+            return Err(Failed::unsent("the database is unavailable"));
         }
         let got = self.shared.writers.get().await.map_err(Failed::unsent);
         got.inspect_err(|failed| self.shared.note(failed))
@@ -327,9 +336,11 @@ pub(super) async fn lease(
     limit: usize,
 ) -> Result<Vec<Leased>, CommitError> {
     let sql = format!(
-        "UPDATE tasks SET epoch = epoch + 1, due = $2
-         WHERE id IN (SELECT id FROM tasks WHERE due <= $1 ORDER BY due, id LIMIT $3
-             FOR UPDATE SKIP LOCKED)
+        "WITH next AS MATERIALIZED (
+             -- Once: looked up again for every task, it would go on behind its limit.
+             SELECT id FROM tasks WHERE due <= $1 ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED
+         )
+         UPDATE tasks SET epoch = epoch + 1, due = $2 WHERE id IN (SELECT id FROM next)
          RETURNING {}",
         rows::TASK
     );
@@ -353,6 +364,16 @@ pub(super) async fn lease(
     Ok(leased)
 }
 
+/// A connection that writes for one caller. Unless its transaction was answered it is not used again:
+/// what a caller that is gone left under way is neither waited for nor cancelled by the next one.
+struct Lent(Option<Object>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
+    }
+}
+
 impl Shared {
     /// A transaction that writes and that no change shares.
     pub(super) async fn write_alone(
@@ -366,23 +387,27 @@ impl Shared {
         if cx.ended(now()).is_some() {
             return Err(CommitError::NotWritten(NotWritten::Expired));
         }
-        let failed = |failed: Failed| {
-            self.note(&failed);
-            failed.commit_error()
+        let answered = self.write_on_one(queries).await;
+        answered.inspect_err(|failed| self.note(failed)).map_err(Failed::commit_error)
+    }
+
+    async fn write_on_one(
+        &self,
+        queries: &[Query<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, Failed> {
+        let patience = self.config.answer_timeout;
+        let Ok(got) = timeout(patience, self.pool.get()).await else {
+            return Err(Failed { what: What::Contended, cause: "no connection is free".into() });
         };
-        let got = timeout(self.config.connect_timeout.saturating_mul(2), self.pool.get()).await;
-        let client = match got {
-            Ok(got) => got.map_err(|error| failed(Failed::unsent(error)))?,
-            Err(_) => return Err(CommitError::NotWritten(NotWritten::Busy)),
-        };
+        let mut lent = Lent(Some(got.map_err(Failed::unsent)?));
+        let Some(client) = &lent.0 else { return Err(Failed::unsent("no connection")) };
         let begin = begin_write(&self.config);
-        let work = transaction(&client, &begin, self.config.prepare, queries);
-        match timeout(self.config.answer_timeout, work).await {
-            Ok(rows) => rows.map(|rows| rows.into_iter().flatten().collect()).map_err(failed),
-            Err(_) => {
-                drop(Object::take(client));
-                Err(failed(Failed::unanswered()))
-            }
+        let work = transaction(client, &begin, self.config.prepare, queries);
+        let answered = timeout(patience, work).await;
+        let answered = answered.unwrap_or_else(|_| Err(Failed::unanswered()));
+        if answered.as_ref().err().is_none_or(|failed| !failed.is_of_the_server()) {
+            drop(lent.0.take());
         }
+        Ok(answered?.into_iter().flatten().collect())
     }
 }

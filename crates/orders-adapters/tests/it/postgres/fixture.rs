@@ -26,12 +26,16 @@ impl Fixture {
 
     /// Through PgBouncer, but for what needs a session.
     pub(crate) async fn pooled() -> Self {
+        Self::open(Self::behind_a_pooler()).await
+    }
+
+    /// A new database, through PgBouncer but for what needs a session.
+    pub(crate) fn behind_a_pooler() -> Config {
         static POOLER: OnceLock<PgBouncer> = OnceLock::new();
         let pooler = POOLER.get_or_init(|| PgBouncer::before(servers::postgres(), 20));
         let direct = servers::postgres().database();
         let url = pooler.url(&direct);
-        let config = Config { direct_url: Some(direct), prepare: false, ..Config::at(url) };
-        Self::open(config).await
+        Config { direct_url: Some(direct), prepare: false, ..Config::at(url) }
     }
 
     pub(crate) async fn open(config: Config) -> Self {
