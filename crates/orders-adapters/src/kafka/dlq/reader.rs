@@ -104,10 +104,11 @@ impl Reader {
     /// The partitions that hold something unread: from where, and where they end.
     fn unread(&self, next: impl Fn(i32) -> i64) -> Result<Vec<(i32, i64, i64)>, KafkaError> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), self.timeout)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let partitions =
+            metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
         let mut unread = Vec::new();
         // A topic that does not exist has none: nothing was ever parked there.
-        for partition in partitions.map(|partition| partition.id()) {
+        for partition in partitions.map(rdkafka::metadata::MetadataPartition::id) {
             let (low, high) = self.ends(partition)?;
             let from = next(partition).max(low);
             if from < high {
