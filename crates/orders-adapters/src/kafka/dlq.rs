@@ -62,7 +62,8 @@ pub async fn list(config: &Config, topic: &str) -> Result<Keys, DlqError> {
     let reader = Reader::new(config, &dlq_of(topic))?;
     let read = task::spawn_blocking(move || {
         let mut keys = Keys::new();
-        let read = reader.read(|_| 0, |record| note(&mut keys, record.lane(), entry::read(record)));
+        let read =
+            reader.read(|_| 0, |record| note(&mut keys, record.lane(), entry::read(&record)));
         read.map(|()| keys)
     });
     read.await.unwrap_or(Err(KafkaError::Canceled)).map_err(DlqError::Read)

@@ -155,7 +155,7 @@ impl Inner {
             self.lot.catch_up().await.map_err(Trouble::Parked)?;
         }
         let keys = by_order(events);
-        if keys.iter().flat_map(|events| events.first()).any(|event| self.is_parked(event)) {
+        if keys.iter().filter_map(|events| events.first()).any(|event| self.is_parked(event)) {
             // Somebody may have released it.
             self.lot.catch_up().await.map_err(Trouble::Parked)?;
         }

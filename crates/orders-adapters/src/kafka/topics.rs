@@ -37,10 +37,10 @@ pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> 
     ];
     let timeout = Some(config.request_timeout);
     let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
-    let made = admin.create_topics(&topics, &options).await.map_err(CreateError::Asked)?;
+    let answers = admin.create_topics(&topics, &options).await.map_err(CreateError::Asked)?;
     release(admin).await;
     let mut new = Vec::new();
-    for topic in made {
+    for topic in answers {
         match topic {
             Ok(topic) => new.push(topic),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}

@@ -107,7 +107,7 @@ fn read(brokers: &str, topic: &str) -> Vec<Seen> {
     consumer.assign(&list).unwrap();
     let mut seen = Vec::new();
     while left > 0 {
-        let message = consumer.poll(PATIENCE).expect("a record in time").unwrap();
+        let message = consumer.poll(PATIENCE).unwrap().unwrap();
         left -= 1;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());

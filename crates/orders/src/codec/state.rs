@@ -31,7 +31,8 @@ struct OrderState<'a> {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    line_no: usize,
+    #[serde(rename = "line_no")]
+    number: usize,
     sku: &'a str,
     quantity: u32,
     fulfilled: u32,
@@ -41,8 +42,8 @@ struct Line<'a> {
 
 /// The order as it is now, as JSON.
 pub fn order_state(order: &Order) -> String {
-    let lines = (1..).zip(&order.goods.lines).map(|(line_no, line)| Line {
-        line_no,
+    let lines = (1..).zip(&order.goods.lines).map(|(number, line)| Line {
+        number,
         sku: line.sku.as_str(),
         quantity: line.quantity.get(),
         fulfilled: line.progress.fulfilled,

@@ -47,8 +47,8 @@ pub async fn relay(
     publisher: &impl Publisher,
     limit: usize,
 ) -> Result<Relayed, RelayError> {
-    let published = store.published(cx).await.map_err(Error::from)?;
-    let (after, page) = next_page(cx, store, published, limit).await.map_err(Error::from)?;
+    let start = store.published(cx).await.map_err(Error::from)?;
+    let (after, page) = next_page(cx, store, start, limit).await.map_err(Error::from)?;
     if !page.events.is_empty() {
         let named: BTreeMap<OrderId, &TenantId> =
             page.events.iter().map(|event| (event.order, &event.tenant)).collect();
@@ -59,10 +59,10 @@ pub async fn relay(
         }
         publisher.publish(cx, &page.events, &orders).await?;
     }
-    if page.next > published {
+    if page.next > start {
         store.mark_published(cx, page.next).await.map_err(Error::from)?;
     }
-    let missed = after.0.saturating_sub(published.0);
+    let missed = after.0.saturating_sub(start.0);
     Ok(Relayed { events: page.events.len(), missed, published: page.next, head: page.head })
 }
 

@@ -78,13 +78,13 @@ impl ConsumerContext for Changes {
         partitions: &mut TopicPartitionList,
     ) {
         let closing = self.closing.load(Ordering::SeqCst);
-        match asked {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if !closing => {
-                self.ask(Change::Assigned(partitions.clone()));
-            }
-            _ if !closing => self.ask(Change::Revoked),
+        if closing {
             // Nobody answers any more, and whoever closes waits for an answer.
-            _ => give_back(consumer),
+            give_back(consumer);
+        } else if asked == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.ask(Change::Assigned(partitions.clone()));
+        } else {
+            self.ask(Change::Revoked);
         }
     }
 

@@ -34,7 +34,7 @@ impl Offsets {
     }
 
     /// The position, if it has moved since the last call.
-    pub(super) fn to_commit(&mut self) -> Option<i64> {
+    pub(super) fn advance(&mut self) -> Option<i64> {
         let position = self.position().filter(|position| self.committed != Some(*position))?;
         self.committed = Some(position);
         Some(position)
@@ -48,17 +48,17 @@ mod tests {
     #[test]
     fn nothing_is_committed_beyond_a_record_that_is_not_done_with() {
         let mut offsets = Offsets::default();
-        assert_eq!(offsets.to_commit(), None);
+        assert_eq!(offsets.advance(), None);
         for offset in [5, 6, 9] {
             assert!(offsets.take(offset));
         }
         offsets.done(6);
-        assert_eq!(offsets.to_commit(), Some(5));
+        assert_eq!(offsets.advance(), Some(5));
         offsets.done(9);
-        assert_eq!(offsets.to_commit(), None);
+        assert_eq!(offsets.advance(), None);
         offsets.done(5);
-        assert_eq!(offsets.to_commit(), Some(10));
-        assert_eq!(offsets.to_commit(), None);
+        assert_eq!(offsets.advance(), Some(10));
+        assert_eq!(offsets.advance(), None);
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl<H: Handler> Session<H> {
 
     /// Commits progress, without waiting for it.
     fn commit(&mut self) {
-        let progress = self.progress(Offsets::to_commit);
+        let progress = self.progress(Offsets::advance);
         let committed = progress.map(|progress| self.member.commit(&progress, CommitMode::Async));
         if let Some(Err(error)) = committed {
             tracing::warn!(%error, "offsets were not committed; the records come again");

@@ -85,22 +85,22 @@ pub(super) fn released(through: i64) -> OwnedHeaders {
 }
 
 /// Reads a record of a dead letter topic.
-pub(super) fn read(record: Delivery) -> Read {
+pub(super) fn read(record: &Delivery) -> Read {
     fn number<T: FromStr>(record: &Delivery, name: &str) -> Option<T> {
         record.header(name)?.parse().ok()
     }
     let text = |name| record.header(name).unwrap_or_default().to_owned();
     if record.value.is_none() {
         // One that a person made releases all before it.
-        let through = number(&record, THROUGH).unwrap_or(record.offset);
+        let through = number(record, THROUGH).unwrap_or(record.offset);
         return Read::Released { through };
     }
     let changed = record.header(VALUE);
     let own = |(name, _): &(String, _)| !name.starts_with(PREFIX);
     let delivery = Delivery {
         topic: text("dlq_topic"),
-        partition: number(&record, "dlq_partition").unwrap_or(-1),
-        offset: number(&record, "dlq_offset").unwrap_or(-1),
+        partition: number(record, "dlq_partition").unwrap_or(-1),
+        offset: number(record, "dlq_offset").unwrap_or(-1),
         key: record.key.clone(),
         value: record.value.clone().filter(|_| changed != Some(NULL)),
         headers: record.headers.iter().filter(|header| own(header)).cloned().collect(),
@@ -110,7 +110,7 @@ pub(super) fn read(record: Delivery) -> Read {
         key: record.lane(),
         delivery,
         cause: text("dlq_cause"),
-        tries: number(&record, "dlq_tries").unwrap_or(0),
+        tries: number(record, "dlq_tries").unwrap_or(0),
         at: text("dlq_at"),
         partition: record.partition,
         offset: record.offset,
@@ -148,7 +148,7 @@ mod tests {
             7,
             Some(headers),
         );
-        match read(Delivery::of(&record)) {
+        match read(&Delivery::of(&record)) {
             Read::Parked(entry) => *entry,
             Read::Released { through } => panic!("released through {through}"),
         }
@@ -179,7 +179,7 @@ mod tests {
             let topic = "in.dlq".to_owned();
             let record =
                 OwnedMessage::new(None, key, topic, Timestamp::NotAvailable, 1, 9, headers);
-            match read(Delivery::of(&record)) {
+            match read(&Delivery::of(&record)) {
                 Read::Released { through } => through,
                 Read::Parked(entry) => panic!("{entry:?}"),
             }

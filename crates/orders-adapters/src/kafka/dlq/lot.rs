@@ -145,7 +145,7 @@ impl State {
             |partition| self.parked().next(partition),
             |record| {
                 let (key, partition, offset) = (record.lane(), record.partition, record.offset);
-                match entry::read(record) {
+                match entry::read(&record) {
                     Read::Parked(_) => self.parked().read(&key, partition, offset),
                     Read::Released { through } => {
                         self.parked().read_release(&key, partition, offset, through);

@@ -87,15 +87,29 @@ impl Reader {
         Ok(())
     }
 
+    /// Where a partition begins and ends. One that has no leader at the moment is asked again.
+    fn ends(&self, partition: i32) -> Result<(i64, i64), KafkaError> {
+        let begun = Instant::now();
+        loop {
+            match self.consumer.fetch_watermarks(&self.topic, partition, self.timeout) {
+                Err(error) if begun.elapsed() < self.timeout && has_no_leader(&error) => {
+                    // Nothing is assigned, so nothing can come of it but the wait.
+                    let _none = self.consumer.poll(POLL);
+                }
+                ends => return ends,
+            }
+        }
+    }
+
     /// The partitions that hold something unread: from where, and where they end.
     fn unread(&self, next: impl Fn(i32) -> i64) -> Result<Vec<(i32, i64, i64)>, KafkaError> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), self.timeout)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let partitions =
+            metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
         let mut unread = Vec::new();
         // A topic that does not exist has none: nothing was ever parked there.
-        for partition in partitions.map(|partition| partition.id()) {
-            let (low, high) =
-                self.consumer.fetch_watermarks(&self.topic, partition, self.timeout)?;
+        for partition in partitions.map(rdkafka::metadata::MetadataPartition::id) {
+            let (low, high) = self.ends(partition)?;
             let from = next(partition).max(low);
             if from < high {
                 unread.push((partition, from, high));
@@ -103,6 +117,13 @@ impl Reader {
         }
         Ok(unread)
     }
+}
+
+fn has_no_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+    )
 }
 
 const OUT_OF_TIME: RDKafkaErrorCode = RDKafkaErrorCode::OperationTimedOut;

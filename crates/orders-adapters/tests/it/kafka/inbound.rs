@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use tokio::{
     sync::{Semaphore, oneshot},
-    task::{self, JoinHandle},
+    task::{self, JoinSet},
 };
 
 use super::{PATIENCE, by_key, made, seen, tell, until};
@@ -83,7 +83,7 @@ impl Handler for Warehouse {
 /// A consumer that runs.
 struct Running {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinSet<()>,
 }
 
 impl Running {
@@ -92,7 +92,8 @@ impl Running {
         let consumer =
             Consumer::new(config, topic, handler.clone(), &Metrics::new("test")).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let task = task::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             consumer.run(async { stopped.await.unwrap_or_default() }).await;
         });
         Self { stop, task }
@@ -100,12 +101,11 @@ impl Running {
 
     async fn stop(self) {
         self.stop.send(()).unwrap();
-        self.task.await.unwrap();
+        self.task.join_all().await;
     }
 
-    async fn kill(self) {
-        self.task.abort();
-        assert!(self.task.await.unwrap_err().is_cancelled());
+    async fn kill(mut self) {
+        self.task.shutdown().await;
     }
 }
 

@@ -42,10 +42,10 @@ async fn the_feed_is_seen_in_order_per_order_with_all_its_attributes() {
     let (config, world) = (made().await, World::new(1));
     let ids = orders(&world, 20).await;
     let publisher = publisher(&config);
-    let mut published = 0;
-    while published < 60 {
+    let mut told = 0;
+    while told < 60 {
         // Pages that are no multiple of anything.
-        published += relay(&request(), &world, &publisher, 13).await.unwrap().events;
+        told += relay(&request(), &world, &publisher, 13).await.unwrap().events;
     }
     let events = seen(&config, &config.events_topic).await;
     let sequences = by_key(&events, |event| event.header("ce_sequence").to_owned());

@@ -13,7 +13,7 @@ use orders_testkit::{
     Fault, World,
     builders::{confirm, context, draft, key},
 };
-use tokio::{sync::oneshot, task};
+use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{made, tell, until};
 
@@ -23,7 +23,7 @@ struct Shop {
     world: World,
     orders: Arc<Orders<World>>,
     stop: oneshot::Sender<()>,
-    task: task::JoinHandle<()>,
+    task: JoinSet<()>,
 }
 
 impl Shop {
@@ -34,7 +34,8 @@ impl Shop {
         let topic = &config.inbound.fulfillment_topic;
         let consumer = Consumer::new(&config, topic, handler, &Metrics::new("test")).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let task = task::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             consumer.run(async { stopped.await.unwrap_or_default() }).await;
         });
         Self { config, world, orders, stop, task }
@@ -85,7 +86,7 @@ impl Shop {
 
     async fn close(self) {
         self.stop.send(()).unwrap();
-        self.task.await.unwrap();
+        self.task.join_all().await;
     }
 }
 
