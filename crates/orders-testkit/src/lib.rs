@@ -4,13 +4,14 @@
 //! | module | gives |
 //! |---|---|
 //! | [`World`], [`builders`], [`generated`] | every port in memory, with faults on demand, and orders to put there |
+//! | [`Engine`], [`Bridge`] | a real store in place of the world's own |
 //! | [`contract`], [`idempotency`] | the suites that every store must pass |
 //! | [`sim`] | the core in simulated time |
 //! | [`proxy`] | a TCP proxy with faults, before a real server |
 //! | [`servers`] | PostgreSQL, PgBouncer and Kafka, started for the tests and gone with them |
 //!
-//! Deliberately absent outside `servers` and `proxy`: a wall clock, random state, threads (the simulator's binary
-//! excepted). All that happens there follows from a seed.
+//! Deliberately absent outside `servers`, `proxy` and [`Bridge`]: a wall clock, random state, threads (the
+//! simulator's binary excepted). All that happens there follows from a seed.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,6 +34,6 @@ pub mod world;
 
 pub use rng::Stream;
 pub use world::{
-    Bug, Calls, Effect, Engine, Fault, Faults, GatewayFault, GatewayFaults, GatewayMode, Webhook,
-    Webhooks, World,
+    Bridge, Bug, Calls, Database, Effect, Engine, Fault, Faults, GatewayFault, GatewayFaults,
+    GatewayMode, Webhook, Webhooks, World,
 };

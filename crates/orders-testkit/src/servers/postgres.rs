@@ -110,10 +110,20 @@ impl Postgres {
     /// Makes an empty database and returns its URL, for a role that owns it, that is no superuser
     /// and that row security binds.
     pub fn database(&self) -> String {
+        // From `template0`, since nothing can be connected to that one and stand in the way.
+        self.database_from("template0")
+    }
+
+    /// Makes a database with all that is in another one, given by its URL, to which nobody may be
+    /// connected meanwhile. Quicker than to make the same tables again.
+    pub fn copy(&self, template: &str) -> String {
+        self.database_from(&Url::parse(template).database)
+    }
+
+    fn database_from(&self, template: &str) -> String {
         let id = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("/proc, so Linux");
         let name = format!("t_{}", id.trim().replace('-', ""));
-        // From `template0`, since nothing can be connected to that one and stand in the way.
-        let create = format!("CREATE DATABASE {name} OWNER orderly TEMPLATE template0");
+        let create = format!("CREATE DATABASE {name} OWNER orderly TEMPLATE {template}");
         self.psql(&[ROLE, &create]);
         let credentials = "orderly:orderly".to_owned();
         Url { credentials, database: name, ..self.admin.clone() }.to_string()
