@@ -59,6 +59,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` has")]
     pub(super) fn server(error: tokio_postgres::Error) -> Self {
         Self::Unreachable(told(&error).into())
     }

@@ -233,7 +233,7 @@ pub(super) async fn list(
     and(at.is_some(), "created_at <= ?", &at, Type::TIMESTAMPTZ);
     and(at.is_some(), "(created_at < ?", &at, Type::TIMESTAMPTZ);
     if at.is_some() {
-        sql.push_str(&format!(" OR id < ${})", params.len() + 1));
+        sql = format!("{sql} OR id < ${})", params.len() + 1);
         params.push((&id, Type::UUID));
     }
     if filter.payment_state.is_some_and(|state| state != PaymentState::None) {
@@ -242,7 +242,7 @@ pub(super) async fn list(
     }
     let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
     params.push((&limit, Type::INT8));
-    sql.push_str(&format!(" ORDER BY created_at DESC, id DESC LIMIT ${}", params.len()));
+    sql = format!("{sql} ORDER BY created_at DESC, id DESC LIMIT ${}", params.len());
     let query = Query { sql: &sql, params, answers: true };
     let mut found = shared.read(cx, Sees::Tenant(tenant), &[query]).await?;
     all(&found.pop().unwrap_or_default(), rows::order)
@@ -372,13 +372,13 @@ mod tests {
         let note = builders::note(made.record.order.id, "a remark");
         let noted = orders.act(&cx, Verb { key: Some(key), ..note }).await.unwrap().record;
         let store = orders.ports().store();
-        let none = |(_, count): &(&str, usize)| *count == 0;
+        let is_hidden = |(_, count): &(&str, usize)| *count == 0;
 
         let own = seen_by("acme", store, &noted).await;
-        assert!(!own.iter().any(none), "{own:?}");
+        assert!(!own.iter().any(is_hidden), "{own:?}");
         WITHOUT_FILTER.set(true);
         let behind_the_wall = seen_by("other", store, &noted).await;
-        assert!(behind_the_wall.iter().all(none), "{behind_the_wall:?}");
+        assert!(behind_the_wall.iter().all(is_hidden), "{behind_the_wall:?}");
 
         let client = store.shared.pool.get().await.unwrap();
         for table in ["orders", "notes", "receipts", "history", "events"] {
@@ -387,7 +387,7 @@ mod tests {
         }
         drop(client);
         let without_it = seen_by("other", store, &noted).await;
-        assert!(!without_it.iter().any(none), "{without_it:?}");
+        assert!(!without_it.iter().any(is_hidden), "{without_it:?}");
         store.close().await;
     }
 }

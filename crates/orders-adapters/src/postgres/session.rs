@@ -168,8 +168,8 @@ mod tests {
         let client = pool.get().await.unwrap();
         let make = Query { sql: "CREATE TABLE made ()", params: Vec::new(), answers: false };
         let failed = transaction(&client, begin, false, &[make]).await.unwrap_err();
-        let made = "SELECT to_regclass('made') IS NOT NULL";
-        let row = client.query_typed_one(made, &[]).await.unwrap();
+        let there = "SELECT to_regclass('made') IS NOT NULL";
+        let row = client.query_typed_one(there, &[]).await.unwrap();
         (failed.what, row.try_get(0).unwrap())
     }
 

@@ -104,17 +104,14 @@ impl Ticket {
         // A writer that is gone may have written before it went.
         let answered = async { answer.await.unwrap_or(Err(CommitError::OutcomeUnknown)) };
         let Some(deadline) = deadline else { return answered.await };
-        match timeout_at(Instant::from_std(deadline), answered).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let was =
-                    state.compare_exchange(WAITING, GONE, Ordering::AcqRel, Ordering::Acquire);
-                Err(match was {
-                    Ok(_) => CommitError::NotWritten(NotWritten::Expired),
-                    Err(_) => CommitError::OutcomeUnknown,
-                })
-            }
+        if let Ok(outcome) = timeout_at(Instant::from_std(deadline), answered).await {
+            return outcome;
         }
+        let was = state.compare_exchange(WAITING, GONE, Ordering::AcqRel, Ordering::Acquire);
+        Err(match was {
+            Ok(_) => CommitError::NotWritten(NotWritten::Expired),
+            Err(_) => CommitError::OutcomeUnknown,
+        })
     }
 }
 
