@@ -59,17 +59,7 @@ async fn run(
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
     let metrics = metrics::start(&lifecycle, telemetry);
     // Before the store, so that a taken address leaves nothing behind.
-    let mut passed = Sockets::from_env();
-    let api = match config.roles.has(Role::Api) {
-        true => Some(bind("http.listen", config.http.listen, (&mut passed, 0), &config).await?),
-        false => None,
-    };
-    let admin_server = bind("admin.listen", config.admin.listen, (&mut passed, 1), &config).await?;
-    // A socket that was passed in may be anywhere, and the rules are about where it is.
-    config.admin.listen = admin_server.local_addr()?;
-    if let Some(server) = &api {
-        config.http.listen = server.local_addr()?;
-    }
+    let (api, admin_server) = listen(&mut config).await?;
     config.refuse_reach(options)?;
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
@@ -90,46 +80,91 @@ async fn run(
 
     let orders = Arc::new(wired::open(&config, &metrics).await?);
     let _set_once = opened.set(Arc::downgrade(&orders)).is_ok();
-    keep_store(&lifecycle, &orders);
-    if config.roles.has(Role::Worker) {
-        forget_on_time(&lifecycle, &orders, &config);
-        if config.gateway.is_some() || config.expiry != Expiry::default() {
-            let most = config.gateway.as_ref().map(|gateway| gateway.client.max_in_flight);
-            worker::start(&lifecycle, &orders, &metrics, most);
-        }
-    }
-    if config.roles.has(Role::Relay)
-        && let Some(kafka) = &config.kafka
-    {
-        start_relay(&lifecycle, &orders, kafka, &metrics)?;
-    }
-    let watchers = Watchers::default();
-    metrics::measure(&metrics, &orders, &watchers);
-    let report = match api {
-        Some(server) => {
-            let (keys, key) = keys::load(&config, options)?;
-            let secret = orders.ports().store().page_secret();
-            let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
-            api.body_limit = config.http.body_limit;
-            api.step = config.http.default_deadline;
-            api.payments = config.gateway.is_some();
-            let secrets = config.webhook_secrets()?;
-            api.webhooks = secrets.map(|secrets| Webhooks::new(secrets, &metrics));
-            api.watchers = watchers;
-            let app = inbound(http::router(Arc::clone(&orders), api), &stack);
-            let scheme = if config.http.tls.is_some() { "https" } else { "http" };
-            let (api, admin) = (format!("{scheme}://{}", config.http.listen), config.admin.listen);
-            banner::show(&api, admin, key.as_deref(), config.gateway.is_some());
-            lifecycle.run(server, app).await
-        }
-        None => {
-            banner::show_roles(&config.roles, config.admin.listen);
-            lifecycle.run_tasks().await
-        }
+    let service = Service { config, lifecycle, metrics, orders };
+    keep_store(&service.lifecycle, &service.orders);
+    service.start_work()?;
+    let report = if let Some(server) = api {
+        let (api, key) = service.api(options)?;
+        let app = inbound(http::router(Arc::clone(&service.orders), api), &stack);
+        service.announce(key.as_deref());
+        service.lifecycle.run(server, app).await
+    } else {
+        banner::show_roles(&service.config.roles, service.config.admin.listen);
+        service.lifecycle.run_tasks().await
     };
     // It was closed in its phase; if it was not, this end has to come at once.
-    orders.ports().store().abandon();
+    service.orders.ports().store().abandon();
     Ok(report.exit_code())
+}
+
+/// What the parts of a running service share.
+struct Service {
+    config: Config,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    orders: Arc<Orders<Wired>>,
+}
+
+impl Service {
+    /// Starts what the roles of this process ask for beside the API.
+    fn start_work(&self) -> Result<(), Failure> {
+        let Self { config, lifecycle, metrics, orders } = self;
+        if config.roles.has(Role::Worker) {
+            forget_on_time(lifecycle, orders, config);
+            if config.gateway.is_some() || config.expiry != Expiry::default() {
+                let most = config.gateway.as_ref().map(|gateway| gateway.client.max_in_flight);
+                worker::start(lifecycle, orders, metrics, most);
+            }
+        }
+        match &config.kafka {
+            Some(kafka) if config.roles.has(Role::Relay) => {
+                start_relay(lifecycle, orders, kafka, metrics)?;
+            }
+            Some(_) | None => {}
+        }
+        if !config.roles.has(Role::Api) {
+            metrics::measure(metrics, orders, &Watchers::default());
+        }
+        Ok(())
+    }
+
+    /// What the API needs, and the development key if one was made.
+    fn api(&self, options: &Serve) -> Result<(http::Config, Option<String>), Failure> {
+        let Self { config, lifecycle, metrics, orders } = self;
+        let (keys, key) = keys::load(config, options)?;
+        let secret = orders.ports().store().page_secret();
+        let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
+        api.body_limit = config.http.body_limit;
+        api.step = config.http.default_deadline;
+        api.payments = config.gateway.is_some();
+        let secrets = config.webhook_secrets()?;
+        api.webhooks = secrets.map(|secrets| Webhooks::new(secrets, metrics));
+        metrics::measure(metrics, orders, &api.watchers);
+        Ok((api, key))
+    }
+
+    /// Says where the API is.
+    fn announce(&self, key: Option<&str>) {
+        let config = &self.config;
+        let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", config.http.listen);
+        banner::show(&url, config.admin.listen, key, config.gateway.is_some());
+    }
+}
+
+/// Takes the addresses that this process listens on. A socket that was passed in may be anywhere, and
+/// the rules are about where it is.
+async fn listen(config: &mut Config) -> Result<(Option<Server>, Server), Failure> {
+    let mut passed = Sockets::from_env();
+    let mut api = None;
+    if config.roles.has(Role::Api) {
+        let server = bind("http.listen", config.http.listen, (&mut passed, 0), config).await?;
+        config.http.listen = server.local_addr()?;
+        api = Some(server);
+    }
+    let admin = bind("admin.listen", config.admin.listen, (&mut passed, 1), config).await?;
+    config.admin.listen = admin.local_addr()?;
+    Ok((api, admin))
 }
 
 #[cfg(feature = "kafka")]

@@ -21,14 +21,14 @@ pub(crate) fn run(command: &EventsCommand) -> Result<ExitCode, Failure> {
             "kafka is not set: name the brokers with --set 'kafka.brokers=[\"HOST:9092\"]'".into(),
         );
     }
-    on_kafka::run(command, config)
+    on_kafka::run(command, &config)
 }
 
 #[cfg(not(feature = "kafka"))]
 mod on_kafka {
     use super::{Config, EventsCommand, ExitCode, Failure, config};
 
-    pub(super) fn run(_: &EventsCommand, _: Config) -> Result<ExitCode, Failure> {
+    pub(super) fn run(_: &EventsCommand, _: &Config) -> Result<ExitCode, Failure> {
         Err(config::LEFT_OUT.into())
     }
 }
@@ -55,14 +55,14 @@ mod on_kafka {
         wired,
     };
 
-    pub(super) fn run(command: &EventsCommand, config: Config) -> Result<ExitCode, Failure> {
+    pub(super) fn run(command: &EventsCommand, config: &Config) -> Result<ExitCode, Failure> {
         let Some(kafka) = config.kafka.clone() else { return Ok(ExitCode::FAILURE) };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             match command {
                 EventsCommand::Topics(_) => topics(&kafka).await,
                 EventsCommand::Dlq(options) => list(&kafka, options).await,
-                EventsCommand::Replay(options) => replay(&config, &kafka, options).await,
+                EventsCommand::Replay(options) => replay(config, &kafka, options).await,
             }
         })
     }

@@ -27,7 +27,7 @@ use crate::wired::Wired;
 /// Events that one round publishes at most.
 const PAGE: usize = 1_000;
 /// How long one round may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The first wait after a round that failed; it doubles up to [`LONGEST_REST`].
 const REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(1);

@@ -53,7 +53,7 @@ mod shared {
         say(&format!("to   {}", postgres.url));
         let snapshot = source.snapshot().map_err(wired::with_hint)?;
         let told = |done: u64| {
-            if done % STEP == 0 {
+            if done.is_multiple_of(STEP) {
                 remark(&format!("{done} orders"));
             }
         };

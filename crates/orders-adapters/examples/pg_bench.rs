@@ -28,13 +28,13 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{Manager, Pool};
+use deadpool_postgres::{Manager, Pool, Transaction};
 use mainstay::metrics::Metrics;
 use mainstay_context::Context;
 use orders::ports::{Answer, Change, Store as _};
 use orders_adapters::postgres::{self, Config, Postgres};
 use serde_json::{Value, json};
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, types::ToSql};
 
 use self::load::{drive, figures, options, runtime};
 
@@ -139,16 +139,25 @@ fn transaction_each(url: &str, callers: usize, span: Duration) -> Value {
     figures(runtime.block_on(drive(commit, callers, span)), span)
 }
 
-async fn alone(pool: &Pool, change: &Change) -> Result<(), tokio_postgres::Error> {
-    let write = change.write.as_ref().unwrap();
-    let (order, entry, receipt) = (&write.order, &write.entry, change.receipt.as_ref().unwrap());
-    let (tenant, key) = (change.tenant.as_str(), receipt.key.key.as_str());
+async fn alone(pool: &Pool, change: &Change) -> Result<(), Refused> {
+    let (tenant, key) = (change.tenant.as_str(), &change.receipt.as_ref().unwrap().key.key);
     let mut client = pool.get().await.unwrap();
     let transaction = client.transaction().await?;
     transaction.batch_execute("SET LOCAL orderly.tenant = '*'").await?;
     let sql = "SELECT id FROM orders WHERE tenant = $1 AND create_key = $2";
     let seen = transaction.prepare_cached(sql).await?;
-    assert!(transaction.query_opt(&seen, &[&tenant, &key]).await?.is_none());
+    assert!(transaction.query_opt(&seen, &[&tenant, &key.as_str()]).await?.is_none());
+    insert_order(&transaction, change).await?;
+    insert_history(&transaction, change).await?;
+    insert_event(&transaction, change).await?;
+    transaction.commit().await
+}
+
+type Refused = tokio_postgres::Error;
+
+async fn insert_order(transaction: &Transaction<'_>, change: &Change) -> Result<(), Refused> {
+    let (order, receipt) =
+        (&change.write.as_ref().unwrap().order, change.receipt.as_ref().unwrap());
     let sql = "INSERT INTO orders (id, tenant, number, customer_id, state, payment_state, currency,
             total_minor, version, created_at, updated_at, notes, create_key, create_fingerprint,
             create_key_expires_at, payments, progress, content)
@@ -157,55 +166,51 @@ async fn alone(pool: &Pool, change: &Change) -> Result<(), tokio_postgres::Error
     let number = i64::try_from(order.number.bits()).unwrap();
     let fingerprint = &receipt.fingerprint.0[..];
     // As long as the store's own column, which is made in here.
-    let content =
-        order.goods.lines.iter().map(|line| format!("{:?}", line.sku)).collect::<Vec<_>>();
-    let content = format!("{:<700}", content.join(","));
-    transaction
-        .execute(
-            &insert,
-            &[
-                &order.id.0,
-                &tenant,
-                &number,
-                &order.customer_id.as_str(),
-                &order.state.as_str(),
-                &order.goods.currency.code(),
-                &order.pricing().totals.total.minor,
-                &order.created_at,
-                &key,
-                &fingerprint,
-                &receipt.expires_at,
-                &content,
-            ],
-        )
-        .await?;
+    let skus: Vec<_> = order.goods.lines.iter().map(|line| line.sku.as_str()).collect();
+    let content = format!("{:<700}", skus.join(","));
+    let params: &[&(dyn ToSql + Sync)] = &[
+        &order.id.0,
+        &change.tenant.as_str(),
+        &number,
+        &order.customer_id.as_str(),
+        &order.state.as_str(),
+        &order.goods.currency.code(),
+        &order.pricing().totals.total.minor,
+        &order.created_at,
+        &receipt.key.key.as_str(),
+        &fingerprint,
+        &receipt.expires_at,
+        &content,
+    ];
+    transaction.execute(&insert, params).await.map(drop)
+}
+
+async fn insert_history(transaction: &Transaction<'_>, change: &Change) -> Result<(), Refused> {
+    let entry = &change.write.as_ref().unwrap().entry;
     let sql = "INSERT INTO history (order_id, version, tenant, change_id, to_state, command, actor,
             request_id, at)
         VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8)";
     let insert = transaction.prepare_cached(sql).await?;
-    let (to, command) = (entry.to.as_str(), entry.command.as_str());
-    let request = entry.request_id.as_str();
-    transaction
-        .execute(
-            &insert,
-            &[
-                &order.id.0,
-                &tenant,
-                &change.id.0,
-                &to,
-                &command,
-                &&*entry.actor,
-                &request,
-                &entry.at,
-            ],
-        )
-        .await?;
+    let params: &[&(dyn ToSql + Sync)] = &[
+        &entry.order.0,
+        &change.tenant.as_str(),
+        &change.id.0,
+        &entry.to.as_str(),
+        &entry.command.as_str(),
+        &&*entry.actor,
+        &entry.request_id.as_str(),
+        &entry.at,
+    ];
+    transaction.execute(&insert, params).await.map(drop)
+}
+
+async fn insert_event(transaction: &Transaction<'_>, change: &Change) -> Result<(), Refused> {
+    let write = change.write.as_ref().unwrap();
     let sql = "INSERT INTO outbox (tenant, order_id, version, change_id, kind, at, data)
         VALUES ($1, $2, 1, $3, $4, $5, $6)";
     let insert = transaction.prepare_cached(sql).await?;
     let (kind, data) = (write.event.kind, write.event.data.as_str());
-    transaction
-        .execute(&insert, &[&tenant, &order.id.0, &change.id.0, &kind, &entry.at, &data])
-        .await?;
-    transaction.commit().await
+    let params: &[&(dyn ToSql + Sync)] =
+        &[&change.tenant.as_str(), &write.order.id.0, &change.id.0, &kind, &write.entry.at, &data];
+    transaction.execute(&insert, params).await.map(drop)
 }

@@ -20,6 +20,10 @@ use crate::{
 
 /// One of the stores there are.
 #[derive(Debug)]
+#[cfg_attr(
+    feature = "postgres",
+    expect(clippy::large_enum_variant, reason = "a process has one of them")
+)]
 pub enum AnyStore {
     /// The embedded one.
     Sqlite(Sqlite),
@@ -35,6 +39,18 @@ macro_rules! each {
             Self::Sqlite($store) => $call,
             #[cfg(feature = "postgres")]
             Self::Postgres($store) => $call,
+        }
+    };
+}
+
+/// As `each!`, for what is waited for. The larger futures are boxed, so that the embedded store does
+/// not carry them about.
+macro_rules! each_async {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Self::Sqlite($store) => $call.await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres($store) => Box::pin($call).await,
         }
     };
 }
@@ -57,7 +73,7 @@ impl AnyStore {
 
     /// Commits what waits, and lets go of everything. Nothing is taken any more.
     pub async fn close(&self) {
-        each!(self, store => store.close().await);
+        each_async!(self, store => store.close());
     }
 
     /// Makes dropping the store wait for nothing: for a process that must end now.
@@ -104,7 +120,7 @@ impl AnyStore {
 
 impl Store for AnyStore {
     async fn commit(&self, cx: &Context, change: Change) -> Result<Answer, CommitError> {
-        each!(self, store => store.commit(cx, change).await)
+        each_async!(self, store => store.commit(cx, change))
     }
 
     async fn order(
@@ -113,7 +129,7 @@ impl Store for AnyStore {
         tenant: &TenantId,
         order: OrderRef,
     ) -> Result<Option<Record>, ReadError> {
-        each!(self, store => store.order(cx, tenant, order).await)
+        each_async!(self, store => store.order(cx, tenant, order))
     }
 
     async fn receipt(
@@ -122,7 +138,7 @@ impl Store for AnyStore {
         key: &ReceiptKey,
         at: Timestamp,
     ) -> Result<Option<Receipt>, ReadError> {
-        each!(self, store => store.receipt(cx, key, at).await)
+        each_async!(self, store => store.receipt(cx, key, at))
     }
 
     async fn list(
@@ -132,7 +148,7 @@ impl Store for AnyStore {
         filter: &Filter,
         page: Page<Cursor>,
     ) -> Result<Vec<Order>, ReadError> {
-        each!(self, store => store.list(cx, tenant, filter, page).await)
+        each_async!(self, store => store.list(cx, tenant, filter, page))
     }
 
     async fn history(
@@ -142,7 +158,7 @@ impl Store for AnyStore {
         order: OrderId,
         page: Page<Version>,
     ) -> Result<Vec<Entry>, ReadError> {
-        each!(self, store => store.history(cx, tenant, order, page).await)
+        each_async!(self, store => store.history(cx, tenant, order, page))
     }
 
     async fn events(
@@ -151,7 +167,7 @@ impl Store for AnyStore {
         scope: &Scope,
         page: Page<Position>,
     ) -> Result<FeedPage, ReadError> {
-        each!(self, store => store.events(cx, scope, page).await)
+        each_async!(self, store => store.events(cx, scope, page))
     }
 
     async fn lease(
@@ -161,23 +177,23 @@ impl Store for AnyStore {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Leased>, CommitError> {
-        each!(self, store => store.lease(cx, now, until, limit).await)
+        each_async!(self, store => store.lease(cx, now, until, limit))
     }
 
     async fn task(&self, cx: &Context, id: TaskId) -> Result<Option<Task>, ReadError> {
-        each!(self, store => store.task(cx, id).await)
+        each_async!(self, store => store.task(cx, id))
     }
 
     async fn events_after(&self, position: Position) {
-        each!(self, store => store.events_after(position).await);
+        each_async!(self, store => store.events_after(position));
     }
 
     async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
-        each!(self, store => store.published(cx).await)
+        each_async!(self, store => store.published(cx))
     }
 
     async fn mark_published(&self, cx: &Context, to: Position) -> Result<(), CommitError> {
-        each!(self, store => store.mark_published(cx, to).await)
+        each_async!(self, store => store.mark_published(cx, to))
     }
 
     async fn forget(
@@ -186,7 +202,7 @@ impl Store for AnyStore {
         cutoff: Cutoff,
         limit: usize,
     ) -> Result<Forgotten, CommitError> {
-        each!(self, store => store.forget(cx, cutoff, limit).await)
+        each_async!(self, store => store.forget(cx, cutoff, limit))
     }
 }
 
@@ -202,11 +218,11 @@ pub enum AnySnapshot {
 
 impl AuditSource for AnySnapshot {
     async fn census(&self) -> Result<Census, ReadError> {
-        each!(self, store => store.census().await)
+        each_async!(self, store => store.census())
     }
 
     async fn dossiers(&self, page: Page<OrderId>) -> Result<Vec<Dossier>, ReadError> {
-        each!(self, store => store.dossiers(page).await)
+        each_async!(self, store => store.dossiers(page))
     }
 }
 

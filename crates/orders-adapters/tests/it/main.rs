@@ -1,6 +1,7 @@
 //! The adapters against the contracts they implement, and what is their own.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![cfg_attr(feature = "postgres", expect(clippy::panic, reason = "tests fail by panicking"))]
 
 mod contract;
 mod fixture;

@@ -39,7 +39,7 @@ async fn a_database_that_is_down_is_told_at_once_and_used_again_when_it_is_back(
         let key = builders::key(&format!("while-down-{n}"));
         orders.create(&cx, builders::draft(), key).await
     };
-    for answer in join_all((0..100).map(|n| create(n))).await {
+    for answer in join_all((0..100).map(&create)).await {
         let known = matches!(answer, Err(Error::Unavailable(_) | Error::OutcomeUnknown));
         assert!(known, "{answer:?}");
     }
