@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{CloudEvent, Malformed};
@@ -48,10 +49,15 @@ pub fn shipment(event: &CloudEvent) -> Result<Shipment, Malformed> {
     let wrong = |what: &str| Malformed(what.to_owned());
     let tenant = event.tenant.as_deref().and_then(|tenant| tenant.parse().ok());
     let order = event.subject.as_deref().and_then(|subject| subject.parse().ok());
-    let data: Data = if event.data.is_null() {
-        Data::default()
-    } else {
-        Data::deserialize(&event.data).map_err(|error| Malformed(error.to_string()))?
+    let data = match &event.data {
+        Value::Null => Data::default(),
+        data @ Value::Object(_) => {
+            Data::deserialize(data).map_err(|error| Malformed(error.to_string()))?
+        }
+        // A list would be read field by field, and an empty one as all of the order.
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            return Err(wrong("its data is not an object"));
+        }
     };
     if data.lines.as_ref().is_some_and(|lines| lines.is_empty() || lines.len() > MAX_LINES) {
         return Err(Malformed(format!("lines must name 1 to {MAX_LINES}, or be left out")));
@@ -98,7 +104,7 @@ pub fn consumed_event_key(
 mod tests {
     use super::*;
     use mainstay_context::TraceContext;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     const ORDER: &str = "01900000-0000-7000-8000-000000000002";
 
