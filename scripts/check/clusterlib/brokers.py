@@ -93,7 +93,7 @@ class Brokers:
         """Lets these topics take a record only when two brokers have it."""
         for topic in topics:
             setting = ["--alter", "--entity-type", "topics", "--entity-name", topic, "--add-config", "min.insync.replicas=2"]
-            self.tool("kafka.admin.ConfigCommand", "--bootstrap-server", self.bootstrap(), *setting)
+            self.tool("org.apache.kafka.tools.ConfigCommand", "--bootstrap-server", self.bootstrap(), *setting)
 
     def tool(self, *command: object) -> str:
         words = [*JAVA, "-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{JARS}/*", *command]

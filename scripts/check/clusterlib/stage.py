@@ -42,7 +42,7 @@ class Replica(Service):
             return None
         finally:
             client.close()
-        found = re.search(rf"^{METRIC}{name} (\S+)$", text, re.MULTILINE)
+        found = re.search(rf"^{METRIC}{name}(?:{{}})? (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else None
 
     def leads(self) -> bool:

@@ -18,7 +18,7 @@ NEEDED = ["ce_id", "ce_source", "ce_type", "ce_subject", "ce_time", "ce_sequence
 def main() -> None:
     brokers, topic, schemas, kind = sys.argv[1:]
     required = {
-        path.name.removesuffix(".schema.json"): json.loads(path.read_text())["required"]
+        path.name.removesuffix(".schema.json"): json.loads(path.read_text()).get("required", [])
         for path in Path(schemas).glob("*.schema.json")
     }
     consumer = KafkaConsumer(bootstrap_servers=brokers.split(","), group_id=None, enable_auto_commit=False)
