@@ -66,11 +66,11 @@ func run(args []string) error {
 	defer print.out.Flush()
 	ends := make(chan error, len(partitions))
 	for _, partition := range partitions {
-		go func() {
+		go func(partition kafka.Partition) {
 			ends <- read(ctx, brokers, partition, print, func(message kafka.Message) seen {
 				return look(message, required, isEvent)
 			})
-		}()
+		}(partition)
 	}
 	for range partitions {
 		if err := <-ends; err != nil {
