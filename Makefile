@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 export CARGO_TERM_COLOR ?= auto
+# What a light build leaves out and the tests and lints have. `scripts/test` reads it too.
+FEATURES := $(shell cat scripts/features)
 
 ##@ Use
 run: ## Start the service and a simulated payment provider, data in ./data, and print what to try; flags in ARGS="..."
@@ -24,8 +26,8 @@ test: setup lint ## Everything that must be right, builds included; no timing th
 
 lint: ## Formatting, lints, documentation
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	cargo clippy --workspace --all-targets --locked --features $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet --features $(FEATURES)
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -79,9 +79,9 @@ def proc_field(file: str, name: str) -> str:
     return "unknown"
 
 
-def build(package: str, binary: str, given: str = "") -> str:
-    """The path of a release binary: the given one, or one built now."""
-    return str(Path(given).resolve()) if given else built(package, "bin", binary)
+def build(package: str, binary: str, given: str = "", features: Iterable[str] = ()) -> str:
+    """The path of a release binary: the given one, or one built now with these features."""
+    return str(Path(given).resolve()) if given else built(package, "bin", binary, features)
 
 
 def build_example(package: str, example: str) -> str:
@@ -89,8 +89,8 @@ def build_example(package: str, example: str) -> str:
     return built(package, "example", example)
 
 
-def built(package: str, kind: str, name: str) -> str:
-    command = ["cargo", "build", "--release", "--locked", "-p", package, f"--{kind}", name]
+def built(package: str, kind: str, name: str, features: Iterable[str] = ()) -> str:
+    command = ["cargo", "build", "--release", "--locked", "-p", package, f"--{kind}", name, "--features", ",".join(features)]
     done = subprocess.run([*command, "--message-format", "json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE)
     if done.returncode:
         raise SystemExit(f"{name} does not build")

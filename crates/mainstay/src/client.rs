@@ -3,3 +3,4 @@
 //! Not here: gRPC.
 
 pub mod http;
+pub mod tls;

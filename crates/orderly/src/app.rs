@@ -17,16 +17,19 @@ use mainstay::{
 };
 use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
+use orders_adapters::settings;
 use orders_api::{
-    http::{self, Webhooks},
+    http::{self, Watchers, Webhooks},
     problem::chassis_failure,
 };
 use serde_json::{Value, json};
 
+#[cfg(feature = "kafka")]
+use crate::relay;
 use crate::{
     banner,
     cli::Serve,
-    config::{self, Config, Expiry},
+    config::{self, Config, Expiry, Role},
     console::Failure,
     keys, metrics,
     wired::{self, Wired},
@@ -56,55 +59,142 @@ async fn run(
     let lifecycle = Lifecycle::new(config.lifecycle.clone());
     let metrics = metrics::start(&lifecycle, telemetry);
     // Before the store, so that a taken address leaves nothing behind.
-    let mut passed = Sockets::from_env();
-    let server = bind("http.listen", config.http.listen, (&mut passed, 0), &config).await?;
-    let admin_server = bind("admin.listen", config.admin.listen, (&mut passed, 1), &config).await?;
-    let (address, admin_address) = (server.local_addr()?, admin_server.local_addr()?);
-    // A socket that was passed in may be anywhere, and the rules are about where it is.
-    (config.http.listen, config.admin.listen) = (address, admin_address);
+    let (api, admin_server) = listen(&mut config).await?;
     config.refuse_reach(options)?;
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
     }
-    let mut server = server.with_metrics(&metrics);
-    if let Some(tls) = config.tls()? {
-        server = server.with_tls(tls);
-    }
+    let api = api.map(|server| secured(server, &config, &metrics)).transpose()?;
     let stack = stack(&config, &metrics);
-    let (opened, connections) = (Opened::default(), connections(&server));
-    let admin = Admin::new(&lifecycle, &metrics)
-        .section("connections", connections)
+    let opened = Opened::default();
+    let mut admin = Admin::new(&lifecycle, &metrics);
+    if let Some(server) = &api {
+        admin = admin.section("connections", connections(server));
+    }
+    let admin = admin
         .section("store", store_now(Arc::clone(&opened)))
         .section("gateway", gateway_now(Arc::clone(&opened)))
         .config(loaded.print())
         .token(config.admin.token()?);
     lifecycle.serve_admin(admin_server, with_controls(admin, &stack, telemetry).router());
 
-    let orders = Arc::new(wired::open(&config, &metrics)?);
+    let orders = Arc::new(wired::open(&config, &metrics).await?);
     let _set_once = opened.set(Arc::downgrade(&orders)).is_ok();
-    let (keys, key) = keys::load(&config, options)?;
-    let secret = orders.ports().store().page_secret();
-    let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
-    api.body_limit = config.http.body_limit;
-    api.step = config.http.default_deadline;
-    api.payments = config.gateway.is_some();
-    api.webhooks = config.webhook_secrets()?.map(|secrets| Webhooks::new(secrets, &metrics));
-    metrics::measure(&metrics, &orders, &api.watchers);
-    let app = inbound(http::router(Arc::clone(&orders), api), &stack);
-
-    keep_store(&lifecycle, &orders);
-    forget_on_time(&lifecycle, &orders, &config);
-    if config.gateway.is_some() || config.expiry != Expiry::default() {
-        let most = config.gateway.as_ref().map(|gateway| gateway.client.max_in_flight);
-        worker::start(&lifecycle, &orders, &metrics, most);
-    }
-    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
-    let payments = config.gateway.is_some();
-    banner::show(&format!("{scheme}://{address}"), admin_address, key.as_deref(), payments);
-    let report = lifecycle.run(server, app).await;
+    let service = Service { config, lifecycle, metrics, orders };
+    keep_store(&service.lifecycle, &service.orders);
+    service.start_work()?;
+    let report = if let Some(server) = api {
+        let (api, key) = service.api(options)?;
+        let app = inbound(http::router(Arc::clone(&service.orders), api), &stack);
+        service.announce(key.as_deref());
+        service.lifecycle.run(server, app).await
+    } else {
+        banner::show_roles(&service.config.roles, service.config.admin.listen);
+        service.lifecycle.run_tasks().await
+    };
     // It was closed in its phase; if it was not, this end has to come at once.
-    orders.ports().store().abandon();
+    service.orders.ports().store().abandon();
     Ok(report.exit_code())
+}
+
+/// What the parts of a running service share.
+struct Service {
+    config: Config,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    orders: Arc<Orders<Wired>>,
+}
+
+impl Service {
+    /// Starts what the roles of this process ask for beside the API.
+    fn start_work(&self) -> Result<(), Failure> {
+        let Self { config, lifecycle, metrics, orders } = self;
+        if config.roles.has(Role::Worker) {
+            forget_on_time(lifecycle, orders, config);
+            if config.gateway.is_some() || config.expiry != Expiry::default() {
+                let most = config.gateway.as_ref().map(|gateway| gateway.client.max_in_flight);
+                worker::start(lifecycle, orders, metrics, most);
+            }
+        }
+        match &config.kafka {
+            Some(kafka) if config.roles.has(Role::Relay) => {
+                start_relay(lifecycle, orders, kafka, metrics)?;
+            }
+            Some(_) | None => {}
+        }
+        if !config.roles.has(Role::Api) {
+            metrics::measure(metrics, orders, &Watchers::default());
+        }
+        Ok(())
+    }
+
+    /// What the API needs, and the development key if one was made.
+    fn api(&self, options: &Serve) -> Result<(http::Config, Option<String>), Failure> {
+        let Self { config, lifecycle, metrics, orders } = self;
+        let (keys, key) = keys::load(config, options)?;
+        let secret = orders.ports().store().page_secret();
+        let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
+        api.body_limit = config.http.body_limit;
+        api.step = config.http.default_deadline;
+        api.payments = config.gateway.is_some();
+        let secrets = config.webhook_secrets()?;
+        api.webhooks = secrets.map(|secrets| Webhooks::new(secrets, metrics));
+        metrics::measure(metrics, orders, &api.watchers);
+        Ok((api, key))
+    }
+
+    /// Says where the API is.
+    fn announce(&self, key: Option<&str>) {
+        let config = &self.config;
+        let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", config.http.listen);
+        banner::show(&url, config.admin.listen, key, config.gateway.is_some());
+    }
+}
+
+/// Takes the addresses that this process listens on. A socket that was passed in may be anywhere, and
+/// the rules are about where it is.
+async fn listen(config: &mut Config) -> Result<(Option<Server>, Server), Failure> {
+    let mut passed = Sockets::from_env();
+    let mut api = None;
+    if config.roles.has(Role::Api) {
+        let server = bind("http.listen", config.http.listen, (&mut passed, 0), config).await?;
+        config.http.listen = server.local_addr()?;
+        api = Some(server);
+    }
+    let admin = bind("admin.listen", config.admin.listen, (&mut passed, 1), config).await?;
+    config.admin.listen = admin.local_addr()?;
+    Ok((api, admin))
+}
+
+#[cfg(feature = "kafka")]
+fn start_relay(
+    lifecycle: &Lifecycle,
+    orders: &Arc<Orders<Wired>>,
+    config: &settings::Kafka,
+    metrics: &Metrics,
+) -> Result<(), Failure> {
+    Ok(relay::start(lifecycle, orders, config, metrics)?)
+}
+
+/// A build without it, in which the configuration cannot name it.
+#[cfg(not(feature = "kafka"))]
+fn start_relay(
+    _: &Lifecycle,
+    _: &Arc<Orders<Wired>>,
+    _: &settings::Kafka,
+    _: &Metrics,
+) -> Result<(), Failure> {
+    Err(config::LEFT_OUT.into())
+}
+
+/// The server of the API with all that is set for it.
+fn secured(server: Server, config: &Config, metrics: &Metrics) -> Result<Server, Failure> {
+    let server = server.with_metrics(metrics);
+    Ok(match config.tls()? {
+        Some(tls) => server.with_tls(tls),
+        None => server,
+    })
 }
 
 /// What every request passes.

@@ -1,15 +1,14 @@
 //! `orderly audit`: whether a store holds together.
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use orders::audit::{Report, audit};
-use orders_adapters::sqlite::Sqlite;
 use serde_json::json;
 
 use crate::{
     cli::Audit,
     config,
-    console::{Failure, many, say, whole},
+    console::{Failure, many, say},
     wired,
 };
 
@@ -19,16 +18,16 @@ const SHOWN: usize = 50;
 /// Reads one snapshot of the store and says what cannot be.
 pub(crate) fn run(options: &Audit) -> Result<ExitCode, Failure> {
     let config = config::load(&options.config)?.value;
-    let snapshot = Sqlite::snapshot(&config.store.path).map_err(wired::with_hint)?;
-    let store = whole(&config.store.path);
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let snapshot = runtime.block_on(wired::snapshot(&config))?;
+    let store = wired::name(&config);
     if options.json {
         let report = runtime.block_on(audit(&snapshot))?;
         say(&as_json(&store, &report).to_string());
         return Ok(verdict(&report));
     }
     // Before the audit, which may take long.
-    say(&format!("store {}", store.display()));
+    say(&format!("store {store}"));
     let report = runtime.block_on(audit(&snapshot))?;
     show(&report);
     Ok(verdict(&report))
@@ -58,11 +57,11 @@ fn show(report: &Report) {
     }
 }
 
-fn as_json(store: &Path, report: &Report) -> serde_json::Value {
+fn as_json(store: &str, report: &Report) -> serde_json::Value {
     let census = &report.census;
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     json!({
-        "store": store.display().to_string(),
+        "store": store,
         "orders": census.orders,
         "history": census.history,
         "events": census.events,

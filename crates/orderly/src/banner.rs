@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::console::say;
+use crate::{config::Roles, console::say};
 
 /// Says where the service is, and what to try when it runs with a development key: all at once, so
 /// that no log line comes between.
@@ -18,6 +18,16 @@ pub(crate) fn show(url: &str, admin: SocketAddr, token: Option<&str>, payments: 
         Some(token) => say(&format!("{whereabouts}\n{}", to_try(url, token, payments))),
         None => say(&whereabouts),
     }
+}
+
+/// Says what a process does that serves no clients.
+pub(crate) fn show_roles(roles: &Roles, admin: SocketAddr) {
+    let version = env!("CARGO_PKG_VERSION");
+    say(&format!(
+        "orderly {version} works as {roles}
+  status   http://{admin}/
+  health   http://{admin}/readyz   metrics http://{admin}/metrics"
+    ));
 }
 
 fn to_try(url: &str, token: &str, payments: bool) -> String {

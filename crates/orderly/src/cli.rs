@@ -63,6 +63,24 @@ pub(crate) enum Command {
     /// must not be running on the same store, which must be there unless --create is given. Exits
     /// with 3 when some lines were refused.
     Import(Import),
+    /// Make the tables of the PostgreSQL store, or bring them to this version.
+    ///
+    /// One process does it at a time, others wait. Services of the version before go on beside it, so
+    /// migrate first and then replace them. Run it with the role that owns the tables. Says which steps
+    /// were carried out.
+    Migrate(Migrate),
+    /// Take a grown embedded store over to PostgreSQL, whole, and compare both afterwards.
+    ///
+    /// The service must be stopped. The tables must be there (orderly migrate) and empty. Orders, their
+    /// history, the feed with its positions, keys, tasks and personal data are written in one
+    /// transaction: all of it or nothing. Before it the source is audited, after it the target, and each
+    /// order is compared. The file is left as it is: keep it as a backup, and do not serve from it again.
+    Move(Move),
+    /// Make the Kafka topics, show what is parked behind them, and hand it out again.
+    Events {
+        #[command(subcommand)]
+        command: EventsCommand,
+    },
     /// Check an implementation of the payment gateway contract.
     Gateway {
         #[command(subcommand)]
@@ -85,6 +103,32 @@ pub(crate) enum ConfigCommand {
     /// Check the configuration and exit with 1 when the service would not start with it now: when
     /// a value or a file is wrong, an address is taken, or another process has the store.
     Check(Check),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventsCommand {
+    /// Make those topics of the configuration that are not there.
+    Topics(Topics),
+    /// Show which records are parked, by key, and why.
+    ///
+    /// A record that cannot be carried out parks its key: it and all later ones of that key wait in the
+    /// dead letter topic, others go on.
+    Dlq(Dlq),
+    /// Hand parked records out again, key by key and in order, after their cause is mended.
+    ///
+    /// A key whose records all pass is released; the first that fails again stays, with all behind it.
+    /// May run beside the services on PostgreSQL; the embedded store must be free. Exits with 1 when a
+    /// key stays.
+    Replay(Replay),
+}
+
+/// A topic that records are parked behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Topic {
+    /// What warehouses tell.
+    Fulfillment,
+    /// What this service tells.
+    Events,
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,6 +170,10 @@ pub(crate) struct Serve {
     /// File of the embedded store; short for --set store.path=FILE.
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<String>,
+    /// What this process does: all, or some of api, relay and worker, as in api,worker; short for
+    /// --set roles=ROLES.
+    #[arg(long, value_name = "ROLES")]
+    pub(crate) roles: Option<String>,
     /// Any other value, such as store.queue=8192. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
@@ -182,6 +230,54 @@ pub(crate) struct Audit {
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Move {
+    /// The embedded store, as sqlite://FILE.
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    /// The database, as postgres://USER@HOST:PORT/DATABASE; short for --set postgres.url=URL.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Topics {
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Dlq {
+    /// Behind which topic.
+    #[arg(long, value_enum, default_value = "fulfillment")]
+    pub(crate) topic: Topic,
+    /// Print the records as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Replay {
+    /// Behind which topic.
+    #[arg(long, value_enum, default_value = "fulfillment")]
+    pub(crate) topic: Topic,
+    /// Only the records of this key; without it, those of all keys.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: Serve,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -1,6 +1,7 @@
 //! The configuration: everything that can be set, with its default.
 
 mod commands;
+mod roles;
 mod rules;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
@@ -12,7 +13,7 @@ use mainstay::{
     server::{self, tls},
     telemetry,
 };
-use orders_adapters::{gateway, sqlite};
+use orders_adapters::{gateway, settings, sqlite};
 use orders_api::http::Secrets;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::{cli::Serve, console::Failure};
 
 pub(crate) use self::{
     commands::{check, explain, print, print_defaults},
+    roles::{Role, Roles},
     rules::{cannot_listen, warnings},
 };
 
@@ -33,16 +35,27 @@ pub(crate) use self::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
+    /// What this process does: some of `api`, `relay` and `worker`, with commas between. All but `all`
+    /// need `postgres`, since the embedded store belongs to one process. Default: `all`.
+    pub(crate) roles: Roles,
     pub(crate) http: Http,
     /// The listener for operators and their tools: health, readiness, metrics, status page.
     pub(crate) admin: admin::Config,
     pub(crate) auth: Auth,
-    /// The embedded store.
+    /// The embedded store; not used when `postgres` is set.
     pub(crate) store: sqlite::Config,
+    /// PostgreSQL as the store, for several processes on several machines. `orderly migrate` makes its
+    /// tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) postgres: Option<settings::Postgres>,
     /// The payment gateway: anything that speaks `api/gateway.yaml`. Without it orders cannot be paid
     /// here; payments made elsewhere can be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gateway: Option<gateway::Config>,
+    /// Kafka, where every change is told to the world, and where warehouses tell what they shipped.
+    /// Without it there is the feed of the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kafka: Option<settings::Kafka>,
     pub(crate) expiry: Expiry,
     pub(crate) retention: Retention,
     /// Limits on the connections of the API.
@@ -52,6 +65,10 @@ pub(crate) struct Config {
     /// What is logged to standard error, and how.
     pub(crate) log: telemetry::Config,
 }
+
+/// Said of what needs another build.
+pub(crate) const LEFT_OUT: &str = "this build was made without it; build it with `cargo build --release -p orderly --features \
+     postgres,kafka`";
 
 /// The API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -205,6 +222,7 @@ fn layers(
         ("http.listen", &options.listen),
         ("admin.listen", &options.admin_listen),
         ("store.path", &options.store),
+        ("roles", &options.roles),
     ];
     let short = short
         .into_iter()

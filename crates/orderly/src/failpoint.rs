@@ -223,6 +223,14 @@ impl<T: Store> Store for Failing<T> {
         self.port.events_after(position).await;
     }
 
+    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+        self.port.published(cx).await
+    }
+
+    async fn mark_published(&self, cx: &Context, to: Position) -> Result<(), CommitError> {
+        self.port.mark_published(cx, to).await
+    }
+
     async fn forget(
         &self,
         cx: &Context,

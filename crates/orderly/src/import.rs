@@ -25,7 +25,7 @@ use self::{
 use crate::{
     cli::{Import, principal, tenant},
     config::{self, Auth, Config},
-    console::{Failure, remark, say, whole},
+    console::{Failure, remark, say},
     keys,
     wired::{self, Wired},
 };
@@ -53,11 +53,11 @@ pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
     let config = config::load(&options.config)?.value;
     let lines = Lines::open(&options.file, options.skip, config.http.body_limit)?;
     // Before the report, whose file is emptied: a store in use must not cost the report of another run.
-    let orders = open(&config, options.create)?;
-    say(&format!("store {}", whole(&config.store.path).display()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let orders = runtime.block_on(open(&config, options.create))?;
+    say(&format!("store {}", wired::name(&config)));
     warn_of_closed_doors(&config.auth, &tenant);
     let mut report = Report::new(options.report.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let principal = Principal::new(tenant.as_str(), principal);
     let start = Instant::now();
     let done = runtime.block_on(place_all(&orders, lines, &principal, &mut report));
@@ -72,11 +72,14 @@ pub(crate) fn run(options: &Import) -> Result<ExitCode, Failure> {
 
 /// The use cases over the store, which must be there unless one is to be made: orders in a store that
 /// nobody serves would be as good as lost.
-fn open(config: &Config, create: bool) -> Result<Orders<Wired>, Failure> {
-    if !create && let Err(error) = Sqlite::find(&config.store.path) {
+async fn open(config: &Config, create: bool) -> Result<Orders<Wired>, Failure> {
+    if config.postgres.is_none()
+        && !create
+        && let Err(error) = Sqlite::find(&config.store.path)
+    {
         return Err(format!("{}, or make one with --create", wired::with_hint(error)).into());
     }
-    wired::open(config, &Metrics::new("unread"))
+    wired::open(config, &Metrics::new("unread")).await
 }
 
 /// Warns when nobody will see the orders with the keys there are.

@@ -7,13 +7,18 @@ mod cli;
 mod config;
 mod console;
 mod demo;
+mod events;
 #[cfg(feature = "failpoints")]
 mod failpoint;
 mod gateway_check;
 mod import;
 mod keys;
 mod metrics;
+mod migrate;
 mod reconcile;
+#[cfg(feature = "kafka")]
+mod relay;
+mod take_over;
 mod wired;
 mod worker;
 
@@ -41,6 +46,9 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),
+        Command::Migrate(options) => migrate::run(&options),
+        Command::Events { command } => events::run(&command),
+        Command::Move(options) => take_over::run(&options),
         Command::Gateway { command: GatewayCommand::Check(options) } => {
             Ok(gateway_check::run(&options))
         }

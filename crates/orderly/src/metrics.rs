@@ -8,7 +8,7 @@ use mainstay::{
     telemetry,
 };
 use orders::{Orders, ports::Ports as _};
-use orders_adapters::sqlite::Sqlite;
+use orders_adapters::AnyStore;
 use orders_api::http::Watchers;
 
 use crate::wired::Wired;
@@ -64,19 +64,19 @@ impl Store {
         metrics: &Metrics,
         name: &str,
         help: &str,
-        read: impl Fn(&Sqlite) -> u64 + Send + Sync + 'static,
+        read: impl Fn(&AnyStore) -> u64 + Send + Sync + 'static,
     ) {
         metrics.gauge_fn(name, help, self.reading(move |store| float(read(store))));
     }
 
-    fn counter(&self, metrics: &Metrics, name: &str, help: &str, read: fn(&Sqlite) -> u64) {
+    fn counter(&self, metrics: &Metrics, name: &str, help: &str, read: fn(&AnyStore) -> u64) {
         metrics.counter_fn(name, help, self.reading(read));
     }
 
     /// What `read` tells, and 0 once the store is closed.
     fn reading<T: Default>(
         &self,
-        read: impl Fn(&Sqlite) -> T + Send + Sync + 'static,
+        read: impl Fn(&AnyStore) -> T + Send + Sync + 'static,
     ) -> impl Fn() -> T + Send + Sync + 'static {
         let orders = Weak::clone(&self.0);
         move || orders.upgrade().map_or_else(T::default, |orders| read(orders.ports().store()))

@@ -9,7 +9,7 @@ use std::{fs::File, io, path::Path, process::ExitCode};
 
 use jiff::Timestamp;
 use orders::ports::{AuditSource as _, Page};
-use orders_adapters::sqlite::{Snapshot, Sqlite};
+use orders_adapters::AnySnapshot;
 
 use self::{
     found::Report,
@@ -19,7 +19,7 @@ use self::{
 use crate::{
     cli::Reconcile,
     config,
-    console::{Failure, complain, say, whole},
+    console::{Failure, complain, say},
     wired,
 };
 
@@ -46,9 +46,9 @@ fn compare(options: &Reconcile) -> Result<Report, Failure> {
     let config = config::load(&options.config)?.value;
     let lines = read(&options.file)?;
     // After the list, which may take long: while it is held the service's log cannot be emptied.
-    let snapshot = Sqlite::snapshot(&config.store.path).map_err(wired::with_hint)?;
-    let store = whole(&config.store.path);
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let snapshot = runtime.block_on(wired::snapshot(&config))?;
+    let store = wired::name(&config);
     let report = runtime.block_on(pass_by(&snapshot, Matching::new(lines, period)))?;
     if options.json {
         say(&show::as_json(&store, &report).to_string());
@@ -79,7 +79,7 @@ fn read(file: &Path) -> Result<Vec<Line>, Unreadable> {
 }
 
 /// Lets every order of the store pass by the list.
-async fn pass_by(snapshot: &Snapshot, mut matching: Matching) -> Result<Report, Failure> {
+async fn pass_by(snapshot: &AnySnapshot, mut matching: Matching) -> Result<Report, Failure> {
     let mut after = None;
     loop {
         let dossiers = snapshot.dossiers(Page { after, limit: PAGE }).await?;

@@ -8,12 +8,15 @@ use jiff::SignedDuration;
 use mainstay::metrics::Metrics;
 use orders::{Orders, ports::Ports, usecase::Policy};
 use orders_adapters::{
-    SystemClock, SystemIds,
+    AnySnapshot, AnyStore, SystemClock, SystemIds,
     gateway::{Configured, HttpGateway},
     sqlite::{OpenError, Sqlite},
 };
 
-use crate::{config::Config, console::Failure};
+use crate::{
+    config::Config,
+    console::{Failure, whole},
+};
 
 /// A port as it is, or one whose calls pass failpoints.
 #[cfg(not(feature = "failpoints"))]
@@ -21,20 +24,20 @@ type Port<T> = T;
 #[cfg(feature = "failpoints")]
 type Port<T> = crate::failpoint::Failing<T>;
 
-/// The embedded store, the system's clock and its random numbers.
+/// The store that is configured, the system's clock and its random numbers.
 #[derive(Debug)]
 pub(crate) struct Wired {
-    store: Port<Sqlite>,
+    store: Port<AnyStore>,
     gateway: Port<Configured>,
 }
 
 impl Ports for Wired {
-    type Store = Port<Sqlite>;
+    type Store = Port<AnyStore>;
     type Clock = SystemClock;
     type Ids = SystemIds;
     type Gateway = Port<Configured>;
 
-    fn store(&self) -> &Port<Sqlite> {
+    fn store(&self) -> &Port<AnyStore> {
         &self.store
     }
 
@@ -52,8 +55,14 @@ impl Ports for Wired {
 }
 
 /// Opens the store and puts the use cases over it.
-pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
-    let store = Sqlite::open_measured(&config.store, metrics).map_err(with_hint)?;
+pub(crate) async fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, Failure> {
+    let store = match &config.postgres {
+        None => {
+            let store = Sqlite::open_measured(&config.store, metrics);
+            AnyStore::Sqlite(store.map_err(with_hint)?)
+        }
+        Some(postgres) => shared::open(postgres, metrics).await?,
+    };
     let gateway = gateway(config, metrics)?;
     #[cfg(feature = "failpoints")]
     let (store, gateway) = {
@@ -61,6 +70,64 @@ pub(crate) fn open(config: &Config, metrics: &Metrics) -> Result<Orders<Wired>, 
         (Port::new(store, Arc::clone(&failpoint)), Port::new(gateway, failpoint))
     };
     Ok(Orders::new(Wired { store, gateway }, policy(config)?))
+}
+
+/// Reads the store that is configured as it stands at this instant; also beside running services.
+pub(crate) async fn snapshot(config: &Config) -> Result<AnySnapshot, Failure> {
+    match &config.postgres {
+        None => {
+            let snapshot = Sqlite::snapshot(&config.store.path);
+            Ok(AnySnapshot::Sqlite(snapshot.map_err(with_hint)?))
+        }
+        Some(postgres) => shared::snapshot(postgres).await,
+    }
+}
+
+/// What people know the store by that is configured.
+pub(crate) fn name(config: &Config) -> String {
+    match &config.postgres {
+        None => whole(&config.store.path).display().to_string(),
+        Some(postgres) => postgres.url.clone(),
+    }
+}
+
+/// The store that several processes share.
+#[cfg(feature = "postgres")]
+mod shared {
+    use orders_adapters::{
+        postgres::{Postgres, Snapshot},
+        settings,
+    };
+
+    use super::{AnySnapshot, AnyStore, Failure, Metrics};
+
+    pub(super) async fn open(
+        config: &settings::Postgres,
+        metrics: &Metrics,
+    ) -> Result<AnyStore, Failure> {
+        Ok(AnyStore::Postgres(Postgres::open(config, metrics).await?))
+    }
+
+    pub(super) async fn snapshot(config: &settings::Postgres) -> Result<AnySnapshot, Failure> {
+        Ok(AnySnapshot::Postgres(Snapshot::open(config).await?))
+    }
+}
+
+/// A build without it, in which the configuration cannot name it.
+#[cfg(not(feature = "postgres"))]
+mod shared {
+    use orders_adapters::settings;
+
+    use super::{AnySnapshot, AnyStore, Failure, Metrics};
+    use crate::config::LEFT_OUT;
+
+    pub(super) async fn open(_: &settings::Postgres, _: &Metrics) -> Result<AnyStore, Failure> {
+        Err(LEFT_OUT.into())
+    }
+
+    pub(super) async fn snapshot(_: &settings::Postgres) -> Result<AnySnapshot, Failure> {
+        Err(LEFT_OUT.into())
+    }
 }
 
 /// The gateway that is set, if one is.
@@ -95,6 +162,7 @@ pub(crate) fn policy(config: &Config) -> Result<Policy, Failure> {
         keep_events: SignedDuration::try_from(config.retention.events)?,
         pay_within: set(config.expiry.unpaid)?,
         hold_for: set(config.expiry.authorizations)?,
+        publishes: config.kafka.is_some(),
         ..Policy::default()
     })
 }

@@ -1,8 +1,19 @@
 //! The ports of the order core, implemented on real things.
 
+mod any;
 mod content;
 pub mod gateway;
+mod instruments;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+mod queue;
+pub mod settings;
 pub mod sqlite;
+mod stored;
 mod system;
 
+pub use any::{AnyLead, AnySnapshot, AnyStore};
+pub use instruments::{Counters, ReadCounters};
 pub use system::{SystemClock, SystemIds};

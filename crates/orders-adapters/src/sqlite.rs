@@ -8,8 +8,6 @@ mod audit;
 mod checkpoint;
 mod checks;
 mod inline;
-mod instruments;
-mod queue;
 mod read;
 mod readers;
 mod rows;
@@ -47,16 +45,17 @@ use tokio::{
 };
 use tracing::{Instrument as _, field::Empty};
 
+pub use crate::instruments::{Counters, ReadCounters};
 pub use audit::Snapshot;
 pub use inline::Inline;
 pub use schema::OpenError;
 pub use writer::{Broken, Outcome, Prepared, Writer};
 
 use self::{
-    instruments::{Instruments, Queued},
     readers::Readers,
-    thread::{Job, Shared, Waiting},
+    thread::{Job, Shared},
 };
+use crate::instruments::{Instruments, Queued, TIMES, Waiting};
 
 /// How the embedded store is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -145,7 +144,13 @@ impl Sqlite {
         let instruments = Instruments::new(metrics);
         let (shared, head, failed) = Shared::new(config, &writer, instruments.clone());
         let readers = Readers::start(config, instruments)?;
-        let checkpoint = checkpoint::start(Arc::clone(&shared), config)?;
+        let took = metrics.histogram(
+            "checkpoint_duration_seconds",
+            "Time to move the write-ahead log into the database, beside the commits",
+            &[],
+            TIMES,
+        );
+        let checkpoint = checkpoint::start(Arc::clone(&shared), config, took)?;
         let writer = thread::start(Arc::clone(&shared), writer, config.batch)?;
         let threads = Mutex::new(vec![checkpoint, writer]);
         let abandoned = AtomicBool::new(false);
@@ -285,30 +290,6 @@ impl Sqlite {
     }
 }
 
-/// What the store did since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Changes answered.
-    pub changes: u64,
-    /// Transactions they took.
-    pub batches: u64,
-    /// Bytes in the write-ahead log since it last started over.
-    pub wal_bytes: u64,
-    /// What became of reads.
-    pub reads: ReadCounters,
-}
-
-/// What became of the reads that a thread took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadCounters {
-    /// Run to their end, well or badly.
-    pub finished: u64,
-    /// Stopped half-way, because their time was spent or their caller gone.
-    pub interrupted: u64,
-    /// Not begun, because that was so already when their turn came.
-    pub expired: u64,
-}
-
 impl Drop for Sqlite {
     fn drop(&mut self) {
         let end = self.end();
@@ -414,6 +395,15 @@ impl Store for Sqlite {
     async fn events_after(&self, position: Position) {
         // When the writer is gone nothing will come; the caller looks, and learns why.
         drop(self.head.clone().wait_for(|head| *head > position).await);
+    }
+
+    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+        self.read(cx, read::published).await
+    }
+
+    async fn mark_published(&self, cx: &Context, to: Position) -> Result<(), CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(None, Job::MarkPublished { cx: cx.clone(), to, reply }, answer).await
     }
 
     async fn forget(

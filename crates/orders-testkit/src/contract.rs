@@ -123,6 +123,7 @@ pub async fn facts(factory: &impl Factory) {
     the_feed_wakes_who_waits(factory).await;
     forgetting_keeps_what_is_not_due(factory).await;
     times_to_come_do_not_keep_the_feed_for_ever(factory).await;
+    what_is_not_published_is_not_forgotten(factory).await;
     a_task_comes_with_its_change(factory).await;
     a_task_is_in_one_hand_at_a_time(factory).await;
     a_lost_lease_writes_nothing(factory).await;

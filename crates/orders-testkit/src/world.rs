@@ -4,6 +4,7 @@
 //! [`crate::contract`] holds it to that as it does the real adapters. All that happens follows from
 //! the seed: no wall clock, no random state, no thread.
 
+mod bridge;
 mod bug;
 mod clock;
 mod engine;
@@ -27,6 +28,7 @@ use orders::{
 };
 use tokio::{sync::Notify, time::Instant};
 
+pub use bridge::{Bridge, Database};
 pub use bug::Bug;
 pub use clock::{Clock, START};
 pub use engine::Engine;

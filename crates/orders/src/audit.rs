@@ -95,6 +95,10 @@ fn whole(census: &Census, seen: &Census) -> Vec<String> {
             wrong.push(format!("{there} {what}, of which {accounted} belong to an order"));
         }
     }
+    // One version is one history row is one event, which has one place.
+    if census.history != census.head.0 {
+        wrong.push(format!("{} history rows, and {} places given", census.history, census.head));
+    }
     let span = census.head.0.saturating_add(1).saturating_sub(census.oldest.0);
     if census.events != span {
         let (oldest, head) = (census.oldest, census.head);

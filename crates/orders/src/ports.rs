@@ -12,6 +12,7 @@ use crate::domain::{Entry, Order, OrderId, OrderNumber, Position, Record, Tenant
 mod audit;
 mod change;
 mod gateway;
+mod publisher;
 mod read;
 mod task;
 
@@ -22,6 +23,7 @@ pub use self::{
         NewEvent, NotWritten, Operation, Receipt, ReceiptKey, Unique, Write,
     },
     gateway::{Found, Gateway, Instruction, Sent},
+    publisher::{PublishError, Publisher},
     read::{Cursor, Event, FeedPage, Filter, OrderRef, Page, ReadError, Scope},
     task::{Lease, Leased, Progress, Task, TaskId, TaskKind, Then},
 };
@@ -153,6 +155,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Waits until the feed may hold an event after this position. May wake for nothing.
     fn events_after(&self, position: Position) -> impl Future<Output = ()> + Send;
+
+    /// How far the feed has been published; zero before anything was.
+    fn published(&self, cx: &Context) -> impl Future<Output = Result<Position, ReadError>> + Send;
+
+    /// Notes that the feed is published up to a position. What is noted never goes back.
+    fn mark_published(
+        &self,
+        cx: &Context,
+        to: Position,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send;
 
     /// Forgets up to `limit` events and receipts that are past their time.
     ///

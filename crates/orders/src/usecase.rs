@@ -4,6 +4,7 @@ mod attempt;
 mod create;
 mod plan;
 mod read;
+mod relay;
 mod retention;
 mod verb;
 mod work;
@@ -17,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use mainstay_context::Context;
 
 pub use self::{
+    relay::{RelayError, Relayed, relay},
     retention::LONGEST_REQUEST,
     verb::{Action, Part, Verb},
     work::{Came, Heard, Notification},
@@ -47,6 +49,8 @@ pub struct Policy {
     pub remember_keys: SignedDuration,
     /// How long events are kept in the feed. Default: 90 days.
     pub keep_events: SignedDuration,
+    /// Whether the feed is published, so that no event is forgotten before. Default: no.
+    pub publishes: bool,
     /// How long a task stays in the hands that took it. Default: 30 s.
     pub lease: SignedDuration,
     /// How long a new order waits to be paid or confirmed before it expires. Default: for ever.
@@ -60,6 +64,7 @@ impl Default for Policy {
         Self {
             remember_keys: SignedDuration::from_hours(7 * 24),
             keep_events: SignedDuration::from_hours(90 * 24),
+            publishes: false,
             lease: SignedDuration::from_secs(30),
             pay_within: None,
             hold_for: None,

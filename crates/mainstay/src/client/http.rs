@@ -46,12 +46,11 @@ mod error;
 mod judge;
 mod meters;
 mod origin;
-mod tls;
 
 pub use self::base_url::{BaseUrl, InvalidBaseUrl};
 pub use self::config::{Breaker, Config};
 pub use self::error::{Error, NotSent, Unknown};
-pub use self::tls::TlsError;
+pub use super::tls::TlsError;
 pub use mainstay_resilience::retry::Safety;
 
 use self::{ask::Ask, meters::Meters, origin::Origin};

@@ -50,11 +50,28 @@ impl Lifecycle {
     /// of the first: both may be one Ctrl-C. SIGTERM, SIGINT and SIGHUP are taken over for the rest
     /// of the process's life.
     pub async fn run(&self, server: Server, app: Router) -> Report {
+        self.run_beside(move |modes| server.run_by(app, modes)).await
+    }
+
+    /// As [`run`](Self::run), for a process that serves nothing but its admin listener.
+    pub async fn run_tasks(&self) -> Report {
+        let idle = |mut modes: watch::Receiver<Mode>| async move {
+            let draining = modes.wait_for(|mode| matches!(mode, Mode::Draining(_)));
+            let _until = draining.await.is_ok();
+            DrainReport::default()
+        };
+        self.run_beside(idle).await
+    }
+
+    async fn run_beside<F>(&self, serve: impl FnOnce(watch::Receiver<Mode>) -> F) -> Report
+    where
+        F: Future<Output = DrainReport> + Send + 'static,
+    {
         let mut signals = match Signals::listen() {
             Ok(signals) => signals,
             Err(error) => {
                 self.fail(format!("cannot listen for signals: {error}"));
-                return self.run_until_stopped(server, app).await;
+                return self.run_until_stopped(serve).await;
             }
         };
         let mut stops = Stops::default();
@@ -70,18 +87,22 @@ impl Lifecycle {
             }
         };
         tokio::select! {
-            report = self.run_until_stopped(server, app) => report,
+            report = self.run_until_stopped(serve) => report,
             () = forward => Report::new(),
         }
     }
 
-    async fn run_until_stopped(&self, server: Server, app: Router) -> Report {
+    async fn run_until_stopped<F>(&self, serve: impl FnOnce(watch::Receiver<Mode>) -> F) -> Report
+    where
+        F: Future<Output = DrainReport> + Send + 'static,
+    {
         let servers = Servers(self.0.servers.clone());
         let (mode, modes) = watch::channel(Mode::Open);
         let (drained_to, drained) = oneshot::channel();
+        let served = serve(modes);
         servers.0.spawn("server", async move {
             // Nobody waits for the report of a forced end.
-            let _unread = drained_to.send(server.run_by(app, modes).await);
+            let _unread = drained_to.send(served.await);
         });
         let beating = self.clone();
         servers.0.spawn("heartbeat", async move { beating.beat().await });

@@ -8,14 +8,14 @@ use std::{
 };
 
 use mainstay::{
-    config::Rules,
+    config::{Rules, Secret},
     server::{Tls, tls},
     telemetry,
 };
 use orders::usecase::LONGEST_REQUEST;
-use orders_adapters::sqlite::Sqlite;
+use orders_adapters::{settings::Security, sqlite::Sqlite};
 
-use super::Config;
+use super::{Config, LEFT_OUT};
 use crate::{cli::Serve, console::whole, keys, wired};
 
 /// The least limit of the store's log: some hundred changes.
@@ -26,6 +26,8 @@ impl Config {
     pub(super) fn check(&self, rules: &mut Rules, options: &Serve) {
         self.check_reach(rules, options);
         self.check_limits(rules);
+        self.check_shared(rules);
+        self.check_kafka(rules);
         rules.accept(&["log.level"], telemetry::check_level(&self.log.level));
         rules.accept(&["log.traces.endpoint"], self.log.traces.check_endpoint());
         rules.accept(&["log.traces.sample_ratio"], self.log.traces.check_ratio());
@@ -48,6 +50,79 @@ impl Config {
             &["auth.keys_file", "auth.pepper_file"],
             "it belongs together with auth.pepper_file, which is not set: set both or neither",
         );
+    }
+
+    /// What has to do with the store that several processes share.
+    fn check_shared(&self, rules: &mut Rules) {
+        let Some(postgres) = &self.postgres else {
+            let fault = "it needs postgres.url: the embedded store belongs to one process, which does \
+                         everything";
+            return rules.require(self.roles.are_all(), &["roles", "postgres.url"], fault);
+        };
+        rules.require(cfg!(feature = "postgres"), &["postgres"], LEFT_OUT);
+        let url = &postgres.url;
+        let is_one = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let fault = "it must be a URL such as postgres://user@host:5432/database";
+        rules.require(is_one, &["postgres.url"], fault);
+        for (key, url) in
+            [("postgres.url", Some(url)), ("postgres.direct_url", postgres.direct_url.as_ref())]
+        {
+            let fault = "it holds a password, which would be shown; put it into a file and name that \
+                         with postgres.password_file";
+            rules.require(!url.is_some_and(|url| holds_password(url)), &[key], fault);
+        }
+        for (key, count, most) in [
+            ("postgres.writers", postgres.writers, 16),
+            ("postgres.queue", postgres.queue, 1_000_000),
+            ("postgres.batch", postgres.batch, 4_096),
+            ("postgres.readers", postgres.readers, 256),
+        ] {
+            rules.require(
+                (1..=most).contains(&count),
+                &[key],
+                format!("it must be from 1 to {most}"),
+            );
+        }
+        for (key, time) in [
+            ("postgres.connect_timeout", postgres.connect_timeout),
+            ("postgres.lock_timeout", postgres.lock_timeout),
+            ("postgres.answer_timeout", postgres.answer_timeout),
+            ("postgres.poll", postgres.poll),
+        ] {
+            rules.require(!time.is_zero(), &[key], "it must not be 0");
+        }
+    }
+
+    /// What has to do with Kafka.
+    fn check_kafka(&self, rules: &mut Rules) {
+        let Some(kafka) = &self.kafka else { return };
+        rules.require(cfg!(feature = "kafka"), &["kafka"], LEFT_OUT);
+        let fault = "it must name at least one broker, such as [\"kafka-1:9092\"]";
+        rules.require(!kafka.brokers.is_empty(), &["kafka.brokers"], fault);
+        let fault = "it is needed with kafka.security = sasl_tls";
+        let is_user = kafka.security == Security::SaslTls;
+        rules.require(!is_user || kafka.user.is_some(), &["kafka.user", "kafka.security"], fault);
+        let has_password = kafka.password_file.is_some();
+        rules.require(!is_user || has_password, &["kafka.password_file", "kafka.security"], fault);
+        if let Some(file) = &kafka.password_file {
+            let read = Secret::<String>::from_file(file);
+            let read = read.map_err(|error| format!("cannot read {}: {error}", file.display()));
+            rules.accept(&["kafka.password_file"], read);
+        }
+        for (key, count) in [
+            ("kafka.queue", u64::from(kafka.queue)),
+            ("kafka.partitions", u64::from(kafka.partitions)),
+            ("kafka.inbound.in_hand", kafka.inbound.in_hand as u64),
+        ] {
+            rules.require(count > 0, &[key], "it must not be 0");
+        }
+        for (key, time) in [
+            ("kafka.delivery_timeout", kafka.delivery_timeout),
+            ("kafka.request_timeout", kafka.request_timeout),
+            ("kafka.inbound.try_timeout", kafka.inbound.try_timeout),
+        ] {
+            rules.require(!time.is_zero(), &[key], "it must not be 0");
+        }
     }
 
     /// What must not be reachable from other machines.
@@ -76,7 +151,7 @@ impl Config {
             );
             faults.push((&["http.listen", "auth.keys_file"], fault));
         }
-        if !local && !self.store.durable {
+        if !local && !self.store.durable && self.postgres.is_none() {
             let fault = "store.durable is false and http.listen is reachable from other machines: \
                          a power loss would lose acknowledged orders";
             faults.push((&["store.durable", "http.listen"], fault.to_owned()));
@@ -148,17 +223,29 @@ impl Config {
             rules.accept(&["gateway.secret_file"], self.gateway_secret());
             rules.accept(&["gateway.webhook_secret_file"], self.webhook_secrets());
         }
+        if let Some(file) =
+            self.postgres.as_ref().and_then(|postgres| postgres.password_file.as_ref())
+        {
+            let read = Secret::<String>::from_file(file);
+            let read = read.map_err(|error| format!("cannot read {}: {error}", file.display()));
+            rules.accept(&["postgres.password_file"], read);
+        }
     }
 
     /// Whether there is a place for its store.
     pub(super) fn check_place(&self, rules: &mut Rules) {
+        if self.postgres.is_some() {
+            return;
+        }
         rules.accept(&["store.path"], Sqlite::place(&self.store.path));
     }
 
     /// Whether what it needs for itself could be had now: taken, and let go again.
     pub(super) fn check_free(&self, rules: &mut Rules) {
-        let store = Sqlite::probe(&self.store.path).map_err(wired::with_hint);
-        rules.accept(&["store.path"], store);
+        if self.postgres.is_none() {
+            let store = Sqlite::probe(&self.store.path).map_err(wired::with_hint);
+            rules.accept(&["store.path"], store);
+        }
         let listen = |key, address| {
             let bound = TcpListener::bind(address);
             bound.map_err(|error| cannot_listen(key, address, &error))
@@ -174,6 +261,14 @@ impl Config {
     fn shares_an_address(&self) -> bool {
         self.http.listen == self.admin.listen && self.http.listen.port() != 0
     }
+}
+
+/// Whether a URL's user part has a password in it.
+fn holds_password(url: &str) -> bool {
+    let authority =
+        url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or(""));
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':') || url.contains("password=")
 }
 
 /// Why `address`, the value of `key`, cannot be listened on.
@@ -205,7 +300,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if !config.store.durable {
+    if !config.store.durable && config.postgres.is_none() {
         warnings.push("store.durable is false: a power loss takes acknowledged orders".to_owned());
     }
     warnings
@@ -221,6 +316,14 @@ fn exposed(config: &Config) -> Vec<String> {
         ("auth.pepper_file", config.auth.pepper_file.as_ref()),
         ("auth.keys_file", config.auth.keys_file.as_ref()),
         ("admin.token_file", config.admin.token_file.as_ref()),
+        (
+            "postgres.password_file",
+            config.postgres.as_ref().and_then(|postgres| postgres.password_file.as_ref()),
+        ),
+        (
+            "kafka.password_file",
+            config.kafka.as_ref().and_then(|kafka| kafka.password_file.as_ref()),
+        ),
         ("gateway.secret_file", gateway.and_then(|gateway| gateway.secret_file.as_ref())),
         (
             "gateway.webhook_secret_file",

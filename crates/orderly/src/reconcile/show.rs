@@ -1,7 +1,5 @@
 //! A comparison, as people and programs read it.
 
-use std::path::Path;
-
 use orders::domain::{Currency, Money};
 use serde_json::{Value, json};
 
@@ -16,8 +14,8 @@ use crate::console::{many, say};
 const SHOWN: usize = 50;
 
 /// Prints the sums side by side, every break, and what it comes to.
-pub(super) fn table(store: &Path, report: &Report) {
-    say(&format!("store {}", store.display()));
+pub(super) fn table(store: &str, report: &Report) {
+    say(&format!("store {store}"));
     let lines = u64::try_from(report.lines).unwrap_or(u64::MAX);
     say(&format!(
         "{}, {}, {} matched\n",
@@ -97,7 +95,7 @@ fn one(found: &Break) -> String {
     lines.join("\n")
 }
 
-pub(super) fn as_json(store: &Path, report: &Report) -> Value {
+pub(super) fn as_json(store: &str, report: &Report) -> Value {
     let side = |sum: Sum| json!({ "count": sum.count, "amount_minor": sum.minor.to_string() });
     let sums = report.sums.iter().map(|((currency, operation), sums)| {
         json!({
@@ -108,7 +106,7 @@ pub(super) fn as_json(store: &Path, report: &Report) -> Value {
         })
     });
     json!({
-        "store": store.display().to_string(),
+        "store": store,
         "lines": report.lines,
         "orders": report.orders,
         "matched": report.matched,

@@ -25,6 +25,7 @@ mod pay;
 mod reconcile;
 mod secrets;
 mod settings;
+mod shared;
 mod sockets;
 mod support;
 mod traces;

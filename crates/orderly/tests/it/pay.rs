@@ -53,7 +53,7 @@ pub(crate) async fn reaches(client: &Client, id: &str, payment_state: &str) -> V
     .await
 }
 
-fn authorizations(sim: &Sim) -> Vec<u64> {
+pub(crate) fn authorizations(sim: &Sim) -> Vec<u64> {
     sim.ledger().all().unwrap().iter().map(|payment| payment.successful.authorization).collect()
 }
 

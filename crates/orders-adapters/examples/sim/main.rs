@@ -1,12 +1,18 @@
-//! Ring 2 of the simulation: `--seeds N --first N --orders N [--json FILE]`, on the real SQLite store.
+//! Ring 2 of the simulation: `--seeds N --first N --orders N [--json FILE]`, on a real store: SQLite, or
+//! with `--store postgres`, in a build with that feature, PostgreSQL.
 
 #![expect(clippy::print_stdout, reason = "a command-line tool reports to its terminal")]
 
-mod engine;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod sqlite;
 
 use std::{env, process::ExitCode};
 
-use orders_testkit::sim::{Cuts, Run, run_over, sweep_over};
+use orders_testkit::{
+    Engine,
+    sim::{Cuts, Run, run_over, sweep_over},
+};
 use tokio::time::Instant;
 
 /// Seeds that are run twice and must hash equal.
@@ -17,7 +23,9 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(wrong) => {
-            println!("{wrong}\nusage: sim [--seeds N] [--first N] [--orders N] [--json FILE]");
+            println!(
+                "{wrong}\nusage: sim [--store sqlite|postgres] [--seeds N] [--first N] [--orders N] [--json FILE]"
+            );
             ExitCode::from(2)
         }
     }
@@ -25,11 +33,13 @@ fn main() -> ExitCode {
 
 fn simulate() -> Result<bool, String> {
     let (mut seeds, mut first, mut orders, mut json) = (500_u64, 0_u64, 50_usize, None);
+    let mut fresh: fn() -> Box<dyn Engine> = sqlite::fresh;
     let mut args = env::args().skip(1);
     while let Some(arg) = args.next() {
         let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
         let wrong = |_| format!("{arg} needs a number");
         match arg.as_str() {
+            "--store" => fresh = engine(&value)?,
             "--seeds" => seeds = value.parse().map_err(wrong)?,
             "--first" => first = value.parse().map_err(wrong)?,
             "--orders" => orders = value.parse().map_err(wrong)?,
@@ -39,8 +49,8 @@ fn simulate() -> Result<bool, String> {
     }
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
-    let runs = sweep_over(&engine::fresh, first..first + seeds, orders, threads);
-    let again = |one: &Run| run_over(&engine::fresh, one.seed, orders, &Cuts::default());
+    let runs = sweep_over(&fresh, first..first + seeds, orders, threads);
+    let again = |one: &Run| run_over(&fresh, one.seed, orders, &Cuts::default());
     let failed: Vec<&Run> = runs.iter().filter(|run| !run.violations.is_empty()).collect();
     for run in failed.iter().take(5) {
         println!("seed {}: {}", run.seed, run.violations.join("\n  "));
@@ -65,4 +75,14 @@ fn simulate() -> Result<bool, String> {
         std::fs::write(&file, format!("{report:#}\n")).map_err(|e| format!("{file}: {e}"))?;
     }
     Ok(failed.is_empty() && differing == 0)
+}
+
+/// What keeps the orders under this name.
+fn engine(name: &str) -> Result<fn() -> Box<dyn Engine>, String> {
+    match name {
+        "sqlite" => Ok(sqlite::fresh),
+        #[cfg(feature = "postgres")]
+        "postgres" => Ok(postgres::fresh),
+        _ => Err(format!("there is no store {name} in this build")),
+    }
 }

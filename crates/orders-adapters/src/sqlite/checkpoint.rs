@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use mainstay::telemetry::error_chain;
+use mainstay::{metrics::Histogram, telemetry::error_chain};
 use rusqlite::{Connection, wal::CheckpointMode};
 
 use super::{
@@ -62,7 +62,11 @@ pub(super) fn passive(connection: &Connection) -> Result<bool, Broken> {
     }
 }
 
-pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<()>, OpenError> {
+pub(super) fn start(
+    shared: Arc<Shared>,
+    config: &Config,
+    took: Histogram,
+) -> Result<JoinHandle<()>, OpenError> {
     let connection = Connection::open(&config.path).and_then(|connection| {
         schema::set_durability(&connection, config.durable)?;
         Ok(connection)
@@ -81,7 +85,7 @@ pub(super) fn start(shared: Arc<Shared>, config: &Config) -> Result<JoinHandle<(
             }
             let began = tokio::time::Instant::now();
             let moved = passive(&connection);
-            shared.instruments.checkpoint.observe(began.elapsed().as_secs_f64(), &[]);
+            took.observe(began.elapsed().as_secs_f64(), &[]);
             match moved {
                 Ok(true) => shared.log.is(0),
                 Ok(false) => {}

@@ -49,6 +49,14 @@ impl Inline {
         self.writer.head()
     }
 
+    /// A secret of this store, made with it: signs what clients carry between requests.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn page_secret(&self) -> Result<[u8; 32], Cause> {
+        Ok(self.writer.page_secret()?)
+    }
+
     /// Commits one change, as [`commit`](orders::ports::Store::commit) does.
     ///
     /// # Errors
@@ -143,6 +151,22 @@ impl Inline {
     /// When it cannot be read.
     pub fn task(&self, id: TaskId) -> Result<Option<Task>, Cause> {
         tasks::find(&self.reader, id)
+    }
+
+    /// How far the feed has been published.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn published(&self) -> Result<Position, Cause> {
+        read::published(&self.reader)
+    }
+
+    /// Notes how far the feed has been published.
+    ///
+    /// # Errors
+    /// When the disk failed.
+    pub fn mark_published(&mut self, to: Position) -> Result<(), Cause> {
+        Ok(self.writer.mark_published(to)??)
     }
 
     /// Reads every task that is owed.

@@ -178,6 +178,12 @@ pub(super) fn events(
     Ok(Ok(FeedPage { events, next, head }))
 }
 
+/// How far the feed has been published.
+pub(super) fn published(db: &Connection) -> Read<Position> {
+    let position = db.query_row("SELECT published FROM meta", [], |row| row.get(0))?;
+    Ok(rows::position(position))
+}
+
 /// The oldest position still kept and the last one given.
 pub(super) fn span(db: &Connection) -> Read<(Position, Position)> {
     let sql = "SELECT forgotten, coalesce((SELECT max(position) FROM events), 0) FROM meta";

@@ -25,13 +25,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    Config, OpenError, ReadCounters,
-    instruments::Instruments,
-    rows::Read,
-    schema,
-    thread::{Waiting, now, spawn},
-};
+use super::{Config, OpenError, ReadCounters, rows::Read, schema, thread::spawn};
+use crate::instruments::{Instruments, Waiting, now};
 
 /// Instructions of SQLite between two looks at the time: some 20 µs, so that a look costs nothing.
 const LOOK_EVERY: i32 = 1_000;

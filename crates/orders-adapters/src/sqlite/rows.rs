@@ -3,22 +3,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use mainstay_context::{RequestId, TraceContext};
 use orders::{
-    codec,
-    domain::{
-        ChangeId, Command, Entry, Note, Order, OrderId, OrderNumber, Position, Record, Snapshot,
-        State, TenantId, Version,
-    },
-    ports::{Cause, Event, Fingerprint, Operation, Receipt, ReceiptKey},
+    domain::{Entry, Note, Order, OrderId, Record},
+    ports::{Event, Receipt, Task},
 };
 use rusqlite::{Connection, Row, params};
-use uuid::Uuid;
 
-use crate::content;
-
-/// What could be read, or why not.
-pub(super) type Read<T> = Result<T, Cause>;
+pub(super) use crate::stored::{Read, count, position, trace_column};
+use crate::{
+    content,
+    stored::{EntryRow, EventRow, OrderRow, ReceiptRow, TaskRow, version},
+};
 
 /// The columns that [`order`] reads, in its order.
 pub(super) const ORDER: &str = "id, tenant, number, customer_id, external_reference, state, \
@@ -40,52 +35,29 @@ pub(super) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-pub(super) fn count(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 pub(super) fn time(micros: i64) -> Read<Timestamp> {
     Ok(Timestamp::from_microsecond(micros)?)
 }
 
-fn version(number: i64) -> Read<Version> {
-    let version = u64::try_from(number).ok().and_then(Version::new);
-    version.ok_or_else(|| format!("a version of {number}").into())
-}
-
-pub(super) fn named<T>(what: &str, name: &str, value: Option<T>) -> Read<T> {
-    value.ok_or_else(|| format!("an unknown {what}: {name}").into())
-}
-
-fn trace(text: Option<&str>) -> Read<TraceContext> {
-    Ok(text.map_or(Ok(TraceContext::default()), str::parse)?)
-}
-
-pub(super) fn trace_column(trace: TraceContext) -> Option<String> {
-    (!trace.is_none()).then(|| trace.to_string())
-}
-
 pub(super) fn order(row: &Row<'_>) -> Read<Order> {
     let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
-    let state = text(5)?;
-    let (goods, metadata) = content::decode(text(13)?, text(12)?, text(6)?)?;
-    let payments = content::decode_payments(text(11)?, goods.currency)?;
-    let reference: Option<String> = row.get(4)?;
-    Ok(Order::restore(Snapshot {
-        id: OrderId(row.get::<_, Uuid>(0)?),
-        tenant: text(1)?.parse()?,
-        number: OrderNumber::from_bits(u64::try_from(row.get::<_, i64>(2)?)?),
-        customer_id: text(3)?.parse()?,
-        external_reference: reference.map(|text| text.parse()).transpose()?,
-        state: named("state", state, State::from_name(state))?,
-        goods,
-        metadata,
-        payments,
-        notes: row.get(10)?,
-        version: version(row.get(7)?)?,
+    let read = OrderRow {
+        id: row.get(0)?,
+        tenant: text(1)?,
+        number: row.get(2)?,
+        customer_id: text(3)?,
+        external_reference: row.get_ref(4)?.as_str_or_null()?,
+        state: text(5)?,
+        currency: text(6)?,
+        version: row.get(7)?,
         created_at: time(row.get(8)?)?,
         updated_at: time(row.get(9)?)?,
-    })?)
+        notes: row.get(10)?,
+        payments: text(11)?,
+        progress: text(12)?,
+        content: text(13)?,
+    };
+    read.read()
 }
 
 /// An order with what is kept apart from it.
@@ -119,57 +91,64 @@ fn notes(connection: &Connection, order: OrderId) -> Read<Vec<Note>> {
 }
 
 pub(super) fn entry(row: &Row<'_>) -> Read<Entry> {
-    let from: Option<String> = row.get(3)?;
-    let to: String = row.get(4)?;
-    let command: String = row.get(5)?;
-    let reason: Option<String> = row.get(7)?;
-    let traceparent: Option<String> = row.get(9)?;
-    Ok(Entry {
-        order: OrderId(row.get(0)?),
-        version: version(row.get(1)?)?,
-        change: ChangeId(row.get(2)?),
-        from: from.map(|from| named("state", &from, State::from_name(&from))).transpose()?,
-        to: named("state", &to, State::from_name(&to))?,
-        command: named("command", &command, Command::from_name(&command))?,
-        actor: row.get(6)?,
-        reason: reason.map(|reason| reason.parse()).transpose()?,
-        request_id: row.get_ref(8)?.as_str()?.parse::<RequestId>()?,
-        trace: trace(traceparent.as_deref())?,
+    let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+    let read = EntryRow {
+        order: row.get(0)?,
+        version: row.get(1)?,
+        change: row.get(2)?,
+        from: row.get_ref(3)?.as_str_or_null()?,
+        to: text(4)?,
+        command: text(5)?,
+        actor: text(6)?,
+        reason: row.get_ref(7)?.as_str_or_null()?,
+        request_id: text(8)?,
+        trace: row.get_ref(9)?.as_str_or_null()?,
         at: time(row.get(10)?)?,
-    })
+    };
+    read.read()
 }
 
 pub(super) fn event(row: &Row<'_>) -> Read<Event> {
-    let traceparent: Option<String> = row.get(6)?;
-    Ok(Event {
-        position: position(row.get(0)?),
-        tenant: row.get_ref(1)?.as_str()?.parse::<TenantId>()?,
-        order: OrderId(row.get(2)?),
-        version: version(row.get(3)?)?,
-        id: ChangeId(row.get(4)?),
-        kind: row.get(5)?,
-        trace: trace(traceparent.as_deref())?,
+    let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+    let read = EventRow {
+        position: row.get(0)?,
+        tenant: text(1)?,
+        order: row.get(2)?,
+        version: row.get(3)?,
+        change: row.get(4)?,
+        kind: text(5)?,
+        trace: row.get_ref(6)?.as_str_or_null()?,
         at: time(row.get(7)?)?,
-        data: row.get(8)?,
-    })
+        data: text(8)?,
+    };
+    read.read()
 }
 
 pub(super) fn receipt(row: &Row<'_>) -> Read<Receipt> {
-    let operation: String = row.get(1)?;
-    let known = Operation::from_name(&operation);
-    Ok(Receipt {
-        key: ReceiptKey {
-            tenant: row.get_ref(0)?.as_str()?.parse()?,
-            operation: named("operation", &operation, known)?,
-            key: row.get_ref(2)?.as_str()?.parse()?,
-        },
-        fingerprint: Fingerprint(row.get(3)?),
-        order: OrderId(row.get(4)?),
-        decision: codec::decode(row.get_ref(5)?.as_str()?)?,
+    let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+    let read = ReceiptRow {
+        tenant: text(0)?,
+        operation: text(1)?,
+        key: text(2)?,
+        fingerprint: row.get_ref(3)?.as_blob()?,
+        order: row.get(4)?,
+        decision: text(5)?,
         expires_at: time(row.get(6)?)?,
-    })
+    };
+    read.read()
 }
 
-pub(super) fn position(number: i64) -> Position {
-    Position(u64::try_from(number).unwrap_or(0))
+pub(super) fn task(row: &Row<'_>) -> Read<Task> {
+    let text = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+    let sent: Option<i64> = row.get(6)?;
+    let read = TaskRow {
+        id: row.get(0)?,
+        tenant: text(1)?,
+        order: row.get(2)?,
+        kind: text(3)?,
+        due: time(row.get(4)?)?,
+        tries: row.get(5)?,
+        sent: sent.map(time).transpose()?,
+    };
+    read.read()
 }

@@ -145,14 +145,20 @@ pub(super) fn remember(
     Ok(())
 }
 
+pub(super) fn mark_published(db: &Connection, to: Position) -> rusqlite::Result<()> {
+    db.execute("UPDATE meta SET published = max(published, ?1)", params![count(to.0)])?;
+    Ok(())
+}
+
 pub(super) fn forget(db: &Connection, cutoff: Cutoff, limit: usize) -> rusqlite::Result<Forgotten> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let before = micros(cutoff.events_before);
-    let last = last_old(db, limit, before, micros(cutoff.now))?;
+    let most = cutoff.events_up_to.map_or(i64::MAX, |position| count(position.0));
+    let last = last_old(db, limit, before, micros(cutoff.now))?.map(|last| last.min(most));
     let events = match last {
         None => 0,
         Some(last) => {
-            db.execute("UPDATE meta SET forgotten = ?1", params![last])?;
+            db.execute("UPDATE meta SET forgotten = max(forgotten, ?1)", params![last])?;
             db.execute("DELETE FROM events WHERE position <= ?1", params![last])?
         }
     };

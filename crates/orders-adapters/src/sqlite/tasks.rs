@@ -1,14 +1,11 @@
 //! Tasks: planned, handed out, fenced and finished.
 
 use jiff::Timestamp;
-use orders::{
-    domain::OrderId,
-    ports::{Answer, Cause, Change, Lease, Leased, Progress, Task, TaskId, TaskKind, Then},
-};
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
+use orders::ports::{Answer, Cause, Change, Lease, Leased, Task, TaskId, Then};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use uuid::Uuid;
 
-use super::rows::{Read, micros, named, time};
+use super::rows::{Read, micros, task};
 
 const COLUMNS: &str = "id, tenant, order_id, kind, due, tries, sent, epoch";
 
@@ -136,17 +133,4 @@ pub(super) fn all(db: &Connection) -> Read<Vec<Task>> {
         tasks.push(task(row)?);
     }
     Ok(tasks)
-}
-
-fn task(row: &Row<'_>) -> Read<Task> {
-    let kind: String = row.get(3)?;
-    let sent: Option<i64> = row.get(6)?;
-    Ok(Task {
-        id: TaskId(row.get(0)?),
-        tenant: row.get_ref(1)?.as_str()?.parse()?,
-        order: OrderId(row.get(2)?),
-        kind: named("kind", &kind, TaskKind::from_name(&kind))?,
-        due: time(row.get(4)?)?,
-        progress: Progress { tries: row.get(5)?, sent: sent.map(time).transpose()? },
-    })
 }

@@ -24,10 +24,12 @@ use tokio::{
 use super::{
     Config, Counters, OpenError, ReadCounters,
     checkpoint::Log,
-    instruments::{Instruments, Queued},
-    queue::Queue,
     tasks::Taken,
     writer::{Broken, Prepared, Writer},
+};
+use crate::{
+    instruments::{Instruments, Queued},
+    queue::Queue,
 };
 
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
@@ -37,25 +39,8 @@ type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 pub(super) enum Job {
     Commit { cx: Context, prepared: Box<Prepared>, reply: Reply<Answer>, queued: Queued },
     Forget { cx: Context, cutoff: Cutoff, limit: usize, reply: Reply<Forgotten> },
+    MarkPublished { cx: Context, to: Position, reply: Reply<()> },
     Lease { cx: Context, now: Timestamp, until: Timestamp, limit: usize, reply: Reply<Vec<Leased>> },
-}
-
-/// A caller that waits for a thread of the store: it is queued until a thread takes its work, and
-/// works on when this is dropped.
-#[derive(Debug)]
-pub(super) struct Waiting(Context);
-
-impl Waiting {
-    pub(super) fn begin(cx: &Context) -> Self {
-        cx.enter(Activity::Queued, now());
-        Self(cx.clone())
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.enter(Activity::Working, now());
-    }
 }
 
 /// What the store's threads and its callers share.
@@ -219,6 +204,7 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
             Job::Forget { cutoff, limit, reply, .. } => {
                 answer(reply, writer.forget(cutoff, limit)?);
             }
+            Job::MarkPublished { to, reply, .. } => answer(reply, writer.mark_published(to)?),
             Job::Lease { now, until, limit, reply, .. } => {
                 let taken = writer.lease(now, until, limit)?;
                 answer(reply, taken.map(|taken| shared.handed_out(taken)));
@@ -260,7 +246,10 @@ fn work(shared: &Shared, writer: &mut Writer, jobs: Vec<Job>) -> Result<(), Brok
 impl Job {
     pub(super) fn cx(&self) -> &Context {
         match self {
-            Self::Commit { cx, .. } | Self::Forget { cx, .. } | Self::Lease { cx, .. } => cx,
+            Self::Commit { cx, .. }
+            | Self::Forget { cx, .. }
+            | Self::MarkPublished { cx, .. }
+            | Self::Lease { cx, .. } => cx,
         }
     }
 
@@ -268,14 +257,10 @@ impl Job {
         match self {
             Self::Commit { reply, .. } => answer(reply, Err(error())),
             Self::Forget { reply, .. } => answer(reply, Err(error())),
+            Self::MarkPublished { reply, .. } => answer(reply, Err(error())),
             Self::Lease { reply, .. } => answer(reply, Err(error())),
         }
     }
-}
-
-/// Monotonic time, as deadlines have it.
-pub(super) fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }
 
 /// Answers a caller, who may be gone: what was committed stays committed.
@@ -304,7 +289,12 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let cx = Context::new("waits".parse().unwrap());
         let long_ago = Timestamp::UNIX_EPOCH;
-        let cutoff = Cutoff { events_before: long_ago, now: long_ago, receipts_before: long_ago };
+        let cutoff = Cutoff {
+            events_before: long_ago,
+            now: long_ago,
+            events_up_to: None,
+            receipts_before: long_ago,
+        };
         shared.queue.push(&None, Job::Forget { cx, cutoff, limit: 1, reply }).unwrap();
         answer
     }

@@ -158,6 +158,14 @@ impl Writer {
         self.alone(|db| tasks::lease(db, now, until, limit))
     }
 
+    /// Notes how far the feed has been published.
+    pub(super) fn mark_published(
+        &mut self,
+        to: Position,
+    ) -> Result<Result<(), CommitError>, Broken> {
+        self.alone(|db| statements::mark_published(db, to))
+    }
+
     /// Forgets what is past its time, the oldest events first, without leaving a hole.
     pub(super) fn forget(
         &mut self,

@@ -1,29 +1,29 @@
-//! The idempotency table, on the core over SQLite.
+//! The idempotency table, on the core over SQLite, and what it takes to hold another store to it.
 
 use jiff::SignedDuration;
 use orders::{Orders, ports::Ports, usecase::Policy};
-use orders_adapters::sqlite::Sqlite;
 use orders_testkit::{
     World,
+    contract::Subject,
     idempotency::{CoreDriver, run},
 };
 
 use crate::fixture::Fixture;
 
-/// SQLite, with a clock that can be moved.
-struct Timed {
-    fixture: Fixture,
+/// A store, with a clock that can be moved.
+struct Timed<S> {
+    subject: S,
     world: World,
 }
 
-impl Ports for Timed {
-    type Store = Sqlite;
+impl<S: Subject> Ports for Timed<S> {
+    type Store = S::Store;
     type Clock = <World as Ports>::Clock;
     type Ids = <World as Ports>::Ids;
     type Gateway = World;
 
-    fn store(&self) -> &Self::Store {
-        &self.fixture.store
+    fn store(&self) -> &S::Store {
+        self.subject.store()
     }
 
     fn clock(&self) -> &Self::Clock {
@@ -39,15 +39,20 @@ impl Ports for Timed {
     }
 }
 
-#[tokio::test]
-async fn the_core_over_sqlite_keeps_the_idempotency_table() {
+/// Holds the core over fresh stores to the table.
+pub(crate) async fn hold<S: Subject>(fresh: &impl AsyncFn() -> S) {
     run(async || {
         let world = World::new(1);
         let clock = world.clone();
-        let ports = Timed { fixture: Fixture::new(), world };
+        let ports = Timed { subject: fresh().await, world };
         CoreDriver::new(Orders::new(ports, Policy::default()), move |hours| {
             clock.clock().jump(SignedDuration::from_hours(hours));
         })
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_core_over_sqlite_keeps_the_idempotency_table() {
+    hold(&async || Fixture::new()).await;
 }

@@ -1,6 +1,11 @@
-//! The API over the real core and a world in memory.
+//! The API over the real core and a world, whose orders are in memory or in PostgreSQL.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 mod auth;
 mod batch;

@@ -1,4 +1,8 @@
-//! A running API: the real routes and core, over a world in memory.
+//! A running API: the real routes and core, over a world in memory. With `ORDERLY_TEST_STORE=postgres`
+//! the world keeps its orders in a real PostgreSQL, a database for each test.
+
+#[path = "../../../orders-adapters/examples/sim/postgres.rs"]
+mod postgres;
 
 use std::sync::Arc;
 
@@ -59,7 +63,7 @@ impl Shop {
     }
 
     fn with(secrets: Option<&str>, payments: bool) -> Self {
-        let (world, phase) = (World::new(1), watch::Sender::new(Phase::Ready));
+        let (world, phase) = (world(), watch::Sender::new(Phase::Ready));
         let metrics = Metrics::new("test");
         let mut config = Config::new(keys(), [7; 32], phase.subscribe());
         config.payments = payments;
@@ -227,6 +231,16 @@ fn request(method: Method, path: &str) -> request::Builder {
 pub(crate) fn json_body(request: request::Builder, body: &Value) -> Request<Body> {
     let request = request.header(header::CONTENT_TYPE, "application/json");
     request.body(Body::from(body.to_string())).unwrap()
+}
+
+/// An empty world, over the store that the environment names.
+#[expect(clippy::disallowed_methods, reason = "tests have no configuration but this")]
+fn world() -> World {
+    match std::env::var("ORDERLY_TEST_STORE").as_deref() {
+        Err(_) | Ok("") => World::new(1),
+        Ok("postgres") => World::over(1, postgres::fresh()),
+        Ok(other) => panic!("ORDERLY_TEST_STORE is {other:?}, and has to be postgres or not set"),
+    }
 }
 
 fn keys() -> Keys {

@@ -313,8 +313,12 @@ pub async fn forgetting_keeps_what_is_not_due(factory: &impl Factory) {
         commit(&subject, &last).await;
     }
     let after = |seconds| START.saturating_add(SignedDuration::from_secs(seconds)).unwrap();
-    let cutoff =
-        Cutoff { events_before: after(600), now: after(10_000), receipts_before: after(3_750) };
+    let cutoff = Cutoff {
+        events_before: after(600),
+        now: after(10_000),
+        events_up_to: None,
+        receipts_before: after(3_750),
+    };
     let cx = builders::context("t");
     let (mut events, mut receipts) = (0, 0);
     loop {
@@ -370,6 +374,7 @@ pub async fn times_to_come_do_not_keep_the_feed_for_ever(factory: &impl Factory)
     let cutoff = |seconds| Cutoff {
         events_before: after(seconds),
         now: after(10_000),
+        events_up_to: None,
         receipts_before: START,
     };
     let forget = async |seconds, limit| {
@@ -382,5 +387,40 @@ pub async fn times_to_come_do_not_keep_the_feed_for_ever(factory: &impl Factory)
     assert_eq!(forget(50, 10).await, 0, "what came after is not old yet");
     let gone = [forget(600, 2).await, forget(600, 2).await, forget(600, 2).await];
     assert_eq!((gone.iter().sum::<usize>(), forget(600, 2).await), (6, 0), "{gone:?}");
+    assert_sound(&subject).await;
+}
+
+/// How far the feed was published is kept, never goes back, and holds forgetting back where that is
+/// asked for.
+pub async fn what_is_not_published_is_not_forgotten(factory: &impl Factory) {
+    let (subject, mut make) = (factory.make().await, Maker::new());
+    let store = subject.store();
+    let mut last = make.create("t", "create");
+    commit(&subject, &last).await;
+    for _ in 0..3 {
+        last = make.act(order_of(&last), note("note"), None);
+        commit(&subject, &last).await;
+    }
+    let cx = builders::context("t");
+    assert_eq!(store.published(&cx).await.unwrap(), Position(0));
+    let forget = async |events_up_to| {
+        let long_after = START.saturating_add(SignedDuration::from_hours(1)).unwrap();
+        let cutoff = Cutoff {
+            events_before: long_after,
+            now: long_after,
+            events_up_to,
+            receipts_before: START,
+        };
+        store.forget(&cx, cutoff, 10).await.unwrap().events
+    };
+    assert_eq!(forget(Some(store.published(&cx).await.unwrap())).await, 0);
+    store.mark_published(&cx, Position(2)).await.unwrap();
+    store.mark_published(&cx, Position(1)).await.unwrap();
+    assert_eq!(store.published(&cx).await.unwrap(), Position(2));
+    assert_eq!(forget(Some(Position(2))).await, 2);
+    assert_eq!(forget(Some(Position(1))).await, 0, "what is gone stays gone");
+    let left = drain(&subject, &Scope::All, Some(Position(2)), 10).await.unwrap();
+    assert_eq!(left.iter().map(|event| event.position.0).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(forget(None).await, 2);
     assert_sound(&subject).await;
 }

@@ -36,6 +36,10 @@ pub trait Engine: Send + fmt::Debug {
     fn events(&mut self, scope: &Scope, page: Page<Position>) -> Result<FeedPage, ReadError>;
     /// See [`task`](orders::ports::Store::task).
     fn task(&mut self, id: TaskId) -> Option<Task>;
+    /// See [`published`](orders::ports::Store::published).
+    fn published(&mut self) -> Position;
+    /// See [`mark_published`](orders::ports::Store::mark_published).
+    fn mark_published(&mut self, to: Position);
     /// Every task that is owed.
     fn tasks(&mut self) -> Vec<Task>;
     /// The last position given.

@@ -182,6 +182,26 @@ impl Store for World {
         }
     }
 
+    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+        self.read(cx).await?;
+        Ok(self.kept().engine.published())
+    }
+
+    async fn mark_published(&self, cx: &Context, to: Position) -> Result<(), CommitError> {
+        let Fate { before, fault, .. } = self.injector().commit();
+        wait(before).await;
+        match fault {
+            Some(Fault::Busy) => Err(CommitError::NotWritten(NotWritten::Busy)),
+            Some(Fault::Full) => Err(CommitError::NotWritten(NotWritten::Full)),
+            Some(Fault::Unavailable | Fault::RequestLost) => Err(CommitError::Unavailable(None)),
+            _ if self.ended(cx) => Err(CommitError::NotWritten(NotWritten::Expired)),
+            _ => {
+                self.kept().engine.mark_published(to);
+                if fault == Some(Fault::ReplyLost) { Err(self.lost()) } else { Ok(()) }
+            }
+        }
+    }
+
     async fn forget(
         &self,
         cx: &Context,

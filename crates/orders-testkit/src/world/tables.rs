@@ -50,6 +50,8 @@ pub(super) struct Tables {
     /// The feed from `oldest` on, without a hole.
     events: VecDeque<Event>,
     oldest: Position,
+    /// How far the feed was published.
+    published: Position,
     /// Positions that a planted bug gave and that nobody can see yet.
     hidden: BTreeMap<Position, Instant>,
     later: BTreeMap<(Instant, u64), Step>,
@@ -95,6 +97,7 @@ impl Tables {
             tasks: BTreeMap::new(),
             events: VecDeque::new(),
             oldest: Position(1),
+            published: Position(0),
             hidden: BTreeMap::new(),
             later: BTreeMap::new(),
             steps: 0,
@@ -322,7 +325,10 @@ impl Tables {
         let old = self.events.iter().take_while(|event| due(event.at));
         // What is stamped ahead of time goes with what comes after it.
         let last = old.enumerate().filter(|(_, event)| event.at <= cutoff.now).last();
-        let events = last.map_or(0, |(index, _)| index + 1).min(limit);
+        let kept_back = cutoff.events_up_to.map_or(usize::MAX, |most| {
+            usize::try_from((most.0 + 1).saturating_sub(self.oldest.0)).unwrap_or(usize::MAX)
+        });
+        let events = last.map_or(0, |(index, _)| index + 1).min(limit).min(kept_back);
         self.events.drain(..events);
         self.oldest = Position(self.oldest.0 + events as u64);
         let careless = self.has(Bug::LiveReceiptsForgotten);

@@ -19,19 +19,25 @@ struct OrderChanged<'a> {
     customer_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     external_reference: Option<&'a str>,
-    total: Amount<'a>,
+    total: Amount,
     occurred_at: String,
 }
 
 #[derive(Serialize)]
-struct Amount<'a> {
+pub(super) struct Amount {
     amount_minor: String,
-    currency: &'a str,
+    currency: String,
+}
+
+impl From<Money> for Amount {
+    fn from(money: Money) -> Self {
+        let currency = money.currency.code().to_owned();
+        Self { amount_minor: money.minor.to_string(), currency }
+    }
 }
 
 /// The payload of the event that tells of this history row, as JSON.
 pub fn event_data(order: &Order, entry: &Entry) -> String {
-    let total = order.pricing().totals.total;
     let changed = OrderChanged {
         order_id: order.id.0,
         number: order.number.to_string(),
@@ -42,7 +48,7 @@ pub fn event_data(order: &Order, entry: &Entry) -> String {
         fulfillment_state: order.fulfillment_state().as_str(),
         customer_id: order.customer_id.as_str(),
         external_reference: order.external_reference.as_ref().map(ExternalReference::as_str),
-        total: Amount { amount_minor: total.minor.to_string(), currency: total.currency.code() },
+        total: order.pricing().totals.total.into(),
         occurred_at: entry.at.to_string(),
     };
     serde_json::to_string(&changed).unwrap_or_default()

@@ -10,4 +10,5 @@ mod outage;
 mod pay;
 mod read;
 mod retention;
+mod snapshots;
 mod verb;

@@ -4,8 +4,8 @@ use super::{
     Answer, Config, Error, NotSent, TlsError, Tries, Unknown,
     ask::Ask,
     connection::{Connection, Stream},
-    tls,
 };
+use crate::client::tls;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;

@@ -52,6 +52,14 @@ impl Engine for Tables {
         self.tasks.get(&id).map(|leased| leased.task.clone())
     }
 
+    fn published(&mut self) -> Position {
+        self.published
+    }
+
+    fn mark_published(&mut self, to: Position) {
+        self.published = self.published.max(to);
+    }
+
     fn tasks(&mut self) -> Vec<Task> {
         self.tasks.values().map(|leased| leased.task.clone()).collect()
     }

@@ -1,4 +1,4 @@
-//! The bounded queue before the writer, with a fair turn for every tenant.
+//! The bounded queue before a store's writers, with a fair turn for every tenant.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,14 +8,17 @@ use std::{
 use orders::domain::TenantId;
 
 /// Whose work it is: a tenant's, or the store's own upkeep.
-pub(super) type Owner = Option<TenantId>;
+pub(crate) type Owner = Option<TenantId>;
 
 /// Waiting work. One tenant's crowd delays its own work, not that of others: batches take one piece
 /// of every waiting tenant in turn.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     inner: Mutex<Inner<T>>,
     filled: Condvar,
+    /// As `filled`, for who waits without a thread of its own.
+    #[cfg(feature = "postgres")]
+    ready: event_listener::Event,
     bound: usize,
 }
 
@@ -29,14 +32,20 @@ struct Inner<T> {
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(bound: usize) -> Self {
+    pub(crate) fn new(bound: usize) -> Self {
         let inner =
             Inner { turns: VecDeque::new(), waiting: HashMap::new(), len: 0, closed: false };
-        Self { inner: Mutex::new(inner), filled: Condvar::new(), bound }
+        Self {
+            inner: Mutex::new(inner),
+            filled: Condvar::new(),
+            #[cfg(feature = "postgres")]
+            ready: event_listener::Event::new(),
+            bound,
+        }
     }
 
     /// Adds work at the end of its owner's line; gives it back when the queue is full or closed.
-    pub(super) fn push(&self, owner: &Owner, work: T) -> Result<(), T> {
+    pub(crate) fn push(&self, owner: &Owner, work: T) -> Result<(), T> {
         let mut inner = self.lock();
         if inner.closed || inner.len >= self.bound {
             return Err(work);
@@ -50,11 +59,13 @@ impl<T> Queue<T> {
         }
         drop(inner);
         self.filled.notify_one();
+        #[cfg(feature = "postgres")]
+        self.ready.notify_additional(1);
         Ok(())
     }
 
     /// Waits for work and takes up to `most`; `None` once the queue is closed and empty.
-    pub(super) fn take(&self, most: usize) -> Option<Vec<T>> {
+    pub(crate) fn take(&self, most: usize) -> Option<Vec<T>> {
         let mut inner = self.lock();
         while inner.len == 0 {
             if inner.closed {
@@ -62,34 +73,62 @@ impl<T> Queue<T> {
             }
             inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut batch = Vec::with_capacity(most.min(inner.len));
-        while batch.len() < most {
-            let Some(owner) = inner.turns.pop_front() else { break };
-            let Some(line) = inner.waiting.get_mut(&owner) else { continue };
-            batch.extend(line.pop_front());
-            if line.is_empty() {
-                inner.waiting.remove(&owner);
-            } else {
-                inner.turns.push_back(owner);
+        Some(inner.take(most))
+    }
+
+    /// As [`take`](Self::take), without a thread that waits.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn taken(&self, most: usize) -> Option<Vec<T>> {
+        loop {
+            // Listen first, then look: what comes in between still wakes this.
+            let ready = self.ready.listen();
+            {
+                let mut inner = self.lock();
+                if inner.len > 0 {
+                    return Some(inner.take(most));
+                }
+                if inner.closed {
+                    return None;
+                }
             }
+            ready.await;
         }
-        inner.len -= batch.len();
-        Some(batch)
     }
 
     /// Refuses new work; what waits is still taken.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
+        #[cfg(feature = "postgres")]
+        self.ready.notify(usize::MAX);
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().len
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         // Nothing here panics half-way, so a poisoned lock still guards a sound queue.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Inner<T> {
+    /// Takes up to `most`, one of every owner in turn.
+    fn take(&mut self, most: usize) -> Vec<T> {
+        let mut batch = Vec::with_capacity(most.min(self.len));
+        while batch.len() < most {
+            let Some(owner) = self.turns.pop_front() else { break };
+            let Some(line) = self.waiting.get_mut(&owner) else { continue };
+            batch.extend(line.pop_front());
+            if line.is_empty() {
+                self.waiting.remove(&owner);
+            } else {
+                self.turns.push_back(owner);
+            }
+        }
+        self.len -= batch.len();
+        batch
     }
 }
 

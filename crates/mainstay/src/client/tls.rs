@@ -24,8 +24,11 @@ pub enum TlsError {
     Host(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Trusts the authorities in the file, or those of the system.
-pub(super) fn trusting(file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, TlsError> {
+/// Trusts the authorities in the file, as PEM, or those of the system.
+///
+/// # Errors
+/// [`TlsError`]: they cannot be read, or there are none.
+pub fn trusting(file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match file {
         Some(file) => from_file(file)?,
         None => from_system(),

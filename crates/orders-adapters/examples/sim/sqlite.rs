@@ -87,6 +87,14 @@ impl Engine for File {
         self.store().task(id).expect("a task that can be read")
     }
 
+    fn published(&mut self) -> Position {
+        self.store().published().expect("a position")
+    }
+
+    fn mark_published(&mut self, to: Position) {
+        self.store().mark_published(to).expect("a disk");
+    }
+
     fn tasks(&mut self) -> Vec<Task> {
         self.store().tasks().expect("tasks that can be read")
     }

@@ -1,0 +1,190 @@
+//! On a real PostgreSQL, a database for each test.
+
+use gateway_sim::Fault;
+use orders_testkit::servers;
+use serde_json::{Value, json};
+
+use super::refused;
+use crate::{
+    pay::{authorizations, pay, placed, reaches, shop},
+    support::{Home, Process, get, order, until},
+};
+
+/// A home whose store is an empty database.
+fn on_postgres(home: Home) -> Home {
+    let url = servers::postgres().database();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (user, at) = rest.split_once('@').unwrap();
+    let (user, password) = user.split_once(':').unwrap();
+    std::fs::write(home.path("postgres-password"), password).unwrap();
+    home.set(&format!("postgres.url={scheme}://{user}@{at}"))
+        .set("postgres.password_file=postgres-password")
+}
+
+/// The same with its tables made.
+async fn migrated(home: Home) -> Home {
+    let home = on_postgres(home);
+    migrate(&home, "the tables are ready").await;
+    home
+}
+
+async fn migrate(home: &Home, told: &str) {
+    let ran = home.run(&["migrate"]).await;
+    assert_eq!((ran.code, ran.out.lines().last()), (Some(0), Some(told)), "{ran:?}");
+}
+
+/// A process that serves no clients, once it works.
+async fn work(home: &Home, roles: &str) -> Process {
+    let arguments = ["serve", "--roles", roles, "--admin-listen", "127.0.0.1:0"];
+    let mut process = Process::start(home.orderly(&arguments));
+    let admin = until("the process says where it is", async || {
+        assert!(!process.has_ended(), "it ended: {}", process.log());
+        let banner = process.printed();
+        let (_, rest) = banner.split_once("health   http://")?;
+        Some(rest.split_once('/')?.0.parse().unwrap())
+    })
+    .await;
+    until("it is ready", async || (get(admin, "/readyz").await.status == 200).then_some(())).await;
+    process
+}
+
+async fn stop(process: Process) {
+    process.signal("-TERM");
+    let ran = process.end().await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[tokio::test]
+async fn an_order_that_is_paid_across_kill_9_is_there_once_and_charged_once() {
+    let (sim, home) = shop().await;
+    let home = migrated(home).await;
+    let service = home.serve().await;
+    let client = service.client();
+    let id = placed(&client, "shared").await;
+    sim.faults().next(Fault::AnswerLost, 1);
+    pay(&client, &id, "shared", "tok_ok").await;
+    service.kill9().await;
+    let service = home.serve().await;
+    let client = service.client();
+    assert_eq!(reaches(&client, &id, "AUTHORIZED").await["state"], "CONFIRMED");
+    let again = client.create("shared-place-0000000").await;
+    assert_eq!((again.placed(), again.header("idempotent-replayed")), (id.clone(), "true"));
+    assert_eq!(client.all_orders().await, [id]);
+    assert_eq!(authorizations(&sim), [1]);
+    service.stop().await;
+    assert_eq!(home.sound().await["orders"], 1);
+    assert!(!home.store().exists(), "the embedded store is not used");
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn what_one_process_takes_another_settles() {
+    let (sim, home) = shop().await;
+    let home = migrated(home).await;
+    let service = home.clone().set("roles=api").serve().await;
+    let client = service.client();
+    let id = placed(&client, "roles").await;
+    pay(&client, &id, "roles", "tok_ok").await;
+    assert_eq!(authorizations(&sim), [0; 0], "there is no worker yet");
+    let worker = work(&home, "worker,relay").await;
+    assert!(worker.printed().contains(" works as relay,worker\n"), "{}", worker.printed());
+    reaches(&client, &id, "AUTHORIZED").await;
+    // The feed of the one process has what the other one did.
+    let feed = client.get("/v1/events").await.json();
+    let version = client.get(&format!("/v1/orders/{id}")).await.json()["version"].clone();
+    assert_eq!(json!(feed["events"].as_array().unwrap().len()), version, "{feed}");
+    assert_eq!(authorizations(&sim), [1]);
+    stop(worker).await;
+    service.stop().await;
+    home.sound().await;
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn two_processes_that_do_everything_share_one_database() {
+    let home = migrated(Home::new()).await;
+    let (one, other) = (home.serve().await, home.serve().await);
+    let id = placed(&one.client(), "both").await;
+    let again = other.client().create("both-place-0000000").await;
+    assert_eq!((again.placed(), again.header("idempotent-replayed")), (id.clone(), "true"));
+    let confirmed = other.client().verb(&id, "confirm", "both-confirm-00000", &json!({})).await;
+    assert_eq!(confirmed.status, 200, "{}", confirmed.text());
+    let read = one.client().get(&format!("/v1/orders/{id}")).await.json();
+    assert_eq!((&read["state"], &read["version"]), (&json!("CONFIRMED"), &json!(2)));
+    one.stop().await;
+    other.stop().await;
+    assert_eq!(home.sound().await["orders"], 1);
+}
+
+#[tokio::test]
+async fn a_database_without_tables_is_told_how_to_get_them() {
+    let home = on_postgres(Home::new());
+    std::fs::write(home.path("empty"), "").unwrap();
+    std::fs::write(home.path("list.csv"), LIST).unwrap();
+    let free = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    for command in [
+        &free[..],
+        &["audit"],
+        &["reconcile", "list.csv"],
+        &["import", "empty", "--tenant", "acme"],
+    ] {
+        refused(&home.run(command).await, "no tables of orderly; run `orderly migrate` first");
+    }
+    migrate(&home, "the tables are ready").await;
+    migrate(&home, "the tables are of this version").await;
+    home.serve().await.stop().await;
+}
+
+/// A settlement list with nothing in it.
+const LIST: &str = "reference,payment,operation,amount_minor,currency,at\n";
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_told() {
+    let home = Home::new().set("postgres.url=postgres://orderly@127.0.0.1:1/orderly");
+    for command in [&["audit"][..], &["migrate"]] {
+        refused(&home.run(command).await, "cannot use the database");
+    }
+}
+
+#[tokio::test]
+async fn what_is_imported_is_audited_and_served() {
+    let home = migrated(Home::new()).await;
+    let line = |number: u32| {
+        let key = format!("line-{number:016}");
+        json!({ "idempotency_key": key, "order": order() }).to_string()
+    };
+    let lines = [line(1), line(2), line(1)].join("\n");
+    std::fs::write(home.path("orders.ndjson"), lines).unwrap();
+    let empty = home.run(&["audit"]).await;
+    assert!(empty.out.contains("\nempty: "), "{empty:?}");
+    let service = home.serve().await;
+    // Beside the running service, which the embedded store would not allow.
+    let ran = home.run(&["import", "orders.ndjson", "--tenant", "dev"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("2 accepted, 1 replayed (accepted before)"), "{ran:?}");
+    assert!(ran.out.starts_with("store postgres://"), "{ran:?}");
+    let report = home.sound().await;
+    assert_eq!((&report["orders"], &report["events"]), (&json!(2), &json!(2)));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_provider_s_list_is_compared_with_the_shared_store() {
+    let (sim, home) = shop().await;
+    let home = migrated(home).await;
+    let service = home.serve().await;
+    let client = service.client();
+    let id = placed(&client, "listed").await;
+    pay(&client, &id, "listed", "tok_ok").await;
+    reaches(&client, &id, "AUTHORIZED").await;
+    let list = get(sim.address(), "/ledger.csv").await;
+    for (text, code, matched) in [(&*list.text(), 0, 1), (LIST, 1, 0)] {
+        std::fs::write(home.path("list.csv"), text).unwrap();
+        let ran = home.run(&["reconcile", "list.csv", "--json"]).await;
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(report["matched"], matched, "{report}");
+    }
+    service.stop().await;
+    sim.stop().await;
+}

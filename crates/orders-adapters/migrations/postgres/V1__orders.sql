@@ -1,0 +1,159 @@
+-- Ids are UUIDv7. JSON is kept as text: the store never looks inside.
+
+CREATE TABLE orders (
+    id                    uuid        NOT NULL PRIMARY KEY,
+    tenant                text        NOT NULL,
+    number                bigint      NOT NULL, -- 40 bits; people see it in base 32
+    customer_id           text        NOT NULL,
+    external_reference    text,
+    state                 text        NOT NULL,
+    payment_state         text        NOT NULL, -- derived from payments, for lists
+    currency              text        NOT NULL,
+    total_minor           bigint      NOT NULL, -- derived from content, for readers with other tools
+    version               bigint      NOT NULL,
+    created_at            timestamptz NOT NULL,
+    updated_at            timestamptz NOT NULL,
+    notes                 integer     NOT NULL, -- how many
+    -- The receipt of the create: kept with the order, so that its key never makes a second one.
+    -- NULL for an order that was placed without a key.
+    create_key            text,
+    create_fingerprint    bytea,
+    create_key_expires_at timestamptz,
+    payments              text        NOT NULL, -- JSON
+    progress              text        NOT NULL, -- JSON: per line [fulfilled, cancelled, returned]
+    content               text        NOT NULL  -- JSON: lines, discount, shipping, metadata; never changes
+);
+
+CREATE UNIQUE INDEX orders_create_key ON orders (tenant, create_key) WHERE create_key IS NOT NULL;
+CREATE UNIQUE INDEX orders_number ON orders (tenant, number);
+CREATE UNIQUE INDEX orders_reference ON orders (tenant, external_reference)
+    WHERE external_reference IS NOT NULL;
+CREATE INDEX orders_created ON orders (tenant, created_at, id);
+CREATE INDEX orders_customer ON orders (tenant, customer_id, created_at, id);
+CREATE INDEX orders_state ON orders (tenant, state, created_at, id);
+CREATE INDEX orders_payment ON orders (tenant, payment_state, created_at, id)
+    WHERE payment_state <> 'NONE';
+
+-- One row per version of an order: the audit log.
+CREATE TABLE history (
+    order_id   uuid        NOT NULL,
+    version    bigint      NOT NULL,
+    tenant     text        NOT NULL,
+    change_id  uuid        NOT NULL,
+    from_state text,
+    to_state   text        NOT NULL,
+    command    text        NOT NULL,
+    actor      text        NOT NULL,
+    reason     text,
+    request_id text        NOT NULL,
+    trace      text, -- W3C traceparent
+    at         timestamptz NOT NULL,
+    PRIMARY KEY (order_id, version)
+);
+
+-- Committed events that have no place in the feed yet. By id they stand in the order in which they
+-- were written, which is not the order in which they become visible: an id is no cursor.
+CREATE TABLE outbox (
+    id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant        text        NOT NULL,
+    order_id      uuid        NOT NULL,
+    version       bigint      NOT NULL,
+    change_id     uuid        NOT NULL,
+    kind          text        NOT NULL,
+    trace         text,
+    at            timestamptz NOT NULL,
+    data          text        NOT NULL -- JSON
+);
+
+-- The feed. Positions are contiguous, and given to events that are committed already.
+CREATE TABLE events (
+    position  bigint      NOT NULL PRIMARY KEY,
+    tenant    text        NOT NULL,
+    order_id  uuid        NOT NULL,
+    version   bigint      NOT NULL,
+    change_id uuid        NOT NULL,
+    kind      text        NOT NULL,
+    trace     text,
+    at        timestamptz NOT NULL,
+    data      text        NOT NULL -- JSON
+);
+
+CREATE INDEX events_tenant ON events (tenant, position);
+CREATE UNIQUE INDEX events_order ON events (order_id, version);
+
+-- Decisions remembered under an idempotency key, but those of accepted creates.
+CREATE TABLE receipts (
+    tenant      text        NOT NULL,
+    operation   text        NOT NULL,
+    key         text        NOT NULL,
+    fingerprint bytea       NOT NULL,
+    order_id    uuid        NOT NULL,
+    change_id   uuid, -- NULL for a refusal that the store itself decided
+    decision    text        NOT NULL, -- JSON
+    expires_at  timestamptz NOT NULL,
+    PRIMARY KEY (tenant, operation, key)
+);
+
+CREATE INDEX receipts_order ON receipts (order_id);
+CREATE INDEX receipts_expiry ON receipts (expires_at);
+
+-- Personal data of the buyer: erasable without touching anything else.
+CREATE TABLE personal (
+    order_id uuid NOT NULL PRIMARY KEY,
+    tenant   text NOT NULL,
+    data     text NOT NULL -- JSON
+);
+
+CREATE TABLE notes (
+    order_id uuid        NOT NULL,
+    version  bigint      NOT NULL,
+    tenant   text        NOT NULL,
+    at       timestamptz NOT NULL,
+    author   text        NOT NULL,
+    text     text        NOT NULL,
+    PRIMARY KEY (order_id, version)
+);
+
+-- Work that is owed. It is kept until it is done, however often processes die meanwhile.
+CREATE TABLE tasks (
+    id       uuid        NOT NULL PRIMARY KEY, -- the attempt's, or the order's where there is one of a kind
+    tenant   text        NOT NULL,
+    order_id uuid        NOT NULL,
+    kind     text        NOT NULL,
+    due      timestamptz NOT NULL, -- of a leased task: when anybody else may take it
+    epoch    bigint      NOT NULL, -- counts its leases: an older one writes nothing
+    tries    bigint      NOT NULL,
+    sent     timestamptz -- when the first request that may have reached the gateway was sent
+);
+
+CREATE INDEX tasks_due ON tasks (due, id);
+
+CREATE TABLE meta (
+    singleton   boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (singleton),
+    -- The last position that was forgotten.
+    forgotten   bigint  NOT NULL,
+    -- How far the feed has been published outside the store.
+    published   bigint  NOT NULL,
+    -- Random, made with the store; signs what clients carry between requests.
+    page_secret bytea   NOT NULL
+);
+
+INSERT INTO meta (forgotten, published, page_secret)
+VALUES (0, 0, decode(
+    replace(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));
+
+-- A second wall around tenants: a transaction sees the rows of the tenant that it says it works for,
+-- and none when it says nothing. The service itself, which works for all, says '*'.
+DO $$
+DECLARE
+    walled text;
+BEGIN
+    FOREACH walled IN ARRAY ARRAY['orders', 'history', 'outbox', 'events', 'receipts', 'personal', 'notes', 'tasks'] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', walled);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', walled);
+        EXECUTE format(
+            'CREATE POLICY tenants ON %I USING (current_setting(''orderly.tenant'', true) IN (tenant, ''*''))',
+            walled);
+    END LOOP;
+END
+$$;

@@ -1,0 +1,30 @@
+//! Events to and from Apache Kafka.
+//!
+//! Out goes [`KafkaPublisher`], a [`Publisher`](orders::ports::Publisher); in comes a [`Consumer`] with
+//! a [`Handler`], such as [`Shipments`]. Both keep the order of the records of one key, and park a key
+//! of which one record cannot be carried out: that record and all later ones of its key go, in order, to
+//! the dead letter topic `<topic>.dlq`, and other keys flow. [`dlq`] lists what is there and hands it
+//! out again.
+//!
+//! Deliberately absent: transactions of Kafka. Every record is delivered at least once, and one that
+//! comes twice is recognised by its id.
+
+mod client;
+mod config;
+mod consumer;
+mod delivery;
+pub mod dlq;
+mod instruments;
+mod publisher;
+mod shipments;
+mod sink;
+mod topics;
+
+pub use self::{
+    config::{Config, Inbound, Mechanism, Security, SetupError},
+    consumer::Consumer,
+    delivery::{Delivery, Handler, Verdict},
+    publisher::{KafkaPublisher, Republisher},
+    shipments::Shipments,
+    topics::{CreateError, create_topics},
+};

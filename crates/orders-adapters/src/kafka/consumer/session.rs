@@ -1,0 +1,239 @@
+//! One membership in the group, from joining to leaving.
+
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer as _},
+    error::KafkaError,
+};
+use tokio::{
+    task::{self, JoinSet},
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::{
+    hand::Hand,
+    lanes::Lanes,
+    membership::{Change, Member},
+    offsets::Offsets,
+};
+use crate::kafka::{
+    config::{Config, Inbound, SetupError},
+    delivery::{Delivery, Handler},
+    dlq::cause_of,
+    sink::release,
+};
+
+/// How often progress is committed.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long what is parked may take to be read before partitions are taken.
+const CATCH_UP: Duration = Duration::from_secs(30);
+
+pub(super) struct Session<H> {
+    member: Member,
+    hand: Arc<Hand<H>>,
+    topic: String,
+    limits: Inbound,
+    lanes: Lanes,
+    running: JoinSet<Delivery>,
+    offsets: HashMap<i32, Offsets>,
+    paused: bool,
+}
+
+/// Why a session ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("what is parked cannot be read")]
+    Parked(#[source] KafkaError),
+    #[error("the consumer failed for good")]
+    Consumer(#[source] KafkaError),
+}
+
+impl<H: Handler> Session<H> {
+    pub(super) fn join(
+        config: &Config,
+        topic: &str,
+        hand: Arc<Hand<H>>,
+    ) -> Result<Self, SetupError> {
+        Ok(Self {
+            member: Member::join(config, topic)?,
+            hand,
+            topic: topic.to_owned(),
+            limits: config.inbound.clone(),
+            lanes: Lanes::default(),
+            running: JoinSet::new(),
+            offsets: HashMap::new(),
+            paused: false,
+        })
+    }
+
+    /// Takes part until it is told to stop; then what is in hand may end, and progress is committed.
+    pub(super) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Broken> {
+        let ended = self.take_part(stop).await;
+        self.drain().await;
+        self.hand.instruments.in_hand(&self.topic, 0);
+        release(self.member).await;
+        ended
+    }
+
+    async fn take_part(&mut self, stop: impl Future<Output = ()>) -> Result<(), Broken> {
+        let mut stop = std::pin::pin!(stop);
+        let mut commits = interval(COMMIT_EVERY);
+        commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(()),
+                change = self.member.context().next() => {
+                    // Bounded by itself, so that a stop waits for it.
+                    self.change(change).await?;
+                }
+                Some(done) = self.running.join_next() => self.done(done.ok()),
+                _ = commits.tick() => self.commit(),
+                received = received(&self.member) => match received {
+                    Ok(delivery) => self.take(delivery),
+                    Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
+                        return Err(Broken::Consumer(error));
+                    }
+                    // The client goes on by itself.
+                    Err(error) => tracing::debug!(%error, "nothing was received"),
+                },
+            }
+            self.pause_or_resume()?;
+            self.hand.instruments.in_hand(&self.topic, self.lanes.len());
+        }
+    }
+
+    async fn change(&mut self, change: Change) -> Result<(), Broken> {
+        let answered = match change {
+            Change::Assigned(partitions) => {
+                // Others may have parked keys of these partitions.
+                let read = timeout(CATCH_UP, self.hand.lot.catch_up()).await;
+                read.unwrap_or(Err(KafkaError::Canceled)).map_err(Broken::Parked)?;
+                tracing::info!(
+                    kafka.topic = self.topic,
+                    partitions = partitions.count(),
+                    "assigned"
+                );
+                self.member.assign(&partitions)
+            }
+            Change::Revoked => {
+                self.drain().await;
+                self.member.unassign()
+            }
+        };
+        self.paused = false;
+        answered.map_err(Broken::Consumer)
+    }
+
+    fn take(&mut self, delivery: Delivery) {
+        if self.offsets.entry(delivery.partition).or_default().take(delivery.offset)
+            && let Some(delivery) = self.lanes.put(delivery)
+        {
+            self.begin(delivery);
+        }
+    }
+
+    fn begin(&mut self, delivery: Delivery) {
+        let hand = Arc::clone(&self.hand);
+        self.running.spawn(async move {
+            hand.carry_out(&delivery).await;
+            delivery
+        });
+    }
+
+    /// A record is done with, unless its task was cut.
+    fn done(&mut self, delivery: Option<Delivery>) {
+        let Some(delivery) = delivery else { return };
+        if let Some(offsets) = self.offsets.get_mut(&delivery.partition) {
+            offsets.done(delivery.offset);
+        }
+        if let Some(next) = self.lanes.next(&delivery.lane()) {
+            self.begin(next);
+        }
+    }
+
+    /// Lets what is being carried out end, within a bound, forgets the rest, and commits.
+    async fn drain(&mut self) {
+        self.lanes.forget_waiting();
+        let ended = timeout(self.limits.drain_timeout, async {
+            while let Some(done) = self.running.join_next().await {
+                self.done(done.ok());
+            }
+        });
+        if ended.await.is_err() {
+            tracing::warn!(
+                kafka.topic = self.topic,
+                records = self.running.len(),
+                "records were cut"
+            );
+            self.running.shutdown().await;
+        }
+        if let Some(progress) = self.progress(|offsets| offsets.position()) {
+            let member = self.member.shared();
+            let committed =
+                task::spawn_blocking(move || member.commit(&progress, CommitMode::Sync)).await;
+            if let Ok(Err(error)) = committed {
+                tracing::warn!(%error, "offsets were not committed; the records come again");
+            }
+        }
+        self.lanes = Lanes::default();
+        self.offsets.clear();
+    }
+
+    /// Commits progress, without waiting for it.
+    fn commit(&mut self) {
+        let progress = self.progress(Offsets::advance);
+        let committed = progress.map(|progress| self.member.commit(&progress, CommitMode::Async));
+        if let Some(Err(error)) = committed {
+            tracing::warn!(%error, "offsets were not committed; the records come again");
+        }
+    }
+
+    fn progress(
+        &mut self,
+        position: impl Fn(&mut Offsets) -> Option<i64>,
+    ) -> Option<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offsets) in &mut self.offsets {
+            let Some(at) = position(offsets) else { continue };
+            if let Err(error) =
+                list.add_partition_offset(&self.topic, *partition, Offset::Offset(at))
+            {
+                tracing::error!(%error, "an offset cannot be committed");
+            }
+        }
+        (list.count() > 0).then_some(list)
+    }
+
+    /// Takes no more while enough is in hand. The group is still heard of meanwhile.
+    fn pause_or_resume(&mut self) -> Result<(), Broken> {
+        let (in_hand, most) = (self.lanes.len(), self.limits.in_hand.max(1));
+        let pause = in_hand >= most;
+        if pause == self.paused || (self.paused && in_hand > most / 2) {
+            return Ok(());
+        }
+        let partitions = self.member.assignment().map_err(Broken::Consumer)?;
+        let changed =
+            if pause { self.member.pause(&partitions) } else { self.member.resume(&partitions) };
+        changed.map_err(Broken::Consumer)?;
+        self.paused = pause;
+        Ok(())
+    }
+}
+
+async fn received(member: &Member) -> Result<Delivery, KafkaError> {
+    member.recv().await.map(|message| Delivery::of(&message))
+}
+
+impl<H> std::fmt::Debug for Session<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+/// What an ended session says.
+pub(super) fn told(broken: &Broken) -> String {
+    cause_of(broken)
+}

@@ -1,0 +1,171 @@
+//! Where keys of one topic are parked, and are known to be.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use mainstay::telemetry::error_chain;
+use orders::ports::Clock as _;
+use rdkafka::error::KafkaError;
+use tokio::task;
+
+use super::{
+    entry::{self, Read, Why},
+    parked::Parked,
+    reader::Reader,
+};
+use crate::{
+    SystemClock,
+    kafka::{
+        config::{Config, SetupError, dlq_of},
+        delivery::Delivery,
+        instruments::Instruments,
+        sink::{Kept, Record, SendError, Sink},
+    },
+};
+
+/// The parked keys of one topic.
+///
+/// Only who reads or writes the topic parks a key of it, and only a tombstone in the dead letter topic
+/// takes it out again, which another process may write. So what is known is read up when others may
+/// have parked, and before a key counts as parked; one that does not is not.
+pub(in crate::kafka) struct Lot {
+    topic: String,
+    dlq: String,
+    sink: Arc<Sink>,
+    state: Arc<State>,
+    instruments: Instruments,
+}
+
+struct State {
+    parked: Mutex<Parked>,
+    reader: Mutex<Reader>,
+}
+
+/// The cause of a record that is parked behind another.
+const BEHIND: &str = "an earlier record of its key is parked";
+
+impl Lot {
+    pub(in crate::kafka) fn new(
+        config: &Config,
+        topic: &str,
+        sink: Arc<Sink>,
+        instruments: Instruments,
+    ) -> Result<Self, SetupError> {
+        let dlq = dlq_of(topic);
+        let reader = Mutex::new(Reader::new(config, &dlq)?);
+        let state = Arc::new(State { parked: Mutex::default(), reader });
+        Ok(Self { topic: topic.to_owned(), dlq, sink, state, instruments })
+    }
+
+    /// Reads what was parked and released since it was last read.
+    pub(in crate::kafka) async fn catch_up(&self) -> Result<(), KafkaError> {
+        let state = Arc::clone(&self.state);
+        let read = task::spawn_blocking(move || state.read_up()).await;
+        self.instruments.parked_keys(&self.topic, self.parked_keys());
+        read.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    /// Whether a key is parked, as far as was read. One that is not, is not.
+    pub(in crate::kafka) fn seems_to_hold(&self, key: &[u8]) -> bool {
+        self.state.parked().has(key)
+    }
+
+    /// Whether a key is parked.
+    pub(in crate::kafka) async fn holds(&self, key: &[u8]) -> Result<bool, KafkaError> {
+        if !self.seems_to_hold(key) {
+            return Ok(false);
+        }
+        self.catch_up().await?;
+        Ok(self.seems_to_hold(key))
+    }
+
+    /// Parks a record, and with it its key.
+    pub(in crate::kafka) async fn park(
+        &self,
+        delivery: &Delivery,
+        cause: &str,
+        tries: u32,
+    ) -> Result<(), SendError> {
+        let at = SystemClock.now().to_string();
+        let (key, why) = (delivery.lane(), Why { cause, tries, at: &at });
+        let kept = match self.write(&key, delivery, why, false).await {
+            // What is too large for its topic may be too large here as well.
+            Err(SendError::Refused(_)) => self.write(&key, delivery, why, true).await?,
+            other => other?,
+        };
+        self.state.parked().wrote(&key, kept.partition, kept.offset);
+        self.instruments.parked(&self.topic);
+        self.instruments.parked_keys(&self.topic, self.parked_keys());
+        let key = String::from_utf8_lossy(&key);
+        tracing::error!(
+            kafka.topic = self.topic,
+            kafka.key = %key,
+            kafka.partition = delivery.partition,
+            kafka.offset = delivery.offset,
+            cause,
+            tries,
+            "a record cannot be carried out, and its key is parked"
+        );
+        Ok(())
+    }
+
+    /// Parks a record behind another of its key.
+    pub(in crate::kafka) async fn park_behind(&self, delivery: &Delivery) -> Result<(), SendError> {
+        self.park(delivery, BEHIND, 0).await
+    }
+
+    /// How many keys are known to be parked.
+    pub(in crate::kafka) fn parked_keys(&self) -> usize {
+        self.state.parked().len()
+    }
+
+    async fn write(
+        &self,
+        key: &[u8],
+        delivery: &Delivery,
+        why: Why<'_>,
+        omit: bool,
+    ) -> Result<Kept, SendError> {
+        let (headers, value) = entry::parked(delivery, why, omit);
+        self.sink.send(&Record { topic: &self.dlq, key, value: Some(value), headers }).await
+    }
+}
+
+impl State {
+    fn parked(&self) -> MutexGuard<'_, Parked> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_up(&self) -> Result<(), KafkaError> {
+        // One at a time, so that nothing is counted twice.
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.read(
+            |partition| self.parked().next(partition),
+            |record| {
+                let (key, partition, offset) = (record.lane(), record.partition, record.offset);
+                match entry::read(&record) {
+                    Read::Parked(_) => self.parked().read(&key, partition, offset),
+                    Read::Released { through } => {
+                        self.parked().read_release(&key, partition, offset, through);
+                    }
+                }
+            },
+        )
+    }
+}
+
+impl fmt::Debug for Lot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lot")
+            .field("topic", &self.topic)
+            .field("parked_keys", &self.parked_keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The text of an error that is the cause of something.
+pub(in crate::kafka) fn cause_of(error: &(dyn std::error::Error + 'static)) -> String {
+    error_chain(error)
+}

@@ -1,0 +1,129 @@
+//! Reads a topic from where it was read to where it ends now.
+
+use std::time::Duration;
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tokio::time::Instant;
+
+use crate::kafka::{
+    client::Logs,
+    config::{Config, SetupError},
+    delivery::Delivery,
+};
+
+/// A reader of one topic, outside any group. Its calls block.
+pub(super) struct Reader {
+    consumer: BaseConsumer<Logs>,
+    topic: String,
+    timeout: Duration,
+}
+
+/// How long a poll waits.
+const POLL: Duration = Duration::from_millis(100);
+
+impl Reader {
+    pub(super) fn new(config: &Config, topic: &str) -> Result<Self, SetupError> {
+        let mut client = config.client()?;
+        client
+            // Partitions are assigned by hand; nobody joins this group, and nothing is committed.
+            .set("group.id", format!("{}.reader", config.inbound.group))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest");
+        let consumer = client.create_with_context(Logs).map_err(SetupError::Client)?;
+        Ok(Self { consumer, topic: topic.to_owned(), timeout: config.request_timeout })
+    }
+
+    /// Hands over every record from where `next` says, for a partition, to where the topic ends now.
+    ///
+    /// # Errors
+    /// Fails when the brokers do not answer in time; what was handed over was read.
+    pub(super) fn read(
+        &self,
+        next: impl Fn(i32) -> i64,
+        mut each: impl FnMut(Delivery),
+    ) -> Result<(), KafkaError> {
+        let mut open = self.unread(next)?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for &(partition, from, _) in &open {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(from))?;
+        }
+        self.consumer.assign(&list)?;
+        let read = self.read_all(&mut open, &mut each);
+        self.consumer.unassign()?;
+        read
+    }
+
+    /// Polls until each of these partitions is read to its end.
+    fn read_all(
+        &self,
+        open: &mut Vec<(i32, i64, i64)>,
+        each: &mut impl FnMut(Delivery),
+    ) -> Result<(), KafkaError> {
+        let mut heard = Instant::now();
+        while !open.is_empty() {
+            match self.consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    let delivery = Delivery::of(&message);
+                    let (partition, next) = (delivery.partition, delivery.offset + 1);
+                    each(delivery);
+                    open.retain(|(open, _, end)| *open != partition || next < *end);
+                }
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
+                // It goes on by itself, or not in time.
+                Some(Err(_)) | None if heard.elapsed() < self.timeout => {}
+                Some(Err(error)) => return Err(error),
+                None => return Err(KafkaError::MessageConsumption(OUT_OF_TIME)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a partition begins and ends. One that has no leader at the moment is asked again.
+    fn ends(&self, partition: i32) -> Result<(i64, i64), KafkaError> {
+        let begun = Instant::now();
+        loop {
+            match self.consumer.fetch_watermarks(&self.topic, partition, self.timeout) {
+                Err(error) if begun.elapsed() < self.timeout && has_no_leader(&error) => {
+                    // Nothing is assigned, so nothing can come of it but the wait.
+                    let _none = self.consumer.poll(POLL);
+                }
+                ends => return ends,
+            }
+        }
+    }
+
+    /// The partitions that hold something unread: from where, and where they end.
+    fn unread(&self, next: impl Fn(i32) -> i64) -> Result<Vec<(i32, i64, i64)>, KafkaError> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), self.timeout)?;
+        let partitions =
+            metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+        let mut unread = Vec::new();
+        // A topic that does not exist has none: nothing was ever parked there.
+        for partition in partitions.map(rdkafka::metadata::MetadataPartition::id) {
+            let (low, high) = self.ends(partition)?;
+            let from = next(partition).max(low);
+            if from < high {
+                unread.push((partition, from, high));
+            }
+        }
+        Ok(unread)
+    }
+}
+
+fn has_no_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+    )
+}
+
+const OUT_OF_TIME: RDKafkaErrorCode = RDKafkaErrorCode::OperationTimedOut;

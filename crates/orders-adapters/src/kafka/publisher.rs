@@ -1,0 +1,343 @@
+//! The feed, published: every event under the id of its order, and each order as it is now.
+//!
+//! What holds the order of one key is one rule: a record of a key is handed over only once the one
+//! before it was acknowledged. Whatever happens to a record then, that it is lost, is sent again by us
+//! or by the client, or comes late out of a producer that has failed for good, no later one of its key
+//! is seen before it. Different keys do not wait for each other, so a page of the feed takes as many
+//! ways to the broker and back as its busiest order has events in it.
+//!
+//! For orders as they are now the last record counts and not the first. There the idempotent producer
+//! keeps the order: of one partition it sends in the order it was given. Between a producer that failed
+//! for good, or another process that published before, and its successor nothing does; so each carries
+//! its version, and a reader keeps the highest.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use mainstay::{metrics::Metrics, telemetry::error_chain};
+use mainstay_context::Context;
+use orders::{
+    codec,
+    domain::{Order, OrderId, Position},
+    ports::{Cause, Event, PublishError, Publisher},
+};
+use rdkafka::message::OwnedHeaders;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    config::{Config, SetupError},
+    delivery::{Delivery, Handler, Verdict, owned_headers},
+    dlq::{Lot, cause_of},
+    instruments::Instruments,
+    sink::{Record, SendError, Sink},
+};
+
+/// Publishes the feed to Kafka. Clones share everything.
+///
+/// An event that the broker refuses for itself parks its order: it goes to the dead letter topic, later
+/// ones of the order follow it there, and other orders flow. That counts as published.
+#[derive(Clone)]
+pub struct KafkaPublisher(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    sink: Arc<Sink>,
+    lot: Lot,
+    instruments: Instruments,
+    /// Held while a page is published: one at a time.
+    turn: tokio::sync::Mutex<Turn>,
+    last_error: Mutex<Option<String>>,
+}
+
+/// Where the last page ended, when it ended well.
+#[derive(Default)]
+struct Turn {
+    ended: Option<Position>,
+}
+
+/// Why a page was not published.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("what is parked cannot be read")]
+    Parked(#[source] rdkafka::error::KafkaError),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error("the deadline passed")]
+    Late,
+    #[error("the request was cancelled")]
+    Cancelled,
+}
+
+impl KafkaPublisher {
+    /// A publisher. That no broker answers is no error: publishing then fails until one does.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, SetupError> {
+        let sink = Arc::new(Sink::new(config)?);
+        let instruments = Instruments::new(metrics);
+        let lot = Lot::new(config, &config.events_topic, Arc::clone(&sink), instruments.clone())?;
+        let waiting = Arc::clone(&sink);
+        metrics.gauge_fn(
+            "kafka_records_in_flight",
+            "Records that were sent and are not acknowledged",
+            move || u32::try_from(waiting.in_flight()).map_or(f64::INFINITY, f64::from),
+        );
+        Ok(Self(Arc::new(Inner {
+            config: config.clone(),
+            sink,
+            lot,
+            instruments,
+            turn: tokio::sync::Mutex::default(),
+            last_error: Mutex::default(),
+        })))
+    }
+
+    /// What it does now, for the admin page.
+    pub fn status(&self) -> Value {
+        let last_error = self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        json!({
+            "brokers": self.0.config.brokers,
+            "in_flight": self.0.sink.in_flight(),
+            "parked_orders": self.0.lot.parked_keys(),
+            "last_error": last_error,
+        })
+    }
+
+    /// Waits at most this long until all that was sent is acknowledged; whether it was.
+    pub async fn flush(&self, budget: Duration) -> bool {
+        self.0.sink.flush(budget).await
+    }
+}
+
+impl Publisher for KafkaPublisher {
+    async fn publish(
+        &self,
+        cx: &Context,
+        events: &[Event],
+        orders: &[Order],
+    ) -> Result<(), PublishError> {
+        let work = self.0.publish(events, orders);
+        let limited = async {
+            match cx.deadline() {
+                Some(at) => {
+                    timeout_at(Instant::from_std(at), work).await.unwrap_or(Err(Trouble::Late))
+                }
+                None => work.await,
+            }
+        };
+        let published = tokio::select! {
+            biased;
+            published = limited => published,
+            _cause = cx.cancelled() => Err(Trouble::Cancelled),
+        };
+        *self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
+            published.as_ref().err().map(|error| error_chain(error));
+        published.map_err(|error| PublishError(Cause::from(error)))
+    }
+}
+
+impl Inner {
+    async fn publish(&self, events: &[Event], orders: &[Order]) -> Result<(), Trouble> {
+        let mut turn = self.turn.lock().await;
+        // Taken at once, so that a page that is given up leaves nothing behind to rely on.
+        let ended = turn.ended.take();
+        if let Some(first) = events.first()
+            && ended.is_none_or(|ended| ended.next() != first.position)
+        {
+            // Somebody else may have published in between, and parked.
+            self.lot.catch_up().await.map_err(Trouble::Parked)?;
+        }
+        let keys = by_order(events);
+        if keys.iter().filter_map(|events| events.first()).any(|event| self.is_parked(event)) {
+            // Somebody may have released it.
+            self.lot.catch_up().await.map_err(Trouble::Parked)?;
+        }
+        let chains = join_all(keys.iter().map(|events| self.chain(events))).await;
+        for refused in chains.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            self.alone(refused).await?;
+        }
+        let states = join_all(orders.iter().map(|order| self.state(order))).await;
+        for refused in states.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            self.state_alone(refused).await?;
+        }
+        turn.ended = events.last().map(|event| event.position).or(ended);
+        Ok(())
+    }
+
+    /// Sends the events of one order, each after the one before; returns those left when one was
+    /// refused. Whether it is at fault or one that was sent along with it shows when it is sent alone.
+    async fn chain<'a>(&self, events: &'a [&'a Event]) -> Result<Option<&'a [&'a Event]>, Trouble> {
+        if events.first().is_some_and(|first| self.is_parked(first)) {
+            self.park_behind(events).await?;
+            return Ok(None);
+        }
+        for (at, event) in events.iter().enumerate() {
+            match self.send_event(event).await {
+                Ok(()) => {}
+                Err(SendError::Refused(_)) => return Ok(events.get(at..)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_parked(&self, event: &Event) -> bool {
+        self.lot.seems_to_hold(&key(event.order))
+    }
+
+    /// As [`chain`](Self::chain), while nothing else is sent: what is refused now is so for itself.
+    async fn alone(&self, events: &[&Event]) -> Result<(), Trouble> {
+        for (at, event) in events.iter().enumerate() {
+            match self.send_event(event).await {
+                Ok(()) => {}
+                Err(error @ SendError::Refused(_)) => {
+                    self.lot.park(&self.delivery(event), &cause_of(&error), 2).await?;
+                    return self.park_behind(events.get(at + 1..).unwrap_or_default()).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn park_behind(&self, events: &[&Event]) -> Result<(), Trouble> {
+        for event in events {
+            self.lot.park_behind(&self.delivery(event)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_event(&self, event: &Event) -> Result<(), SendError> {
+        let delivery = self.delivery(event);
+        self.send(&delivery).await
+    }
+
+    /// Sends an order as it is now; returns it when it was refused, by itself or for another.
+    async fn state<'a>(&self, order: &'a Order) -> Result<Option<&'a Order>, Trouble> {
+        match self.send_state(order).await {
+            Ok(()) => Ok(None),
+            Err(SendError::Refused(_)) => Ok(Some(order)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// One that is refused alone is left out: no later one waits for it, and the next may pass.
+    async fn state_alone(&self, order: &Order) -> Result<(), Trouble> {
+        match self.send_state(order).await {
+            Err(SendError::Refused(error)) => {
+                tracing::error!(order.id = %order.id, %error, "the broker refuses a state of an order");
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn send_state(&self, order: &Order) -> Result<(), SendError> {
+        let (key, value) = (key(order.id), codec::order_state(order));
+        let told = [
+            ("content-type", "application/json".to_owned()),
+            ("ce_type", codec::STATE.to_owned()),
+            ("ce_sequence", order.version.to_string()),
+        ];
+        let headers =
+            owned_headers(told.iter().map(|(name, value)| (*name, Some(value.as_bytes()))));
+        self.send_record(&Record {
+            topic: &self.config.state_topic,
+            key: &key,
+            value: Some(value.as_bytes()),
+            headers,
+        })
+        .await
+    }
+
+    /// An event as a record, in the binary mode of CloudEvents.
+    fn delivery(&self, event: &Event) -> Delivery {
+        let content = ("content-type".to_owned(), Some(b"application/json".to_vec()));
+        let attributes = codec::attributes(event).into_iter();
+        let attributes =
+            attributes.map(|(name, value)| (format!("ce_{name}"), Some(value.into_bytes())));
+        Delivery {
+            topic: self.config.events_topic.clone(),
+            partition: -1,
+            offset: -1,
+            key: Some(key(event.order)),
+            value: Some(event.data.clone().into_bytes()),
+            headers: std::iter::once(content).chain(attributes).collect(),
+            again: false,
+        }
+    }
+
+    async fn send(&self, delivery: &Delivery) -> Result<(), SendError> {
+        let headers: OwnedHeaders = owned_headers(
+            delivery.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())),
+        );
+        let key = delivery.lane();
+        let value = delivery.value.as_deref();
+        self.send_record(&Record { topic: &delivery.topic, key: &key, value, headers }).await
+    }
+
+    async fn send_record(&self, record: &Record<'_>) -> Result<(), SendError> {
+        let sent = self.sink.send(record).await;
+        let outcome = match &sent {
+            Ok(_) => "kept",
+            Err(SendError::Refused(_)) => "refused",
+            Err(SendError::Failed(_)) => "failed",
+        };
+        self.instruments.sent(record.topic, outcome);
+        sent.map(|_| ())
+    }
+}
+
+fn key(order: OrderId) -> Vec<u8> {
+    order.to_string().into_bytes()
+}
+
+/// The events of each order, in their order.
+fn by_order(events: &[Event]) -> Vec<Vec<&Event>> {
+    let mut places: HashMap<OrderId, usize> = HashMap::new();
+    let mut keys: Vec<Vec<&Event>> = Vec::new();
+    for event in events {
+        let place = *places.entry(event.order).or_insert(keys.len());
+        match keys.get_mut(place) {
+            Some(key) => key.push(event),
+            None => keys.push(vec![event]),
+        }
+    }
+    keys
+}
+
+/// Publishes parked events once more, for [`dlq::replay`](super::dlq::replay).
+#[derive(Clone, Debug)]
+pub struct Republisher(KafkaPublisher);
+
+impl From<KafkaPublisher> for Republisher {
+    fn from(publisher: KafkaPublisher) -> Self {
+        Self(publisher)
+    }
+}
+
+impl Handler for Republisher {
+    async fn handle(&self, delivery: &Delivery) -> Verdict {
+        match self.0.0.send(delivery).await {
+            Ok(()) => Verdict::Done,
+            Err(error @ SendError::Refused(_)) => Verdict::Refused(cause_of(&error)),
+            Err(error @ SendError::Failed(_)) => Verdict::Later(cause_of(&error)),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaPublisher")
+            .field("sink", &self.0.sink)
+            .field("lot", &self.0.lot)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,369 @@
+//! The store for more than one machine: PostgreSQL, with group commit, behind several replicas that
+//! write at once.
+//!
+//! Changes wait in a queue with a fair turn for every tenant. A few writers, each with a connection of
+//! its own, take whatever waits and write it as one batch; a lone change never waits for company. Reads
+//! have a pool of connections. See `commit.rs` for the one write, `feed.rs` for the order of events.
+//!
+//! Deliberately absent: a transaction that is open while anything else is waited for, a look before
+//! the write, session state that a pooler in transaction mode would lose.
+
+mod audit;
+mod cancel;
+mod commit;
+mod connect;
+mod facts;
+mod feed;
+mod fill;
+mod health;
+mod hedge;
+mod prepared;
+mod read;
+mod rows;
+mod schema;
+mod session;
+mod writer;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use jiff::Timestamp;
+use mainstay::{metrics::Metrics, telemetry::SPANS};
+use mainstay_context::Context;
+use orders::{
+    domain::{Entry, Order, OrderId, Position, Record, TenantId, Version},
+    ports::{
+        Answer, Change, CommitError, Cursor, Cutoff, FeedPage, Filter, Forgotten, Leased,
+        NotWritten, OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Store, Task, TaskId,
+    },
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tracing::{Instrument as _, field::Empty};
+
+pub use crate::settings::Postgres as Config;
+pub use audit::Snapshot;
+pub use connect::OpenError;
+pub use feed::Lead;
+pub use fill::{Beside, FillError, fill};
+pub use schema::{Migrated, migrate};
+
+use self::{
+    cancel::Cancels,
+    connect::Pool,
+    health::Health,
+    hedge::Hedges,
+    prepared::Prepared,
+    session::{Failed, What},
+    writer::Job,
+};
+use crate::{
+    instruments::{Counters, Instruments, Queued, ReadCounters, Waiting},
+    queue::Queue,
+};
+
+/// Orders in PostgreSQL. Call [`close`](Self::close) so that what waits is committed first.
+pub struct Postgres {
+    shared: Arc<Shared>,
+    tasks: Mutex<JoinSet<()>>,
+    page_secret: [u8; 32],
+}
+
+/// What the store's tasks and its callers share.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    pool: Pool,
+    writers: Pool,
+    /// Of one connection, which nobody else is in the way of.
+    probe: Pool,
+    health: Health,
+    hedges: Hedges,
+    cancels: Cancels,
+    queue: Queue<Job>,
+    instruments: Instruments,
+    tally: Tally,
+    head: watch::Sender<Position>,
+    /// Something was committed here that has no place in the feed yet.
+    unstamped: Notify,
+    closing: watch::Sender<bool>,
+}
+
+/// What the store did since it was opened.
+#[derive(Debug, Default)]
+struct Tally {
+    changes: AtomicU64,
+    batches: AtomicU64,
+    finished: AtomicU64,
+    interrupted: AtomicU64,
+    expired: AtomicU64,
+}
+
+impl Tally {
+    fn counters(&self) -> Counters {
+        let read = |count: &AtomicU64| count.load(Relaxed);
+        let reads = ReadCounters {
+            finished: read(&self.finished),
+            interrupted: read(&self.interrupted),
+            expired: read(&self.expired),
+        };
+        let (changes, batches) = (read(&self.changes), read(&self.batches));
+        Counters { changes, batches, wal_bytes: 0, reads }
+    }
+}
+
+/// Shows neither what waits nor the secret.
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("waiting", &self.queue_depth()).finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    /// Connects, checks that the database is one to rely on, and starts the store's tasks.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way: no server, tables of another version, or settings
+    /// that would make a promise void.
+    pub async fn open(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
+        let pool = connect::pool(config, config.readers)?;
+        let page_secret = schema::check(&pool).await?;
+        let (cancels, cancelled) = cancel::channel();
+        let shared = Arc::new(Shared {
+            cancels,
+            config: config.clone(),
+            pool,
+            writers: connect::pool(config, config.writers)?,
+            probe: connect::pool(config, 1)?,
+            health: Health::default(),
+            hedges: Hedges::new(config.readers, metrics),
+            queue: Queue::new(config.queue),
+            instruments: Instruments::new(metrics),
+            tally: Tally::default(),
+            head: watch::Sender::new(Position(0)),
+            unstamped: Notify::new(),
+            closing: watch::Sender::new(false),
+        });
+        let mut tasks = JoinSet::new();
+        for _ in 0..config.writers.max(1) {
+            tasks.spawn(writer::run(Arc::clone(&shared)));
+        }
+        tasks.spawn(cancel::run(Arc::clone(&shared), cancelled, connect::tls(config)?));
+        tasks.spawn(health::run(Arc::clone(&shared)));
+        tasks.spawn(feed::stamp_on_news(Arc::clone(&shared)));
+        tasks.spawn(feed::listen(Arc::clone(&shared)));
+        Ok(Self { shared, tasks: Mutex::new(tasks), page_secret })
+    }
+
+    /// A secret of this store, made with it: signs what clients carry between requests.
+    pub const fn page_secret(&self) -> [u8; 32] {
+        self.page_secret
+    }
+
+    /// Commits what waits, and ends the store's tasks. Nothing is taken any more.
+    pub async fn close(&self) {
+        self.shared.queue.close();
+        self.shared.closing.send_replace(true);
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(error = %error, "a task of the store ended by a panic");
+            }
+        }
+        self.shared.pool.close();
+        self.shared.writers.close();
+        self.shared.probe.close();
+    }
+
+    /// Changes that wait for a writer now.
+    pub fn queue_depth(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// Reads that wait for a connection now.
+    pub fn read_queue_depth(&self) -> usize {
+        self.shared.pool.status().waiting
+    }
+
+    /// Counters since the store was opened.
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.counters()
+    }
+
+    /// The last position of the feed that this process knows of.
+    pub fn head(&self) -> Position {
+        *self.shared.head.borrow()
+    }
+
+    /// Whether the database answered when it was last asked.
+    pub fn is_up(&self) -> bool {
+        self.shared.health.is_up()
+    }
+
+    /// Connections in use, and connections there are.
+    pub fn connections(&self) -> (usize, usize) {
+        let status = self.shared.pool.status();
+        (status.size.saturating_sub(status.available), status.size)
+    }
+
+    /// Waits until this process is the one that carries the feed out of this database.
+    ///
+    /// # Errors
+    /// When the database cannot be reached past its pooler.
+    pub async fn lead(&self) -> Result<Lead, OpenError> {
+        feed::lead(&self.shared.config).await
+    }
+}
+
+impl Store for Postgres {
+    async fn commit(&self, cx: &Context, change: Change) -> Result<Answer, CommitError> {
+        if !self.shared.health.is_up() {
+            return Err(CommitError::Unavailable(None));
+        }
+        let tenant = Some(change.tenant.clone());
+        let span = tracing::info_span!(
+            target: SPANS,
+            "commit",
+            db.system.name = "postgresql",
+            db.operation.batch.size = Empty,
+            queue_wait_seconds = Empty,
+        );
+        let queued = Queued { since: Instant::now(), span: span.clone() };
+        let (job, ticket) = Job::new(cx.clone(), Prepared::new(change), queued);
+        let _waiting = Waiting::begin(cx);
+        if self.shared.queue.push(&tenant, job).is_err() {
+            return Err(CommitError::NotWritten(NotWritten::Busy));
+        }
+        ticket.answer(cx.deadline()).instrument(span).await
+    }
+
+    async fn order(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        order: OrderRef,
+    ) -> Result<Option<Record>, ReadError> {
+        let once = |cx: Context| async move { read::order(&self.shared, &cx, tenant, order).await };
+        self.shared.hedges.read(cx, once).await
+    }
+
+    async fn receipt(
+        &self,
+        cx: &Context,
+        key: &ReceiptKey,
+        at: Timestamp,
+    ) -> Result<Option<Receipt>, ReadError> {
+        let found = read::receipt(&self.shared, cx, key).await?;
+        Ok(found.filter(|receipt| at < receipt.expires_at))
+    }
+
+    async fn list(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        filter: &Filter,
+        page: Page<Cursor>,
+    ) -> Result<Vec<Order>, ReadError> {
+        read::list(&self.shared, cx, tenant, filter, page).await
+    }
+
+    async fn history(
+        &self,
+        cx: &Context,
+        tenant: &TenantId,
+        order: OrderId,
+        page: Page<Version>,
+    ) -> Result<Vec<Entry>, ReadError> {
+        read::history(&self.shared, cx, tenant, order, page).await
+    }
+
+    async fn events(
+        &self,
+        cx: &Context,
+        scope: &Scope,
+        page: Page<Position>,
+    ) -> Result<FeedPage, ReadError> {
+        feed::events(&self.shared, cx, scope, page).await
+    }
+
+    async fn lease(
+        &self,
+        cx: &Context,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Leased>, CommitError> {
+        writer::lease(&self.shared, cx, now, until, limit).await
+    }
+
+    async fn task(&self, cx: &Context, id: TaskId) -> Result<Option<Task>, ReadError> {
+        read::task(&self.shared, cx, id).await
+    }
+
+    async fn events_after(&self, position: Position) {
+        // When the store is closed nothing will come; the caller looks, and learns why.
+        drop(self.shared.head.subscribe().wait_for(|head| *head > position).await);
+    }
+
+    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+        feed::published(&self.shared, cx).await
+    }
+
+    async fn mark_published(&self, cx: &Context, to: Position) -> Result<(), CommitError> {
+        feed::mark_published(&self.shared, cx, to).await
+    }
+
+    async fn forget(
+        &self,
+        cx: &Context,
+        cutoff: Cutoff,
+        limit: usize,
+    ) -> Result<Forgotten, CommitError> {
+        feed::forget(&self.shared, cx, cutoff, limit).await
+    }
+}
+
+/// How a transaction that writes begins: it works for every tenant, and waits for no row for long.
+///
+/// Two settings are not left to the database or the role. A snapshot from before a lock was had would
+/// miss what its last holder wrote. And a time limit that ends the wait for a synchronous standby makes
+/// PostgreSQL say that it has committed.
+fn begin_write(config: &Config) -> String {
+    let wait = config.lock_timeout.as_millis();
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; \
+         SET LOCAL orderly.tenant = '*'; SET LOCAL lock_timeout = {wait}"
+    )
+}
+
+impl Failed {
+    fn commit_error(self) -> CommitError {
+        let not_written = |why| CommitError::NotWritten(why);
+        match self.what {
+            // What was cut short had no time limit of its own: somebody cancelled it at the server.
+            What::Contended | What::Expired => not_written(NotWritten::Busy),
+            What::Full => not_written(NotWritten::Full),
+            What::Unknown => CommitError::OutcomeUnknown,
+            What::Refused | What::Unavailable => CommitError::Unavailable(Some(self.cause)),
+        }
+    }
+
+    fn read_error(self) -> ReadError {
+        match self.what {
+            What::Contended => ReadError::Busy,
+            What::Expired => ReadError::Expired,
+            What::Full | What::Unknown | What::Refused | What::Unavailable => {
+                ReadError::Unavailable(Some(self.cause))
+            }
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The feed: how committed events get their places, who is told, and what is forgotten of it.
+//!
+//! Rows become visible in the order of their commits and not in that of their ids, so whoever reads
+//! "everything after the last id" loses events. Therefore an event first goes to `outbox`, with its
+//! change; afterwards, when it is committed and seen, it is given the next position and moved to
+//! `events`. Only one transaction of a database does that at a time, behind a lock that ends with it,
+//! so positions have no gap and never change. Any process may be the one: whoever has committed
+//! something does it at once, and whoever reads the feed to its end does it for what is left. Within an
+//! order, versions come in their order: a version is committed only after the one before was seen.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use mainstay_context::Context;
+use orders::{
+    domain::Position,
+    ports::{CommitError, Cutoff, FeedPage, Forgotten, Page, ReadError, Scope},
+};
+use tokio::time::{sleep, timeout, timeout_at};
+use tokio_postgres::{
+    AsyncMessage, Client, Connection, Row, Socket, tls::MakeTlsConnect, types::Type,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{
+    Config, OpenError, Shared, connect,
+    read::{Sees, deadline, own},
+    rows::{self, EVENT},
+    session::{Param, Query},
+};
+use crate::stored::{Read, count, position};
+
+/// Held by whoever gives positions, until the transaction ends.
+const STAMP_LOCK: &str = "pg_advisory_xact_lock(6072110951138)";
+/// Held by the one process that carries the feed out of this database.
+const LEAD_LOCK: i64 = 6_072_110_951_139;
+/// The channel on which the last position is told.
+const CHANNEL: &str = "orderly_feed";
+/// Events that are given positions in one transaction.
+const STAMPS: i64 = 2_000;
+/// Between two tries of what cannot be had now.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The feed's end and its beginning come from one statement, so that it sees one state.
+const STAMP: &str = "
+WITH taken AS (
+    DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $1) RETURNING *
+), base AS (
+    SELECT greatest(coalesce((SELECT max(position) FROM events), 0), forgotten) AS head FROM meta
+), given AS (
+    INSERT INTO events (position, tenant, order_id, version, change_id, kind, trace, at, data)
+    SELECT base.head + row_number() OVER (ORDER BY taken.id), tenant, order_id, version, change_id,
+        kind, trace, at, data
+    FROM taken, base
+    RETURNING position
+), told AS (
+    SELECT count(*) AS given, greatest((SELECT head FROM base), max(position)) AS head FROM given
+)
+SELECT given, head,
+    CASE WHEN given > 0 THEN pg_notify($2, head::text) IS NULL END FROM told";
+
+/// How far the feed was forgotten, where it ends, and whether events wait for a place in it.
+pub(super) const SPAN: &str = "
+SELECT forgotten, coalesce((SELECT max(position) FROM events), 0), EXISTS (SELECT FROM outbox)
+FROM meta";
+
+fn stamp_params<'a>() -> Vec<Param<'a>> {
+    vec![(&STAMPS, Type::INT8), (&CHANNEL, Type::TEXT)]
+}
+
+impl Shared {
+    /// Gives positions to events that are committed; says how many there were, up to a bound.
+    async fn stamp(&self) -> Result<i64, CommitError> {
+        let Ok(request) = "stamp".parse() else { return Ok(0) };
+        let lock = format!("SELECT {STAMP_LOCK}");
+        let queries = [
+            Query { sql: &lock, params: Vec::new(), answers: false },
+            Query { sql: STAMP, params: stamp_params(), answers: true },
+        ];
+        let rows = self.write_alone(&Context::new(request), &queries).await?;
+        let unread = |error: tokio_postgres::Error| CommitError::Unavailable(Some(error.into()));
+        let Some(row) = rows.first() else { return Ok(0) };
+        self.head_is(position(row.try_get(1).map_err(unread)?));
+        row.try_get(0).map_err(unread)
+    }
+
+    /// Tells who waits how far the feed goes. It never goes back.
+    fn head_is(&self, position: Position) {
+        self.head.send_if_modified(|head| {
+            let grew = position > *head;
+            *head = position.max(*head);
+            grew
+        });
+    }
+}
+
+/// Gives positions whenever something was committed here, and looks for what others left, until the
+/// store closes.
+pub(super) async fn stamp_on_news(shared: Arc<Shared>) {
+    let mut closing = shared.closing.subscribe();
+    let work = async {
+        loop {
+            // Whether news came or it was only time to look.
+            let _told = timeout(shared.config.poll, shared.unstamped.notified()).await;
+            loop {
+                match shared.stamp().await {
+                    Ok(given) if given < STAMPS => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(error = %error, "events could not be given positions");
+                        break;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|closing| *closing) => {}
+        () = work => {}
+    }
+}
+
+/// Reads the feed. What is committed when this is called is in it: events that have no position yet
+/// are given one first.
+pub(super) async fn events(
+    shared: &Shared,
+    cx: &Context,
+    scope: &Scope,
+    page: Page<Position>,
+) -> Result<FeedPage, ReadError> {
+    let (first, is_behind) = page_of(shared, cx, scope, page).await?;
+    if !is_behind || first.events.len() >= page.limit {
+        return Ok(first);
+    }
+    match timeout_at(deadline(cx), shared.stamp()).await {
+        Ok(Ok(_)) => Ok(page_of(shared, cx, scope, page).await?.0),
+        // Who cannot write now, or not in time, still reads what has its place.
+        Ok(Err(_)) | Err(_) => Ok(first),
+    }
+}
+
+/// A page of the feed as it stands, and whether there are events without a position.
+async fn page_of(
+    shared: &Shared,
+    cx: &Context,
+    scope: &Scope,
+    page: Page<Position>,
+) -> Result<(FeedPage, bool), ReadError> {
+    let after = page.after.map(|after| count(after.0));
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    let (condition, tenant) = match scope {
+        Scope::Tenant(tenant) => (own("tenant", "$3"), tenant.as_str()),
+        Scope::All => ("$3 = '*'".to_owned(), "*"),
+    };
+    let sql = format!(
+        "SELECT {EVENT} FROM events
+         WHERE {condition} AND position > coalesce($1, (SELECT forgotten FROM meta))
+         ORDER BY position LIMIT $2"
+    );
+    let queries = [
+        Query { sql: SPAN, params: Vec::new(), answers: true },
+        // The feed's span is everybody's; its events are not.
+        Query {
+            sql: "SELECT set_config('orderly.tenant', $1, true)",
+            params: vec![(&tenant, Type::TEXT)],
+            answers: false,
+        },
+        Query {
+            sql: &sql,
+            params: vec![(&after, Type::INT8), (&limit, Type::INT8), (&tenant, Type::TEXT)],
+            answers: true,
+        },
+    ];
+    let found = shared.read(cx, Sees::Everybody, &queries).await?;
+    let unread = |cause| ReadError::Unavailable(Some(cause));
+    let (Some(span), Some(found)) = (found.first().and_then(|rows| rows.first()), found.get(1))
+    else {
+        return Err(unread("the feed has no span".into()));
+    };
+    let (forgotten, head, is_behind) = read_span(span).map_err(unread)?;
+    if page.after.is_some_and(|after| after < forgotten) {
+        return Err(ReadError::CursorTooOld { oldest: forgotten.next() });
+    }
+    let events: Read<Vec<_>> = found.iter().map(rows::event).collect();
+    let events = events.map_err(unread)?;
+    let next = match events.last() {
+        Some(last) if events.len() >= page.limit => last.position,
+        // Also of a cursor past the head, which can only come from another store's feed.
+        _ => head,
+    };
+    Ok((FeedPage { events, next, head }, is_behind))
+}
+
+/// The last position that was forgotten, the last one given, and whether events wait for one.
+pub(super) fn read_span(row: &Row) -> Read<(Position, Position, bool)> {
+    let (forgotten, last) = (position(row.try_get(0)?), position(row.try_get(1)?));
+    Ok((forgotten, forgotten.max(last), row.try_get(2)?))
+}
+
+pub(super) async fn published(shared: &Shared, cx: &Context) -> Result<Position, ReadError> {
+    let query = Query { sql: "SELECT published FROM meta", params: Vec::new(), answers: true };
+    let found = shared.read(cx, Sees::Everybody, &[query]).await?;
+    let unread = |error: tokio_postgres::Error| ReadError::Unavailable(Some(error.into()));
+    match found.first().and_then(|rows| rows.first()) {
+        Some(row) => Ok(position(row.try_get(0).map_err(unread)?)),
+        None => Ok(Position(0)),
+    }
+}
+
+pub(super) async fn mark_published(
+    shared: &Shared,
+    cx: &Context,
+    to: Position,
+) -> Result<(), CommitError> {
+    let to = count(to.0);
+    let query = Query {
+        sql: "UPDATE meta SET published = $1 WHERE published < $1",
+        params: vec![(&to, Type::INT8)],
+        answers: false,
+    };
+    shared.write_alone(cx, &[query]).await.map(drop)
+}
+
+/// Forgets what is past its time, the oldest events first, without leaving a hole.
+///
+/// Times may jump either way, positions never do: only an unbroken run of old events counts. A time
+/// that is still to come says nothing of when an event was made; its successor's does.
+pub(super) async fn forget(
+    shared: &Shared,
+    cx: &Context,
+    cutoff: Cutoff,
+    limit: usize,
+) -> Result<Forgotten, CommitError> {
+    const EVENTS: &str = "
+WITH walked AS (
+    SELECT position, at, max(CASE WHEN at <= $3 THEN at END) OVER (ORDER BY position) AS newest
+    FROM (SELECT position, at FROM events ORDER BY position LIMIT $1) AS oldest
+), seen AS (
+    SELECT coalesce(
+        (SELECT max(position) FROM walked WHERE newest < $2 AND at <= $3),
+        -- The oldest may all have times to come, more of them than are looked at above.
+        (SELECT min(least(next.position, oldest.position + $1) - 1)
+            FROM (SELECT position, at FROM events WHERE at <= $3 ORDER BY position LIMIT 1) AS next,
+                (SELECT min(position) AS position FROM events) AS oldest
+            WHERE next.at < $2 AND next.position > oldest.position)) AS last
+), old AS (
+    SELECT least(last, $4) AS last FROM seen WHERE last IS NOT NULL
+), noted AS (
+    UPDATE meta SET forgotten = greatest(forgotten, last) FROM old
+), gone AS (
+    DELETE FROM events USING old WHERE position <= last RETURNING position
+)
+SELECT count(*) FROM gone";
+    const RECEIPTS: &str = "
+WITH gone AS (
+    DELETE FROM receipts WHERE (tenant, operation, key) IN
+        (SELECT tenant, operation, key FROM receipts WHERE expires_at <= $1 LIMIT $2)
+    RETURNING key
+)
+SELECT count(*) FROM gone";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let most = cutoff.events_up_to.map_or(i64::MAX, |position| count(position.0));
+    let lock = format!("SELECT {STAMP_LOCK}");
+    let events: Vec<Param<'_>> = vec![
+        (&limit, Type::INT8),
+        (&cutoff.events_before, Type::TIMESTAMPTZ),
+        (&cutoff.now, Type::TIMESTAMPTZ),
+        (&most, Type::INT8),
+    ];
+    let receipts: Vec<Param<'_>> =
+        vec![(&cutoff.receipts_before, Type::TIMESTAMPTZ), (&limit, Type::INT8)];
+    let queries = [
+        Query { sql: &lock, params: Vec::new(), answers: false },
+        Query { sql: STAMP, params: stamp_params(), answers: false },
+        Query { sql: EVENTS, params: events, answers: true },
+        Query { sql: RECEIPTS, params: receipts, answers: true },
+    ];
+    let rows = shared.write_alone(cx, &queries).await?;
+    let gone = |at: usize| {
+        let number: Option<i64> = rows.get(at).and_then(|row| row.try_get(0).ok());
+        number.and_then(|number| usize::try_from(number).ok()).unwrap_or(0)
+    };
+    Ok(Forgotten { events: gone(0), receipts: gone(1) })
+}
+
+type Direct = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// A connection past any pooler.
+async fn direct(config: &Config) -> Result<(Client, Direct), OpenError> {
+    let connected = connect::direct(config)?.connect(connect::tls(config)?).await;
+    connected.map_err(OpenError::server)
+}
+
+/// Hears from other processes how far the feed goes, until the store closes. Polling is what is relied
+/// on; this is what makes it quick.
+pub(super) async fn listen(shared: Arc<Shared>) {
+    let mut closing = shared.closing.subscribe();
+    let work = async {
+        loop {
+            if let Err(error) = hear(&shared).await {
+                tracing::debug!(error = %error, "nobody tells of events for a while");
+            }
+            sleep(AGAIN).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|closing| *closing) => {}
+        () = work => {}
+    }
+}
+
+async fn hear(shared: &Shared) -> Result<(), OpenError> {
+    let (client, mut connection) = direct(&shared.config).await?;
+    let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
+    let asked = format!("LISTEN {CHANNEL}");
+    let listening = async {
+        let listens = client.batch_execute(&asked).await;
+        listens.map_err(OpenError::server)?;
+        // Only an error ends this: the client has to live as long as it is heard.
+        std::future::pending::<Result<(), OpenError>>().await
+    };
+    let hearing = async {
+        while let Some(message) = messages.next().await {
+            if let AsyncMessage::Notification(told) = message.map_err(OpenError::server)?
+                && let Ok(head) = told.payload().parse()
+            {
+                shared.head_is(Position(head));
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = listening => ended,
+        ended = hearing => ended,
+    }
+}
+
+/// While this is held, no other process carries the feed out of this database.
+#[derive(Debug)]
+pub struct Lead {
+    client: Client,
+    /// Ends when the connection does, and with it the lock.
+    connection: tokio::task::JoinSet<()>,
+}
+
+impl Lead {
+    /// Waits until the lead is lost, as far as that shows: the server may have given it to another
+    /// some time before.
+    pub async fn lost(&mut self) {
+        drop(self.connection.join_next().await);
+    }
+
+    /// Asks whether it is still held.
+    pub async fn is_held(&self) -> bool {
+        let asked = timeout(Duration::from_secs(2), self.client.simple_query("SELECT 1")).await;
+        matches!(asked, Ok(Ok(_)))
+    }
+}
+
+/// Waits for the lead.
+pub(super) async fn lead(config: &Config) -> Result<Lead, OpenError> {
+    let (client, driven) = direct(config).await?;
+    let mut connection = tokio::task::JoinSet::new();
+    connection.spawn(async move {
+        if let Err(error) = driven.await {
+            tracing::debug!(error = %error, "the relay's connection ended");
+        }
+    });
+    loop {
+        let params: Vec<Param<'_>> = vec![(&LEAD_LOCK, Type::INT8)];
+        let row = client.query_typed_one("SELECT pg_try_advisory_lock($1)", &params).await;
+        if row.and_then(|row| row.try_get(0)).map_err(OpenError::server)? {
+            return Ok(Lead { client, connection });
+        }
+        sleep(AGAIN).await;
+    }
+}

@@ -1,0 +1,410 @@
+//! The writers: each takes whatever waits, commits it at once, answers each.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Instant as Deadline,
+};
+
+use deadpool_postgres::Object;
+use jiff::Timestamp;
+use mainstay_context::{Activity, Context};
+use orders::ports::{Answer, Change, CommitError, Leased, NotWritten, Receipt};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{
+    Shared, begin_write, commit,
+    facts::{self, Verdict},
+    prepared::Prepared,
+    rows,
+    session::{Failed, Param, Query, What, transaction},
+};
+use crate::{
+    instruments::{Queued, now},
+    stored::Read,
+};
+
+type Outcome = Result<Answer, CommitError>;
+
+/// How often a change is tried again of which nothing can be seen that speaks against it.
+const ROUNDS: usize = 3;
+
+/// Nobody has taken the work yet.
+const WAITING: u8 = 0;
+/// A writer has it: it may be written from now on.
+const TAKEN: u8 = 1;
+/// The caller has given up before anybody took it.
+const GONE: u8 = 2;
+
+/// A change that waits for a writer.
+pub(super) struct Job {
+    cx: Context,
+    prepared: Prepared,
+    queued: Queued,
+    state: Arc<AtomicU8>,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// Shows nothing of the change: it holds personal data.
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Job").field(&self.prepared.change.id).finish()
+    }
+}
+
+/// What a caller waits with for its change's answer.
+pub(super) struct Ticket {
+    state: Arc<AtomicU8>,
+    answer: oneshot::Receiver<Outcome>,
+}
+
+impl Job {
+    pub(super) fn new(cx: Context, prepared: Prepared, queued: Queued) -> (Self, Ticket) {
+        let (reply, answer) = oneshot::channel();
+        let state = Arc::new(AtomicU8::new(WAITING));
+        let ticket = Ticket { state: Arc::clone(&state), answer };
+        (Self { cx, prepared, queued, state, reply }, ticket)
+    }
+
+    fn change(&self) -> &Change {
+        &self.prepared.change
+    }
+
+    /// Takes it off its caller's hands, if that still waits.
+    fn take(&self, taken: Instant) -> bool {
+        if self.cx.ended(taken.into_std()).is_some() {
+            return false;
+        }
+        let was = self.state.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire);
+        if was.is_ok() {
+            self.cx.enter(Activity::Storing, taken.into_std());
+        }
+        was.is_ok()
+    }
+
+    /// Answers a caller, who may be gone: what was committed stays committed.
+    fn answer(self, outcome: Outcome) {
+        drop(self.reply.send(outcome));
+    }
+}
+
+impl Ticket {
+    /// The answer, by the deadline: what no writer had taken by then is not written.
+    pub(super) async fn answer(self, deadline: Option<Deadline>) -> Outcome {
+        let Self { state, answer } = self;
+        // A writer that is gone may have written before it went.
+        let answered = async { answer.await.unwrap_or(Err(CommitError::OutcomeUnknown)) };
+        let Some(deadline) = deadline else { return answered.await };
+        if let Ok(outcome) = timeout_at(Instant::from_std(deadline), answered).await {
+            return outcome;
+        }
+        let was = state.compare_exchange(WAITING, GONE, Ordering::AcqRel, Ordering::Acquire);
+        Err(match was {
+            Ok(_) => CommitError::NotWritten(NotWritten::Expired),
+            Err(_) => CommitError::OutcomeUnknown,
+        })
+    }
+}
+
+/// One writer, until the queue is closed and empty.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut waiting = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            let Some(jobs) = shared.queue.taken(shared.config.batch).await else { return };
+            waiting = taken(&shared, jobs);
+        }
+        let (batch, rest) = commit::split(waiting, Job::change);
+        waiting = rest;
+        if !batch.is_empty() {
+            work(&shared, batch).await;
+        }
+    }
+}
+
+/// Those jobs that somebody still waits for.
+fn taken(shared: &Shared, jobs: Vec<Job>) -> Vec<Job> {
+    let at = Instant::now();
+    let mut batch = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        shared.instruments.waited(&job.queued, at);
+        if job.take(at) {
+            batch.push(job);
+        } else {
+            job.answer(Err(CommitError::NotWritten(NotWritten::Expired)));
+        }
+    }
+    for job in &batch {
+        job.queued.span.record("db.operation.batch.size", batch.len());
+    }
+    batch
+}
+
+/// Commits a batch and answers each of its jobs.
+async fn work(shared: &Shared, batch: Vec<Job>) {
+    let began = Instant::now();
+    let mut desk = Desk { shared, begin: begin_write(&shared.config), client: None };
+    let changes: Vec<&Prepared> = batch.iter().map(|job| &job.prepared).collect();
+    let outcomes = desk.settle(&changes).await;
+    shared.instruments.committed(batch.len(), began.elapsed());
+    shared.tally.changes.fetch_add(batch.len() as u64, Ordering::Relaxed);
+    shared.tally.batches.fetch_add(1, Ordering::Relaxed);
+    if outcomes.iter().any(|outcome| matches!(outcome, Ok(Answer::Committed))) {
+        shared.unstamped.notify_one();
+    }
+    for (job, outcome) in batch.into_iter().zip(outcomes) {
+        job.answer(outcome);
+    }
+}
+
+/// What a batch is worked at with.
+struct Desk<'a> {
+    shared: &'a Shared,
+    begin: String,
+    /// Kept for as long as it works.
+    client: Option<Object>,
+}
+
+impl Desk<'_> {
+    /// Commits changes and says what became of each, in their order.
+    async fn settle(&mut self, changes: &[&Prepared]) -> Vec<Outcome> {
+        match self.write(changes).await {
+            Ok(outcomes) => outcomes,
+            // One that stands in the way, or that the server refuses, is not to take others with it.
+            Err(failed) if changes.len() > 1 && failed.is_of_a_change() => {
+                let mut outcomes = Vec::with_capacity(changes.len());
+                for change in changes {
+                    let alone = self.write(&[*change]).await;
+                    let refused = |failed: Failed| vec![Err(failed.commit_error())];
+                    outcomes.extend(alone.unwrap_or_else(refused));
+                }
+                outcomes
+            }
+            Err(failed) => failed.for_each(changes.len()),
+        }
+    }
+
+    /// Writes what passes, and finds out why the rest did not.
+    async fn write(&mut self, changes: &[&Prepared]) -> Result<Vec<Outcome>, Failed> {
+        let written = self.send(changes).await?;
+        let mut outcomes: Vec<Option<Outcome>> = changes
+            .iter()
+            .map(|prepared| written.contains(&prepared.change.id.0))
+            .map(|is_written| is_written.then_some(Ok(Answer::Committed)))
+            .collect();
+        for _ in 0..ROUNDS {
+            let open: Vec<usize> =
+                (0..changes.len()).filter(|at| outcomes[*at].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let left: Vec<&Change> = open.iter().map(|at| &changes[*at].change).collect();
+            match self.judge(&left).await {
+                Ok(verdicts) => {
+                    for (at, verdict) in open.into_iter().zip(verdicts) {
+                        outcomes[at] = match verdict {
+                            Ok(verdict) => self.follow(changes[at], verdict).await,
+                            Err(cause) => Some(Err(CommitError::Unavailable(Some(cause)))),
+                        };
+                    }
+                }
+                // What is written is written. Nothing of these was, whatever became of the question.
+                Err(Failed { cause, .. }) => {
+                    let failed = Failed { what: What::Unavailable, cause };
+                    for (at, outcome) in open.iter().zip(failed.for_each(open.len())) {
+                        outcomes[*at] = Some(outcome);
+                    }
+                }
+            }
+        }
+        let busy = || Err(CommitError::NotWritten(NotWritten::Busy));
+        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(busy)).collect())
+    }
+
+    /// Does what a verdict asks for; `None` when the facts have to be looked at again.
+    async fn follow(&mut self, prepared: &Prepared, verdict: Verdict) -> Option<Outcome> {
+        let done = match verdict {
+            Verdict::Answer(answer) => Ok(Some(answer)),
+            Verdict::Remember(answer, receipt) => {
+                let remembered = self.remember(prepared.change.at, &receipt).await;
+                remembered.map(|is_remembered| is_remembered.then_some(answer))
+            }
+            Verdict::Write => {
+                let written = self.send(&[prepared]).await;
+                written.map(|written| (!written.is_empty()).then_some(Answer::Committed))
+            }
+        };
+        done.map_err(Failed::commit_error).transpose()
+    }
+
+    async fn send(&mut self, changes: &[&Prepared]) -> Result<HashSet<Uuid>, Failed> {
+        let client = self.client().await?;
+        let prepare = self.shared.config.prepare;
+        let sent = commit::write(&client, &self.begin, prepare, changes);
+        let sent = self.bounded(sent).await;
+        self.put_back(client, sent)
+    }
+
+    /// What the facts say of changes that were not written.
+    async fn judge(&mut self, changes: &[&Change]) -> Result<Vec<Read<Verdict>>, Failed> {
+        let client = self.client().await?;
+        let prepare = self.shared.config.prepare;
+        let facts = facts::gather(&client, &self.begin, prepare, changes);
+        let facts = self.bounded(facts).await;
+        let facts = self.put_back(client, facts)?;
+        let verdicts = facts.into_iter().zip(changes);
+        Ok(verdicts.map(|(facts, change)| facts?.judge(change)).collect())
+    }
+
+    async fn remember(&mut self, at: Timestamp, receipt: &Receipt) -> Result<bool, Failed> {
+        let client = self.client().await?;
+        let prepare = self.shared.config.prepare;
+        let kept = commit::remember_refusal(&client, &self.begin, prepare, at, receipt);
+        let kept = self.bounded(kept).await;
+        self.put_back(client, kept)
+    }
+
+    /// The connection at hand, or another.
+    async fn client(&mut self) -> Result<Object, Failed> {
+        if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
+            return Ok(client);
+        }
+        if !self.shared.health.is_up() {
+            return Err(Failed::unsent("the database is unavailable"));
+        }
+        let got = self.shared.writers.get().await.map_err(Failed::unsent);
+        got.inspect_err(|failed| self.shared.note(failed))
+    }
+
+    /// Waits for a transaction's answer, and no longer than that may take.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+        let answered = timeout(self.shared.config.answer_timeout, work).await;
+        answered.unwrap_or_else(|_| Err(Failed::unanswered()))
+    }
+
+    /// Keeps a connection for what comes next. One that gave no answer is not used again.
+    fn put_back<T>(&mut self, client: Object, answered: Result<T, Failed>) -> Result<T, Failed> {
+        match &answered {
+            Err(failed) if failed.is_of_the_server() => {
+                drop(Object::take(client));
+                self.shared.note(failed);
+            }
+            _ => self.client = Some(client),
+        }
+        answered
+    }
+}
+
+impl Failed {
+    fn unanswered() -> Self {
+        Self { what: What::Unknown, cause: "no answer in time".into() }
+    }
+
+    /// Whether another batch might pass on the same connection.
+    fn is_of_a_change(&self) -> bool {
+        matches!(self.what, What::Refused | What::Contended)
+    }
+
+    /// The same for so many changes; the cause goes with the first.
+    fn for_each(self, count: usize) -> Vec<Outcome> {
+        let what = self.what;
+        let others = || Self { what, cause: "another change of its batch tells why".into() };
+        let rest = std::iter::repeat_with(others).map(Self::commit_error);
+        let first = Self { what, cause: self.cause }.commit_error();
+        std::iter::once(first).chain(rest).map(Err).take(count).collect()
+    }
+}
+
+/// Hands out tasks that are due, the longest due first.
+pub(super) async fn lease(
+    shared: &Shared,
+    cx: &Context,
+    at: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<Leased>, CommitError> {
+    let sql = format!(
+        "WITH next AS MATERIALIZED (
+             -- Once: looked up again for every task, it would go on behind its limit.
+             SELECT id FROM tasks WHERE due <= $1 ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED
+         )
+         UPDATE tasks SET epoch = epoch + 1, due = $2 WHERE id IN (SELECT id FROM next)
+         RETURNING {}",
+        rows::TASK
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let params: Vec<Param<'_>> =
+        vec![(&at, Type::TIMESTAMPTZ), (&until, Type::TIMESTAMPTZ), (&limit, Type::INT8)];
+    let query = Query { sql: &sql, params, answers: true };
+    let found = shared.write_alone(cx, &[query]).await?;
+    let mut leased = Vec::with_capacity(found.len());
+    for row in &found {
+        match rows::leased(row) {
+            Ok(one) => leased.push(one),
+            // Its lease keeps it from the others for a while; nobody else could read it either.
+            Err(error) => {
+                let id: Option<Uuid> = row.try_get(0).ok();
+                shared.instruments.unreadable_tasks.inc(&[]);
+                tracing::error!(task.id = ?id, error = %error, "a task cannot be read");
+            }
+        }
+    }
+    Ok(leased)
+}
+
+/// A connection that writes for one caller. Unless its transaction was answered it is not used again:
+/// what a caller that is gone left under way is neither waited for nor cancelled by the next one.
+struct Lent(Option<Object>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
+    }
+}
+
+impl Shared {
+    /// A transaction that writes and that no change shares.
+    pub(super) async fn write_alone(
+        &self,
+        cx: &Context,
+        queries: &[Query<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, CommitError> {
+        if !self.health.is_up() {
+            return Err(CommitError::Unavailable(None));
+        }
+        if cx.ended(now()).is_some() {
+            return Err(CommitError::NotWritten(NotWritten::Expired));
+        }
+        let answered = self.write_on_one(queries).await;
+        answered.inspect_err(|failed| self.note(failed)).map_err(Failed::commit_error)
+    }
+
+    async fn write_on_one(
+        &self,
+        queries: &[Query<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, Failed> {
+        let patience = self.config.answer_timeout;
+        let Ok(got) = timeout(patience, self.pool.get()).await else {
+            return Err(Failed { what: What::Contended, cause: "no connection is free".into() });
+        };
+        let mut lent = Lent(Some(got.map_err(Failed::unsent)?));
+        let Some(client) = &lent.0 else { return Err(Failed::unsent("no connection")) };
+        let begin = begin_write(&self.config);
+        let work = transaction(client, &begin, self.config.prepare, queries);
+        let answered = timeout(patience, work).await;
+        let answered = answered.unwrap_or_else(|_| Err(Failed::unanswered()));
+        if answered.as_ref().err().is_none_or(|failed| !failed.is_of_the_server()) {
+            drop(lent.0.take());
+        }
+        Ok(answered?.into_iter().flatten().collect())
+    }
+}

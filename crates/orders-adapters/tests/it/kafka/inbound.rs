@@ -1,0 +1,318 @@
+//! How records are taken, carried out, parked and handed out again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use mainstay::metrics::Metrics;
+use orders_adapters::kafka::{Config, Consumer, Delivery, Handler, Verdict, create_topics, dlq};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::{self, JoinSet},
+};
+
+use super::{PATIENCE, by_key, made, seen, tell, until};
+
+/// Remembers what it carried out, refuses some values, and waits before others.
+#[derive(Clone, Default)]
+struct Warehouse(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    done: Mutex<Vec<(String, String)>>,
+    refused: Mutex<BTreeSet<String>>,
+    later: Mutex<BTreeMap<String, u32>>,
+    held: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+}
+
+impl Warehouse {
+    fn refuse(&self, value: &str) {
+        self.0.refused.lock().unwrap().insert(value.to_owned());
+    }
+
+    fn mend(&self) {
+        self.0.refused.lock().unwrap().clear();
+    }
+
+    fn fail_first(&self, value: &str, times: u32) {
+        self.0.later.lock().unwrap().insert(value.to_owned(), times);
+    }
+
+    fn hold(&self, value: &str) -> Arc<Semaphore> {
+        let held = Arc::new(Semaphore::new(0));
+        self.0.held.lock().unwrap().insert(value.to_owned(), Arc::clone(&held));
+        held
+    }
+
+    /// The values of a key that were carried out, in order.
+    fn of(&self, key: &str) -> Vec<String> {
+        let done = self.0.done.lock().unwrap();
+        done.iter().filter(|(of, _)| of == key).map(|(_, value)| value.clone()).collect()
+    }
+}
+
+impl Handler for Warehouse {
+    async fn handle(&self, delivery: &Delivery) -> Verdict {
+        let text =
+            |bytes: &Option<Vec<u8>>| String::from_utf8(bytes.clone().unwrap_or_default()).unwrap();
+        let (key, value) = (text(&delivery.key), text(&delivery.value));
+        let held = self.0.held.lock().unwrap().get(&value).cloned();
+        if let Some(held) = held {
+            held.acquire().await.unwrap().forget();
+        }
+        if let Some(left) = self.0.later.lock().unwrap().get_mut(&value)
+            && *left > 0
+        {
+            *left -= 1;
+            return Verdict::Later("not yet".to_owned());
+        }
+        if self.0.refused.lock().unwrap().contains(&value) {
+            return Verdict::Refused("never".to_owned());
+        }
+        self.0.done.lock().unwrap().push((key, value));
+        Verdict::Done
+    }
+}
+
+/// A consumer that runs.
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinSet<()>,
+}
+
+impl Running {
+    fn start(config: &Config, handler: &Warehouse) -> Self {
+        let topic = &config.inbound.fulfillment_topic;
+        let consumer =
+            Consumer::new(config, topic, handler.clone(), &Metrics::new("test")).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            consumer.run(async { stopped.await.unwrap_or_default() }).await;
+        });
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.join_all().await;
+    }
+
+    async fn kill(mut self) {
+        self.task.shutdown().await;
+    }
+}
+
+async fn put(config: &Config, key: &str, value: &str) {
+    tell(config, &config.inbound.fulfillment_topic, key, value, &[]).await;
+}
+
+/// The sum of what the group has committed, over all partitions.
+async fn committed(config: &Config) -> i64 {
+    let config = config.clone();
+    let read = move || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", config.brokers.join(","))
+            .set("group.id", &config.inbound.group)
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&config.inbound.fulfillment_topic, 0, 2);
+        let offsets = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
+        offsets.elements().iter().map(|element| offset(element.offset())).sum()
+    };
+    task::spawn_blocking(read).await.unwrap()
+}
+
+fn values(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&value| value.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_record_parks_its_key_and_a_replay_drains_it_in_order() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    let topic = config.inbound.fulfillment_topic.clone();
+    warehouse.refuse("a2");
+    let running = Running::start(&config, &warehouse);
+    for value in ["a1", "a2", "b1", "a3", "b2", "a4"] {
+        put(&config, &value[..1], value).await;
+    }
+    let parked = async || dlq::list(&config, &topic).await.unwrap().remove("a".as_bytes());
+    until("parked", async || parked().await.is_some_and(|entries| entries.len() == 3)).await;
+    until("others flow", async || warehouse.of("b") == values(&["b1", "b2"])).await;
+    assert_eq!(warehouse.of("a"), values(&["a1"]));
+    let entries = parked().await.unwrap();
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.delivery.value.as_deref().unwrap(), entry.tries, entry.cause.as_str()))
+        .collect();
+    let behind = "an earlier record of its key is parked";
+    let expected: [(&[u8], _, _); 3] =
+        [(b"a2", 1, "never"), (b"a3", 0, behind), (b"a4", 0, behind)];
+    assert_eq!(told, expected);
+    assert_eq!(entries[0].delivery.topic, topic);
+
+    // Nobody has mended it: all stay.
+    let replayed = dlq::replay(&config, &topic, None, &warehouse).await.unwrap();
+    assert_eq!((replayed.passed, replayed.stuck[0].1.as_str()), (0, "never"));
+    assert_eq!(parked().await.unwrap().len(), 3);
+
+    warehouse.mend();
+    let replayed = dlq::replay(&config, &topic, Some(b"another"), &warehouse).await.unwrap();
+    assert_eq!((replayed.passed, replayed.released), (0, 0));
+    let replayed = dlq::replay(&config, &topic, Some(b"a"), &warehouse).await.unwrap();
+    assert_eq!((replayed.passed, replayed.released), (3, 1));
+    assert_eq!(parked().await, None);
+    // The one that runs learns of it.
+    put(&config, "a", "a5").await;
+    until("released", async || warehouse.of("a") == values(&["a1", "a2", "a3", "a4", "a5"])).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_parked_stays_parked_over_a_restart_and_a_replay_that_gets_half_way() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    let topic = config.inbound.fulfillment_topic.clone();
+    warehouse.refuse("a1");
+    let running = Running::start(&config, &warehouse);
+    put(&config, "a", "a1").await;
+    put(&config, "a", "a2").await;
+    let parked = async |count| {
+        let list = dlq::list(&config, &topic).await.unwrap();
+        list.values().map(Vec::len).sum::<usize>() == count
+    };
+    until("parked", async || parked(2).await).await;
+    running.stop().await;
+
+    let running = Running::start(&config, &warehouse);
+    put(&config, "a", "a3").await;
+    until("parked behind", async || parked(3).await).await;
+    warehouse.mend();
+    warehouse.refuse("a2");
+    let replayed = dlq::replay(&config, &topic, None, &warehouse).await.unwrap();
+    assert_eq!((replayed.passed, replayed.released, replayed.stuck.len()), (1, 0, 1));
+    put(&config, "a", "a4").await;
+    until("still parked behind", async || parked(3).await).await;
+    warehouse.mend();
+    dlq::replay(&config, &topic, None, &warehouse).await.unwrap();
+    assert_eq!(warehouse.of("a"), values(&["a1", "a2", "a3", "a4"]));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_pass_is_tried_in_its_place_and_parked_when_it_had_its_time() {
+    let mut config = made().await;
+    let warehouse = Warehouse::default();
+    warehouse.fail_first("a1", 2);
+    let running = Running::start(&config, &warehouse);
+    put(&config, "a", "a1").await;
+    put(&config, "a", "a2").await;
+    until("carried out", async || warehouse.of("a") == values(&["a1", "a2"])).await;
+    running.stop().await;
+
+    config.inbound.retry_for = Duration::ZERO;
+    warehouse.fail_first("b1", 1);
+    let running = Running::start(&config, &warehouse);
+    put(&config, "b", "b1").await;
+    let topic = format!("{}.dlq", config.inbound.fulfillment_topic);
+    until("parked", async || seen(&config, &topic).await.len() == 1).await;
+    assert_eq!(seen(&config, &topic).await[0].header("dlq_cause"), "not yet");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_behind_a_record_in_hand_is_committed_when_its_process_dies() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    // All in one partition, so that the first holds back the offset of the others.
+    let key = |n: u32| format!("k{n}");
+    warehouse.hold("k0-0");
+    let running = Running::start(&config, &warehouse);
+    for n in 0..20 {
+        put(&config, &key(n), &format!("{}-0", key(n))).await;
+    }
+    until("the others", async || (1..20).all(|n| warehouse.of(&key(n)).len() == 1)).await;
+    running.kill().await;
+    let before = committed(&config).await;
+    assert!(before < 20, "{before}");
+
+    warehouse.0.held.lock().unwrap().clear();
+    let running = Running::start(&config, &warehouse);
+    until("the first", async || warehouse.of(&key(0)).len() == 1).await;
+    running.stop().await;
+    assert_eq!(committed(&config).await, 20);
+    for n in 0..20 {
+        assert!(!warehouse.of(&key(n)).is_empty(), "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_may_be_in_hand_waits_and_comes_later() {
+    let mut config = made().await;
+    config.inbound.in_hand = 2;
+    let warehouse = Warehouse::default();
+    let held = warehouse.hold("a0");
+    let running = Running::start(&config, &warehouse);
+    for n in 0..30 {
+        put(&config, "a", &format!("a{n}")).await;
+    }
+    held.add_permits(1);
+    let expected: Vec<String> = (0..30).map(|n| format!("a{n}")).collect();
+    until("all", async || warehouse.of("a") == expected).await;
+    running.stop().await;
+    assert_eq!(committed(&config).await, 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_grows_and_shrinks_keeps_the_order_of_each_key() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    let first = Running::start(&config, &warehouse);
+    let mut sent = 0;
+    let mut put_some = async || {
+        for _ in 0..10 {
+            for key in ["a", "b", "c", "d", "e"] {
+                put(&config, key, &format!("{sent:04}")).await;
+            }
+            sent += 1;
+        }
+    };
+    put_some().await;
+    let second = Running::start(&config, &warehouse);
+    put_some().await;
+    first.stop().await;
+    put_some().await;
+    second.stop().await;
+    let third = Running::start(&config, &warehouse);
+    put_some().await;
+    let done = |key: &str| warehouse.of(key).into_iter().collect::<BTreeSet<_>>().len();
+    let all = || ["a", "b", "c", "d", "e"].iter().all(|key| done(key) == 40);
+    until("all", async || all()).await;
+    third.stop().await;
+    for key in ["a", "b", "c", "d", "e"] {
+        let mut first_seen: Vec<String> = Vec::new();
+        for value in warehouse.of(key) {
+            if !first_seen.contains(&value) {
+                first_seen.push(value);
+            }
+        }
+        assert!(first_seen.is_sorted(), "{key}: {first_seen:?}");
+    }
+    let dlq = seen(&config, &format!("{}.dlq", config.inbound.fulfillment_topic)).await;
+    assert_eq!(by_key(&dlq, |record| record.key.clone()), BTreeMap::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_waits_until_its_topic_is_made() {
+    let (config, warehouse) = (super::names().await, Warehouse::default());
+    let running = Running::start(&config, &warehouse);
+    create_topics(&config).await.unwrap();
+    put(&config, "a", "a1").await;
+    until("carried out", async || warehouse.of("a") == values(&["a1"])).await;
+    running.stop().await;
+}

@@ -1,0 +1,20 @@
+//! The PostgreSQL store, on a real PostgreSQL: directly, and through PgBouncer in transaction mode.
+
+mod beside;
+mod contract;
+mod down;
+mod dropped;
+mod faults;
+mod feed;
+mod fixture;
+mod hedged;
+mod idempotency;
+mod load;
+mod opening;
+mod poison;
+mod process;
+mod restart;
+mod sim;
+mod take_over;
+mod trials;
+mod twins;

@@ -1,0 +1,70 @@
+//! What tests do beside the store: two processes on one database, a session of their own, an audit.
+
+use std::{ops::Deref, time::Duration};
+
+use orders::audit;
+use orders_adapters::postgres::{self, Config, Snapshot};
+use orders_testkit::World;
+use tokio::{task::JoinSet, time::sleep};
+use tokio_postgres::{Client, NoTls};
+
+use super::process::{Process, process};
+
+/// Two processes on one new database.
+pub(crate) async fn replicas(config: &Config) -> [Process; 2] {
+    postgres::migrate(config).await.unwrap();
+    let world = World::new(1);
+    [process(config, &world).await, process(config, &world).await]
+}
+
+/// Fails unless an audit finds nothing, and says how many orders there are.
+pub(crate) async fn sound(config: &Config) -> u64 {
+    let snapshot = Snapshot::open(config).await.unwrap();
+    let report = audit::audit(&snapshot).await.unwrap();
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    report.census.orders
+}
+
+/// A session of the role that owns the database, beside the store.
+pub(crate) struct Session {
+    client: Client,
+    _driver: JoinSet<()>,
+}
+
+impl Session {
+    pub(crate) async fn open(config: &Config) -> Self {
+        let url = config.direct_url.as_ref().unwrap_or(&config.url);
+        let mut target: tokio_postgres::Config = url.parse().unwrap();
+        target.application_name("beside");
+        let (client, connection) = target.connect(NoTls).await.unwrap();
+        let mut driver = JoinSet::new();
+        // Its end is seen by whoever asks next.
+        driver.spawn(async move { drop(connection.await) });
+        client.batch_execute("SET orderly.tenant = '*'").await.unwrap();
+        Self { client, _driver: driver }
+    }
+
+    /// The number that a query gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Waits until it holds. A test that waits for ever is ended by whoever runs it.
+pub(crate) async fn until(holds: impl AsyncFn() -> bool) {
+    while !holds().await {
+        sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,99 @@
+//! Servers that are not to be relied on, and how a store ends.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use mainstay::metrics::Metrics;
+use orders::ports::{Ports as _, ReadError, Store as _};
+use orders_adapters::postgres::{self, Config, OpenError, Postgres};
+use orders_testkit::{World, builders, servers};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::process::process;
+
+async fn refused(config: &Config) -> String {
+    match Postgres::open(config, &Metrics::new("test")).await {
+        Err(OpenError::Unsafe { setting, .. }) => setting,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_could_lose_orders_is_refused() {
+    for setting in ["fsync", "full_page_writes"] {
+        let server = servers::Postgres::private(&[(setting, "off")]);
+        let config = Config::at(server.database());
+        postgres::migrate(&config).await.unwrap();
+        assert_eq!(refused(&config).await, format!("{setting} = off"));
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_does_not_wait_for_the_disk_is_refused() {
+    let server = servers::Postgres::private(&[]);
+    let config = Config::at(server.database());
+    postgres::migrate(&config).await.unwrap();
+    server.sql("ALTER ROLE orderly SET synchronous_commit = off");
+    assert_eq!(refused(&config).await, "synchronous_commit = off");
+    server.sql("ALTER ROLE orderly SET synchronous_commit = on");
+    Postgres::open(&config, &Metrics::new("test")).await.unwrap().close().await;
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_superuser_is_warned_of_without_its_password() {
+    let server = servers::Postgres::private(&[]);
+    let config = Config::at(server.database());
+    postgres::migrate(&config).await.unwrap();
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    for (user, warned) in [("orderly:orderly", false), ("postgres:secret", true)] {
+        let url = config.url.replacen("orderly:orderly", user, 1);
+        Postgres::open(&Config::at(url), &Metrics::new("test")).await.unwrap().close().await;
+        let told = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let told = String::from_utf8(told).unwrap();
+        assert_eq!(told.contains("row-level security does not hold"), warned, "{told}");
+        assert!(!told.contains("secret"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_store_is_done_and_says_so() {
+    let config = Config::at(servers::postgres().database());
+    postgres::migrate(&config).await.unwrap();
+    let orders = process(&config, &World::new(1)).await;
+    let cx = builders::context("shop");
+    orders.create(&cx, builders::draft(), builders::key("first")).await.unwrap();
+    let store = orders.ports().store();
+    store.close().await;
+    let read = store.published(&cx).await;
+    assert!(matches!(read, Err(ReadError::Unavailable(_))), "{read:?}");
+    let write = orders.create(&cx, builders::draft(), builders::key("second")).await;
+    assert!(write.is_err(), "{write:?}");
+    // Again: there is nothing left to do.
+    store.close().await;
+}

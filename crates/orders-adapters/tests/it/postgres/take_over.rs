@@ -1,0 +1,128 @@
+//! A grown embedded store, taken over.
+
+use std::path::Path;
+
+use jiff::SignedDuration;
+use mainstay::metrics::Metrics;
+use mainstay_context::Context;
+use orders::{
+    Orders,
+    domain::{Personal, Position},
+    ports::{OrderRef, Page, Ports, Scope, Store as _},
+    usecase::{Action, Policy, Verb},
+};
+use orders_adapters::{
+    postgres::{self, Beside, Config, FillError, Postgres},
+    sqlite::{self, Inline, Sqlite},
+};
+use orders_testkit::{
+    World,
+    builders::{context, draft, key, note},
+    servers,
+};
+
+/// The embedded store under a world's clock, ids and gateway.
+struct Shop {
+    store: Sqlite,
+    world: World,
+}
+
+impl Ports for Shop {
+    type Store = Sqlite;
+    type Clock = <World as Ports>::Clock;
+    type Ids = <World as Ports>::Ids;
+    type Gateway = World;
+
+    fn store(&self) -> &Sqlite {
+        &self.store
+    }
+
+    fn clock(&self) -> &Self::Clock {
+        self.world.clock()
+    }
+
+    fn ids(&self) -> &Self::Ids {
+        self.world.ids()
+    }
+
+    fn gateway(&self) -> &World {
+        &self.world
+    }
+}
+
+/// A store with some of everything: orders with keys, references, notes, personal data, payments in
+/// all states, forgotten events, refusals that are remembered.
+async fn grown(path: &Path) {
+    let store = Sqlite::open(&sqlite::Config::at(path)).unwrap();
+    let world = World::new(1);
+    let policy = Policy { keep_events: SignedDuration::from_hours(1), ..Policy::default() };
+    let orders = Orders::new(Shop { store, world: world.clone() }, policy);
+    let (cx, other) = (context("acme"), context("rival"));
+    for n in 0..20 {
+        let mut draft = draft();
+        draft.external_reference = (n % 3 == 0).then(|| format!("ref-{}", n / 6));
+        draft.personal = (n % 2 == 0)
+            .then(|| Personal { name: Some(format!("Buyer {n}")), ..Personal::default() });
+        let made = orders.create(&cx, draft, key(&format!("make-{n}"))).await;
+        let Ok(made) = made else { continue };
+        let id = made.record.order.id;
+        if n % 4 == 0 {
+            orders.act(&cx, note(id, "call first")).await.unwrap();
+        }
+        if n % 5 != 0 {
+            let action = Action::Pay { instrument: "tok_ok".parse().unwrap(), amount: None };
+            let name = Some(key(&format!("pay-{n}")));
+            let verb = Verb { order: OrderRef::Id(id), action, key: name, if_match: None };
+            orders.act(&cx, verb).await.unwrap();
+        }
+        if n == 10 {
+            world.clock().jump(SignedDuration::from_hours(2));
+            orders.forget(&cx).await.unwrap();
+        }
+        if n == 16 {
+            let worker = Context::new("worker".parse().unwrap());
+            for leased in orders.take_tasks(&worker, 100).await.unwrap() {
+                orders.carry_on(&worker, &leased).await.unwrap();
+            }
+        }
+    }
+    orders.create(&other, draft(), key("make-1")).await.unwrap();
+    let store = &orders.ports().store;
+    store.mark_published(&cx, Position(12)).await.unwrap();
+    store.close().await;
+}
+
+fn beside(source: &Inline) -> Beside {
+    let (page_secret, published) = (source.page_secret().unwrap(), source.published().unwrap());
+    Beside { page_secret, published }
+}
+
+#[tokio::test]
+async fn a_grown_store_is_taken_over_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    grown(&path).await;
+    let source = Inline::open(&sqlite::Config::at(&path)).unwrap();
+    let config = Config::at(servers::postgres().database());
+    postgres::migrate(&config).await.unwrap();
+    let mut told = 0;
+    let snapshot = source.snapshot().unwrap();
+    let census =
+        postgres::fill(&config, &snapshot, beside(&source), |done| told = done).await.unwrap();
+    assert!(census.orders > 10 && census.tasks > 0 && census.personal > 0 && census.notes > 0);
+    assert!(census.oldest > Position(1), "some events are forgotten: {census:?}");
+    assert_eq!(told, census.orders);
+
+    let store = Postgres::open(&config, &Metrics::new("test")).await.unwrap();
+    assert_eq!(store.page_secret(), source.page_secret().unwrap());
+    let cx = context("acme");
+    assert_eq!(store.published(&cx).await.unwrap(), Position(12));
+    let after = Position(census.oldest.0);
+    let page = Page { after: Some(after), limit: 1_000 };
+    let ours = source.events(&Scope::All, page).unwrap().unwrap();
+    assert_eq!(store.events(&cx, &Scope::All, page).await.unwrap(), ours);
+    store.close().await;
+
+    let again = postgres::fill(&config, &snapshot, beside(&source), |_| {}).await;
+    assert!(matches!(again, Err(FillError::NotEmpty(_))), "{again:?}");
+}

@@ -1,0 +1,145 @@
+//! One key over two processes that write to one database.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use orders::{
+    Error, Refusal,
+    domain::{Draft, Version},
+    ports::Ports as _,
+    usecase::Verb,
+};
+use orders_adapters::postgres::Config;
+use orders_testkit::{builders, servers};
+use tokio::task::JoinSet;
+
+use super::{
+    beside::{Session, replicas, sound},
+    process::Process,
+};
+
+/// Drafts sent at once, in turn to the one process and to the other; what each was answered.
+async fn at_once(
+    replicas: &[Process; 2],
+    key: &str,
+    drafts: impl Iterator<Item = Draft>,
+) -> Vec<Result<(String, bool), Error>> {
+    let mut tasks = JoinSet::new();
+    for (draft, orders) in drafts.zip(replicas.iter().cycle().cloned()) {
+        let key = builders::key(key);
+        tasks.spawn(async move {
+            let done = orders.create(&builders::context("shop"), draft, key).await?;
+            Ok((done.record.order.id.to_string(), done.replayed))
+        });
+    }
+    tasks.join_all().await
+}
+
+async fn close(replicas: &[Process; 2]) {
+    join_all(replicas.iter().map(async |orders| orders.ports().store().close().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twins_over_two_processes_make_one_order() {
+    let config = Config::at(servers::postgres().database());
+    let both = replicas(&config).await;
+    for round in 0..20_u64 {
+        let twins = std::iter::repeat_with(builders::draft).take(64);
+        let answers = at_once(&both, &format!("twins-{round}"), twins).await;
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        let first = answers.iter().filter(|(_, replayed)| !replayed).count();
+        assert_eq!(first, 1, "{answers:?}");
+        assert!(answers.iter().all(|(id, _)| *id == answers[0].0), "{answers:?}");
+        assert_eq!(sound(&config).await, round + 1);
+    }
+    close(&both).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_stands_for_one_payload_over_two_processes() {
+    let config = Config::at(servers::postgres().database());
+    let both = replicas(&config).await;
+    for round in 0..20_u64 {
+        let drafts = (0..64_i64).map(|n| Draft {
+            lines: vec![builders::line("tea", 1 + n % 4 / 2, "100")],
+            ..builders::draft()
+        });
+        let answers = at_once(&both, &format!("payloads-{round}"), drafts).await;
+        let reused = |answer: &Result<_, Error>| matches!(answer, Err(Error::KeyReused));
+        let made: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
+        assert_eq!(made.iter().filter(|(_, replayed)| !replayed).count(), 1, "{answers:?}");
+        assert!(made.iter().all(|(id, _)| *id == made[0].0), "{answers:?}");
+        assert_eq!((made.len(), answers.iter().filter(|answer| reused(*answer)).count()), (32, 32));
+        assert_eq!(sound(&config).await, round + 1);
+    }
+    close(&both).await;
+}
+
+/// How many keys stand for an order and for a refusal at once.
+const TORN: &str = "SELECT count(*) FROM orders o JOIN receipts r
+    ON r.tenant = o.tenant AND r.operation = 'create' AND r.key = o.create_key";
+
+async fn refusals_race_with_creates(config: &Config, rounds: u64) {
+    let both = replicas(config).await;
+    let beside = Session::open(config).await;
+    let taken = || Draft { external_reference: Some("taken".to_owned()), ..builders::draft() };
+    both[0].create(&builders::context("shop"), taken(), builders::key("taker")).await.unwrap();
+    for round in 0..rounds {
+        // The one draft cannot be placed, since its reference is taken, and the other can.
+        let drafts =
+            (0..4_u64).map(|n| if (n + round / 2) % 2 == 0 { taken() } else { builders::draft() });
+        let answers = at_once(&both, &format!("race-{round}"), drafts).await;
+        let made = answers.iter().filter(|answer| answer.is_ok()).count();
+        let refused = |answer: &&Result<_, Error>| {
+            let Err(Error::Refused { refusal, .. }) = answer else { return false };
+            matches!(refusal, Refusal::ExternalReferenceTaken { .. })
+        };
+        let refused = answers.iter().filter(refused).count();
+        let others = answers.iter().filter(|a| matches!(a, Err(Error::KeyReused))).count();
+        // Whoever came first under the key decided for both of its kind.
+        assert!(matches!((made, refused, others), (2, 0, 2) | (0, 2, 2)), "{answers:?}");
+    }
+    assert_eq!(beside.number(TORN).await, 0);
+    let kept = "SELECT count(*) FROM receipts WHERE operation = 'create'";
+    let (refused, made) = (beside.number(kept).await, sound(config).await - 1);
+    assert_eq!(u64::try_from(refused).unwrap() + made, rounds);
+    close(&both).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_never_stands_for_an_order_and_a_refusal() {
+    refusals_race_with_creates(&Config::at(servers::postgres().database()), 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_stands_for_one_thing_whatever_isolation_the_database_prefers() {
+    let config = Config::at(servers::postgres().database());
+    let prefer = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation \
+                  = ''repeatable read''', current_database()); END $$";
+    Session::open(&config).await.run(prefer).await;
+    refusals_race_with_creates(&config, 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twins_of_a_verb_over_two_processes_are_carried_out_once() {
+    let config = Config::at(servers::postgres().database());
+    let both = replicas(&config).await;
+    let cx = builders::context("shop");
+    for round in 0..20_u64 {
+        let key = builders::key(&format!("verbs-{round}"));
+        let placed = both[0].create(&cx, builders::draft(), key.clone()).await.unwrap();
+        let mut tasks = JoinSet::new();
+        for twin in 0..32_usize {
+            let orders = Arc::clone(&both[twin % 2]);
+            let verb = Verb { key: Some(key.clone()), ..builders::confirm(placed.record.order.id) };
+            tasks.spawn(async move { orders.act(&builders::context("shop"), verb).await });
+        }
+        let answers = tasks.join_all().await;
+        let done: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        assert_eq!(done.iter().filter(|done| !done.replayed).count(), 1);
+        let second = Version::FIRST.next();
+        assert!(done.iter().all(|done| done.record.order.version == second));
+    }
+    assert_eq!(sound(&config).await, 20);
+    close(&both).await;
+}
