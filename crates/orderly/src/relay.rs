@@ -13,7 +13,8 @@ use mainstay::{
 use mainstay_context::Context;
 use orders::{
     Orders,
-    ports::Ports as _,
+    domain::Position,
+    ports::{Page, Ports as _, Scope, Store as _},
     usecase::{RelayError, Relayed, relay},
 };
 use orders_adapters::{
@@ -84,15 +85,21 @@ impl Gauges {
         }
     }
 
-    fn note(&self, relayed: &Relayed) {
-        self.published.set(float(relayed.published.0), &[]);
-        self.lag.set(float(relayed.head.0.saturating_sub(relayed.published.0)), &[]);
+    fn note(&self, published: Position, head: Position) {
+        self.published.set(float(published.0), &[]);
+        self.lag.set(float(head.0.saturating_sub(published.0)), &[]);
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floats; 2^53 is far away")]
 const fn float(number: u64) -> f64 {
     number as f64
+}
+
+/// What a round is done under.
+fn context() -> Result<Context, RelayError> {
+    let request = "relay".parse().map_err(|_| orders::Error::Contended)?;
+    Ok(Context::new(request).with_deadline((Instant::now() + PATIENCE).into_std()))
 }
 
 struct Courier {
@@ -152,6 +159,7 @@ impl Courier {
                 }
                 Err(error) => {
                     self.failed(&error);
+                    self.tell_lag().await;
                     sleep(rest).await;
                     rest = rest.saturating_mul(2).min(LONGEST_REST);
                 }
@@ -160,13 +168,23 @@ impl Courier {
     }
 
     async fn round(&self) -> Result<Relayed, RelayError> {
-        let request = "relay".parse().map_err(|_| orders::Error::Contended)?;
-        let cx = Context::new(request).with_deadline((Instant::now() + PATIENCE).into_std());
-        relay(&cx, self.orders.ports().store(), &self.publisher, PAGE).await
+        relay(&context()?, self.orders.ports().store(), &self.publisher, PAGE).await
+    }
+
+    /// Tells how far the feed is behind while it cannot be published. That even this is not known, the
+    /// round that failed has told already.
+    async fn tell_lag(&self) {
+        let store = self.orders.ports().store();
+        let Ok(cx) = context() else { return };
+        let Ok(published) = store.published(&cx).await else { return };
+        let page = Page { after: Some(published), limit: 1 };
+        if let Ok(page) = store.events(&cx, &Scope::All, page).await {
+            self.gauges.note(published, page.head);
+        }
     }
 
     fn went_well(&mut self, relayed: &Relayed) {
-        self.gauges.note(relayed);
+        self.gauges.note(relayed.published, relayed.head);
         if relayed.missed > 0 {
             tracing::error!(
                 events = relayed.missed,
