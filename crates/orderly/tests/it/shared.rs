@@ -69,8 +69,8 @@ async fn a_build_without_postgres_says_which_one_has_it() {
         &["reconcile", "empty"],
         &["import", "empty", "--tenant", "acme"],
     ] {
-        let how = "this build was made without PostgreSQL; build it with `cargo build --release -p orderly \
-                   --features postgres`";
+        let how = "this build was made without it; build it with `cargo build --release -p orderly \
+                   --features postgres,kafka`";
         refused(&home.run(command).await, &how);
     }
 }
