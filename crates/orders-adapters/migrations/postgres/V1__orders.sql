@@ -48,6 +48,7 @@ CREATE TABLE history (
     request_id text        NOT NULL,
     trace      text, -- W3C traceparent
     at         timestamptz NOT NULL,
+    position   bigint, -- where its event stood in the feed, once that is forgotten
     PRIMARY KEY (order_id, version)
 );
 

@@ -136,7 +136,8 @@ impl Papers {
         let events = format!("SELECT {EVENT} FROM {FEED} WHERE order_id = ANY($1)");
         let mut events = papers.events(&store.rows(&events, &ids).await?);
         let history = format!(
-            "SELECT {ENTRY} FROM history WHERE order_id = ANY($1) ORDER BY order_id, version"
+            "SELECT {ENTRY}, position FROM history WHERE order_id = ANY($1)
+             ORDER BY order_id, version"
         );
         for row in &store.rows(&history, &ids).await? {
             papers.tell(row, &mut events).map_err(unread)?;
@@ -202,10 +203,12 @@ impl Papers {
         let (order, version): (Uuid, i64) = (row.try_get(0)?, row.try_get(1)?);
         match rows::entry(row) {
             Ok(entry) => {
-                // Where a forgotten event stood is not kept: somewhere before the oldest.
-                let gone = (Position(0), None);
-                let (position, event) = events.remove(&(order, version)).unwrap_or(gone);
-                let told = Told { entry, position: Some(position), event };
+                let forgotten: Option<i64> = row.try_get(11)?;
+                let (position, event) = match events.remove(&(order, version)) {
+                    Some((position, event)) => (Some(position), event),
+                    None => (forgotten.map(position), None),
+                };
+                let told = Told { entry, position, event };
                 self.history.entry(order).or_default().push(told);
             }
             Err(error) => self.cannot(order, "a history row", &error),

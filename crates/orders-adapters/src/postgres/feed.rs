@@ -249,7 +249,10 @@ WITH walked AS (
 ), noted AS (
     UPDATE meta SET forgotten = greatest(forgotten, last) FROM old
 ), gone AS (
-    DELETE FROM events USING old WHERE position <= last RETURNING position
+    DELETE FROM events USING old WHERE position <= last RETURNING position, order_id, version
+), placed AS (
+    UPDATE history h SET position = gone.position FROM gone
+    WHERE h.order_id = gone.order_id AND h.version = gone.version
 )
 SELECT count(*) FROM gone";
     const RECEIPTS: &str = "

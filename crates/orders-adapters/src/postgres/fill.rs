@@ -334,6 +334,14 @@ fn history(page: &[Dossier]) -> Table {
         .column("request_id", Type::TEXT_ARRAY, entries().map(|(_, e)| text(e.request_id.as_str())))
         .column("trace", Type::TEXT_ARRAY, entries().map(|(_, e)| trace_column(e.trace)))
         .column("at", Type::TIMESTAMPTZ_ARRAY, entries().map(|(_, e)| e.at))
+        .column(
+            "position",
+            Type::INT8_ARRAY,
+            page.iter().flat_map(|dossier| &dossier.history).map(|told| {
+                let forgotten = told.position.filter(|_| told.event.is_none());
+                forgotten.map(|position| count(position.0))
+            }),
+        )
 }
 
 fn events(page: &[Dossier]) -> Table {
