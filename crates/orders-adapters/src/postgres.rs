@@ -10,6 +10,7 @@
 
 mod audit;
 mod cancel;
+mod columns;
 mod commit;
 mod connect;
 mod facts;
