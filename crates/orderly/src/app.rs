@@ -66,7 +66,7 @@ async fn run(
     }
     let api = api.map(|server| secured(server, &config, &metrics)).transpose()?;
     let stack = stack(&config, &metrics);
-    let opened = Opened::default();
+    let (opened, kafka) = (Opened::default(), Told::default());
     let mut admin = Admin::new(&lifecycle, &metrics);
     if let Some(server) = &api {
         admin = admin.section("connections", connections(server));
@@ -74,6 +74,7 @@ async fn run(
     let admin = admin
         .section("store", store_now(Arc::clone(&opened)))
         .section("gateway", gateway_now(Arc::clone(&opened)))
+        .section("kafka", kafka_now(Arc::clone(&kafka)))
         .config(loaded.print())
         .token(config.admin.token()?);
     lifecycle.serve_admin(admin_server, with_controls(admin, &stack, telemetry).router());
@@ -82,7 +83,7 @@ async fn run(
     let _set_once = opened.set(Arc::downgrade(&orders)).is_ok();
     let service = Service { config, lifecycle, metrics, orders };
     keep_store(&service.lifecycle, &service.orders);
-    service.start_work()?;
+    service.start_work(&kafka)?;
     let report = if let Some(server) = api {
         let (api, key) = service.api(options)?;
         let app = inbound(http::router(Arc::clone(&service.orders), api), &stack);
@@ -107,7 +108,7 @@ struct Service {
 
 impl Service {
     /// Starts what the roles of this process ask for beside the API.
-    fn start_work(&self) -> Result<(), Failure> {
+    fn start_work(&self, told: &Told) -> Result<(), Failure> {
         let Self { config, lifecycle, metrics, orders } = self;
         if config.roles.has(Role::Worker) {
             forget_on_time(lifecycle, orders, config);
@@ -118,7 +119,8 @@ impl Service {
         }
         match &config.kafka {
             Some(kafka) if config.roles.has(Role::Relay) => {
-                start_relay(lifecycle, orders, kafka, metrics)?;
+                let tell = start_relay(lifecycle, orders, kafka, metrics)?;
+                let _set_once = told.set(tell).is_ok();
             }
             Some(_) | None => {}
         }
@@ -173,8 +175,8 @@ fn start_relay(
     orders: &Arc<Orders<Wired>>,
     config: &settings::Kafka,
     metrics: &Metrics,
-) -> Result<(), Failure> {
-    Ok(relay::start(lifecycle, orders, config, metrics)?)
+) -> Result<Tell, Failure> {
+    Ok(Box::new(relay::start(lifecycle, orders, config, metrics)?))
 }
 
 /// A build without it, in which the configuration cannot name it.
@@ -184,7 +186,7 @@ fn start_relay(
     _: &Arc<Orders<Wired>>,
     _: &settings::Kafka,
     _: &Metrics,
-) -> Result<(), Failure> {
+) -> Result<Tell, Failure> {
     Err(config::LEFT_OUT.into())
 }
 
@@ -260,6 +262,14 @@ fn gateway_now(opened: Opened) -> impl Fn() -> Value {
         let gateway = orders.ports().gateway().gateway();
         gateway.map_or_else(|| json!("none"), |gateway| json!(gateway.client().status()))
     }
+}
+
+/// What the relay tells of Kafka, once it is started.
+type Told = Arc<OnceLock<Tell>>;
+type Tell = Box<dyn Fn() -> Value + Send + Sync>;
+
+fn kafka_now(told: Told) -> impl Fn() -> Value {
+    move || told.get().map_or_else(|| json!("none"), |tell| tell())
 }
 
 /// Closes the store when nobody uses it any more. Ends the service when the store fails: what cannot

@@ -236,6 +236,10 @@ pub(crate) struct Audit {
 pub(crate) struct Migrate {
     #[command(flatten)]
     pub(crate) config: Serve,
+    /// Stop after this step; without it, the last one. This version works with the tables of any step
+    /// that it lets you stop at.
+    #[arg(long, value_name = "STEP")]
+    pub(crate) to: Option<i32>,
 }
 
 #[derive(Args, Clone, Debug)]

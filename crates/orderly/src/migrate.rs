@@ -16,21 +16,27 @@ pub(crate) fn run(options: &Migrate) -> Result<ExitCode, Failure> {
     let Some(postgres) = &config.postgres else {
         return Err("postgres.url is not set: the embedded store makes its tables by itself".into());
     };
-    let steps = migrate(postgres)?;
+    let steps = migrate(postgres, options.to)?;
     for step in &steps {
         say(step);
     }
-    say(if steps.is_empty() { "the tables are of this version" } else { "the tables are ready" });
+    say(if steps.is_empty() { "there was nothing to do" } else { "the tables are ready" });
     Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(feature = "postgres")]
-fn migrate(config: &settings::Postgres) -> Result<Vec<String>, Failure> {
+fn migrate(config: &settings::Postgres, to: Option<i32>) -> Result<Vec<String>, Failure> {
+    use orders_adapters::postgres;
+
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(orders_adapters::postgres::migrate(config))?.steps)
+    let migrated = match to {
+        Some(step) => runtime.block_on(postgres::migrate_to(config, step)),
+        None => runtime.block_on(postgres::migrate(config)),
+    };
+    Ok(migrated?.steps)
 }
 
 #[cfg(not(feature = "postgres"))]
-fn migrate(_: &settings::Postgres) -> Result<Vec<String>, Failure> {
+fn migrate(_: &settings::Postgres, _: Option<i32>) -> Result<Vec<String>, Failure> {
     Err(config::LEFT_OUT.into())
 }

@@ -21,6 +21,7 @@ use orders_adapters::{
     kafka::{Consumer, KafkaPublisher, SetupError, Shipments},
     settings,
 };
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::wired::Wired;
@@ -37,7 +38,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Of the time for flushing, what the publisher may take.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Starts the relay and the consumer of what warehouses tell. Both end with the drain.
+/// Starts the relay and the consumer of what warehouses tell, which end with the drain. Returns what
+/// tells the status page of them.
 ///
 /// # Errors
 /// [`SetupError`]; that no broker answers is none.
@@ -46,8 +48,9 @@ pub(crate) fn start(
     orders: &Arc<Orders<Wired>>,
     config: &settings::Kafka,
     metrics: &Metrics,
-) -> Result<(), SetupError> {
+) -> Result<impl Fn() -> Value + use<>, SetupError> {
     let publisher = KafkaPublisher::new(config, metrics)?;
+    let told = publisher.clone();
     let shipments = Shipments::new(Arc::clone(orders), &config.inbound);
     let topic = &config.inbound.fulfillment_topic;
     let consumer = Consumer::new(config, topic, shipments, metrics)?;
@@ -63,7 +66,7 @@ pub(crate) fn start(
     lifecycle.tasks().spawn("fulfillment", async move {
         consumer.run(watched.reached(Phase::Draining)).await;
     });
-    Ok(())
+    Ok(move || told.status())
 }
 
 struct Gauges {

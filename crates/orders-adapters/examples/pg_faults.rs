@@ -1,4 +1,5 @@
-//! Places orders over connections that are lost under their commit, and says what became of them.
+//! Places orders over connections that are lost under their commit, drops every kind of call at each of
+//! its awaits, and says what became of them.
 //!
 //! `cargo run --release -p orders-adapters --features postgres --example pg_faults -- --trials 1000`
 //! starts a PostgreSQL, prints a table and one line of JSON, and exits with 1 unless every order is
@@ -6,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "it fails by panicking, as a test does")]
 
+#[path = "../tests/it/postgres/dropping.rs"]
+mod dropping;
 #[path = "../tests/it/postgres/process.rs"]
 mod process;
 #[path = "../tests/it/postgres/trials.rs"]
@@ -16,6 +19,7 @@ use std::{
     process::ExitCode,
 };
 
+use orders_adapters::postgres::Config;
 use orders_testkit::servers;
 use serde_json::json;
 
@@ -49,8 +53,16 @@ async fn main() -> ExitCode {
         )
         .unwrap();
     }
-    let record: serde_json::Map<_, _> =
+    let mut record: serde_json::Map<_, _> =
         rows.iter().map(|(name, outcome)| ((*name).to_owned(), told(outcome))).collect();
+    let config = dropping::narrow(Config::at(servers::postgres().database()));
+    // Fails by itself when whoever comes next is not served.
+    let dropped: serde_json::Map<_, _> = dropping::every_call(&config)
+        .await
+        .into_iter()
+        .map(|(call, awaits)| (call.to_owned(), json!(awaits)))
+        .collect();
+    record.insert("dropped".to_owned(), dropped.into());
     writeln!(out, "{}", serde_json::Value::from(record)).unwrap();
     let is_sound = rows.iter().all(|(_, outcome)| outcome.is_sound());
     if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }

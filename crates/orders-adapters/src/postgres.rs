@@ -55,7 +55,7 @@ pub use audit::Snapshot;
 pub use connect::OpenError;
 pub use feed::Lead;
 pub use fill::{Beside, FillError, fill};
-pub use schema::{Migrated, migrate};
+pub use schema::{Migrated, migrate, migrate_to};
 
 use self::{
     cancel::Cancels,

@@ -89,12 +89,6 @@ class Brokers:
             end(self.processes[node])
             self.processes[node] = None
 
-    def keep_by_two(self, *topics: str) -> None:
-        """Lets these topics take a record only when two brokers have it."""
-        for topic in topics:
-            setting = ["--alter", "--entity-type", "topics", "--entity-name", topic, "--add-config", "min.insync.replicas=2"]
-            self.tool("org.apache.kafka.tools.ConfigCommand", "--bootstrap-server", self.bootstrap(), *setting)
-
     def tool(self, *command: object) -> str:
         words = [*JAVA, "-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{JARS}/*", *command]
         done = subprocess.run([str(word) for word in words], capture_output=True, text=True)

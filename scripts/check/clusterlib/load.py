@@ -12,19 +12,30 @@ LIVES = [("notes",), ("notes", "confirm"), ("confirm", "cancel"), ("cancel",), (
 NOTE = json.dumps({"text": "ring twice"})
 # A client may ask again when a connection that it used before closes before the first byte of an answer.
 TRIES = 5
+# What a client with patience asks again, and after how long.
+UNAVAILABLE = (500, 503)
+PAUSE = 0.05
 
 
 class Load:
-    """So many clients, which know what was acknowledged and what failed."""
+    """So many clients, which know what was acknowledged and what failed.
 
-    def __init__(self, name: str, ports: list[int], token: str, *, clients: int, rate: float) -> None:
-        self.name, self.ports, self.token, self.rate = name, ports, token, rate
+    With patience they ask again, under the same key, for as many seconds as the service is unavailable.
+    """
+
+    def __init__(
+        self, name: str, ports: list[int], token: str, *, clients: int, rate: float, patience: float = 0.0
+    ) -> None:
+        self.name, self.ports, self.token, self.rate, self.patience = name, ports, token, rate, patience
         self.lock, self.turns = threading.Lock(), itertools.count()
         self.stopping = threading.Event()
         self.failed: list[str] = []
         self.created: dict[str, str] = {}
         self.requests = self.reused_closed = 0
         self.slowest = 0.0
+        self.answered_at: list[float] = []
+        # How long each refusal took that was asked again.
+        self.refusals: list[float] = []
         self.began = time.monotonic()
         self.threads = [threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(clients)]
 
@@ -77,25 +88,33 @@ class Load:
 
     def _ask(self, client: Client, path: str, key: str, body: str | None, wanted: int) -> dict | None:
         """The answer to a request; `None` when it failed, which is noted."""
-        began = time.monotonic()
-        for _ in range(TRIES):
-            reused = client.socket is not None
+        began, closed = time.monotonic(), 0
+        while True:
+            asked, reused = time.monotonic(), client.socket is not None
             try:
                 answer = client.ask("POST", path, key, body, [] if body is not None else ["content-length: 0"])
             except OSError as error:
-                if reused and not client.partial:
+                if reused and not client.partial and closed < TRIES:
+                    closed += 1
                     with self.lock:
                         self.reused_closed += 1
                     continue
                 return self._fail(f"{key}: {'half an answer' if client.partial else 'no answer'}: {error!r}")
+            now = time.monotonic()
+            if answer.status in UNAVAILABLE and now < began + self.patience:
+                with self.lock:
+                    self.refusals.append(now - asked)
+                time.sleep(PAUSE)
+                continue
             with self.lock:
                 self.requests += 1
-                self.slowest = max(self.slowest, time.monotonic() - began)
+                self.slowest = max(self.slowest, now - began)
             # A replay is answered 200 or as the first time: the order is what counts.
             if answer.status == wanted or (answer.replayed and answer.status in (200, 201)):
+                with self.lock:
+                    self.answered_at.append(now)
                 return answer.json()
             return self._fail(f"{key}: {answer}")
-        return self._fail(f"{key}: {TRIES} reused connections closed one after another")
 
     def _fail(self, text: str) -> None:
         with self.lock:

@@ -59,32 +59,48 @@ class Replica(Service):
 class Stage:
     """A database with the tables, a key that every replica takes, and topics when there are brokers."""
 
-    def __init__(self, orderly: str, work: Path, postgres: Postgres, brokers: Brokers | None = None) -> None:
+    def __init__(
+        self,
+        orderly: str,
+        work: Path,
+        postgres: Postgres,
+        brokers: Brokers | None = None,
+        standby: Postgres | None = None,
+        step: int | None = None,
+    ) -> None:
         work.mkdir(parents=True, exist_ok=True)
-        self.orderly, self.work, self.postgres, self.brokers = orderly, work, postgres, brokers
+        self.orderly, self.work, self.postgres, self.brokers = orderly, work, postgres, None
         self.url = postgres.database()
+        if standby:
+            first = f"127.0.0.1:{postgres.port}"
+            self.url = self.url.replace(first, f"{first},127.0.0.1:{standby.port}")
         self.database = self.url.rpartition("/")[2]
         self.config = work / "orderly.toml"
         text = f'[postgres]\nurl = "{self.url}"\n'
         text += f'[auth]\nkeys_file = "{work}/keys.toml"\npepper_file = "{work}/pepper"\n'
-        if brokers:
-            addresses = ", ".join(f'"{address}"' for address in brokers.bootstrap().split(","))
-            text += f"[kafka]\nbrokers = [{addresses}]\nreplicas = {brokers.COUNT}\n"
         self.config.write_text(text)
         for left in ("keys.toml", "pepper"):
             (work / left).unlink(missing_ok=True)
-        self.run("migrate")
+        self.run("migrate", *(["--to", step] if step else []))
         made = self.run("key", "new", "--tenant", "shop", "--principal", "till")
         self.token = max(made.split(), key=len)
         if brokers:
-            self.run("events", "topics")
-            brokers.keep_by_two("orders.events.v1", "orders.state.v1")
+            self.with_topics(brokers)
 
-    def run(self, *words: str) -> str:
+    def with_topics(self, brokers: Brokers) -> None:
+        """Makes the topics; what is started from here on uses them."""
+        self.brokers = brokers
+        addresses = ", ".join(f'"{address}"' for address in brokers.bootstrap().split(","))
+        with self.config.open("a") as config:
+            config.write(f"[kafka]\nbrokers = [{addresses}]\nreplicas = {brokers.COUNT}\n")
+        self.run("events", "topics")
+
+    def run(self, *words: object) -> str:
         """What a subcommand prints that must succeed."""
-        done = subprocess.run([self.orderly, *words, "--config", self.config], capture_output=True, text=True)
+        command = [str(word) for word in (self.orderly, *words, "--config", self.config)]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise Failed(f"orderly {' '.join(words)} ended with {done.returncode}: {done.stderr[-600:]}")
+            raise Failed(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-600:]}")
         return done.stdout
 
     def replicas(self, **roles: str) -> list[Replica]:

@@ -52,18 +52,19 @@ CREATE TABLE history (
     PRIMARY KEY (order_id, version)
 );
 
--- Committed events that have no place in the feed yet. By id they stand in the order in which they
--- were written, which is not the order in which they become visible: an id is no cursor.
+-- Committed events that have no place in the feed yet. By seq they stand in the order in which they
+-- were written, which is not the order in which they become visible: it is no cursor. The columns are
+-- named as Debezium's outbox event router expects them, for those who prefer change data capture.
 CREATE TABLE outbox (
-    id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id            uuid        NOT NULL, -- the event's, which is its change's
+    aggregateid   uuid        NOT NULL, -- the order
+    type          text        NOT NULL,
+    payload       text        NOT NULL, -- JSON
     tenant        text        NOT NULL,
-    order_id      uuid        NOT NULL,
-    version       bigint      NOT NULL,
-    change_id     uuid        NOT NULL,
-    kind          text        NOT NULL,
-    trace         text,
+    version       bigint      NOT NULL, -- the order's, once the change is made
     at            timestamptz NOT NULL,
-    data          text        NOT NULL -- JSON
+    traceparent   text
 );
 
 -- The feed. Positions are contiguous, and given to events that are committed already.

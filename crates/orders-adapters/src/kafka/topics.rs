@@ -15,7 +15,8 @@ use super::{
 /// that exist stay as they are.
 ///
 /// The topic of orders is compacted, and dead letter topics keep their records for ever; the others keep
-/// them as long as the cluster does by default.
+/// them as long as the cluster does by default. With three replicas or more, a record is taken once two
+/// have it, so that neither the loss of one broker stops the topics nor a second one loses a record.
 ///
 /// # Errors
 /// [`CreateError`]; some may have been made.
@@ -24,7 +25,10 @@ pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> 
         config.client()?.create_with_context(Logs).map_err(SetupError::Client)?;
     let replicas = if config.replicas == 0 { -1 } else { i32::from(config.replicas) };
     let partitions = i32::from(config.partitions.max(1));
-    let make = |name| NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+    let make = |name| {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+        if replicas >= 3 { topic.set("min.insync.replicas", "2") } else { topic }
+    };
     let (events, shipped) = (&config.events_topic, &config.inbound.fulfillment_topic);
     let (events_dlq, shipped_dlq) = (dlq_of(events), dlq_of(shipped));
     let for_ever = |name| make(name).set("retention.ms", "-1").set("retention.bytes", "-1");

@@ -66,9 +66,9 @@ impl Snapshot {
 const FEED: &str =
     "(SELECT position, tenant, order_id, version, change_id, kind, trace, at, data FROM events
     UNION ALL
-    SELECT row_number() OVER (ORDER BY id)
+    SELECT row_number() OVER (ORDER BY seq)
         + (SELECT greatest(coalesce((SELECT max(position) FROM events), 0), forgotten) FROM meta),
-        tenant, order_id, version, change_id, kind, trace, at, data FROM outbox) AS feed";
+        tenant, aggregateid, version, id, type, traceparent, at, payload FROM outbox) AS feed";
 
 fn unread(cause: orders::ports::Cause) -> ReadError {
     ReadError::Unavailable(Some(cause))

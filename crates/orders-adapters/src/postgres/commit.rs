@@ -62,8 +62,8 @@ WITH input AS (
         trace, updated_at
     FROM done
 ), outbox_made AS (
-    INSERT INTO outbox (tenant, order_id, version, change_id, kind, trace, at, data)
-    SELECT tenant, id, version, change_id, kind, trace, updated_at, data FROM done
+    INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
+    SELECT change_id, id, kind, data, tenant, version, updated_at, trace FROM done
 ), personal_made AS (
     INSERT INTO personal (order_id, tenant, data)
     SELECT id, tenant, personal FROM done WHERE personal IS NOT NULL
@@ -131,8 +131,8 @@ WITH input AS (
         request_id, trace, updated_at
     FROM done WHERE writes
 ), outbox_made AS (
-    INSERT INTO outbox (tenant, order_id, version, change_id, kind, trace, at, data)
-    SELECT tenant, order_id, version, change_id, kind, trace, updated_at, data
+    INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
+    SELECT change_id, order_id, kind, data, tenant, version, updated_at, trace
     FROM done WHERE writes
 ), notes_made AS (
     INSERT INTO notes (order_id, version, tenant, at, author, text)

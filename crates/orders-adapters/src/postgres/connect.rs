@@ -45,6 +45,16 @@ pub enum OpenError {
         /// What is needed.
         needed: i32,
     },
+    /// There is no such step to migrate to.
+    #[error("there is no step {step}; this version knows {oldest} to {newest}")]
+    NoStep {
+        /// What was asked for.
+        step: i32,
+        /// The first that this version works with.
+        oldest: i32,
+        /// The last there is.
+        newest: i32,
+    },
     /// A setting of the server makes a promise void.
     #[error("the server has {setting}, and acknowledged orders could be lost; {hint}")]
     Unsafe {

@@ -44,13 +44,13 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The feed's end and its beginning come from one statement, so that it sees one state.
 const STAMP: &str = "
 WITH taken AS (
-    DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $1) RETURNING *
+    DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT $1) RETURNING *
 ), base AS (
     SELECT greatest(coalesce((SELECT max(position) FROM events), 0), forgotten) AS head FROM meta
 ), given AS (
     INSERT INTO events (position, tenant, order_id, version, change_id, kind, trace, at, data)
-    SELECT base.head + row_number() OVER (ORDER BY taken.id), tenant, order_id, version, change_id,
-        kind, trace, at, data
+    SELECT base.head + row_number() OVER (ORDER BY taken.seq), tenant, aggregateid, version, id, type,
+        traceparent, at, payload
     FROM taken, base
     RETURNING position
 ), told AS (

@@ -1,7 +1,11 @@
 //! The tables: how they are made, and whether a database is one to rely on.
 
+use std::{error::Error, time::Duration};
+
 use orders::domain::state::TRANSITIONS;
-use tokio_postgres::{Client, Row};
+use refinery::Target;
+use tokio::time::sleep;
+use tokio_postgres::{Client, Row, error::SqlState};
 
 use super::{
     Config,
@@ -12,6 +16,14 @@ use super::{
 mod embedded {
     refinery::embed_migrations!("migrations/postgres");
 }
+
+/// The oldest tables that this version works with. What came after them it can do without, so that it
+/// may start before a migration and be rolled back behind one.
+const OLDEST: i32 = 1;
+
+/// How often a step is tried whose table is in use, and how long others go first in between.
+const LOCK_TRIES: u32 = 15;
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Held by whoever brings the tables to its version.
 const MIGRATE_LOCK: &str = "SELECT pg_advisory_lock(6072110951140)";
@@ -29,6 +41,23 @@ pub struct Migrated {
 /// # Errors
 /// [`OpenError`] says what stands in the way.
 pub async fn migrate(config: &Config) -> Result<Migrated, OpenError> {
+    run(config, Target::Latest).await
+}
+
+/// As [`migrate`], and no further than a step.
+///
+/// # Errors
+/// As [`migrate`], and [`OpenError::NoStep`].
+pub async fn migrate_to(config: &Config, step: i32) -> Result<Migrated, OpenError> {
+    let steps = embedded::migrations::runner();
+    let newest = steps.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0);
+    if !(OLDEST..=newest).contains(&step) {
+        return Err(OpenError::NoStep { step, oldest: OLDEST, newest });
+    }
+    run(config, Target::Version(step)).await
+}
+
+async fn run(config: &Config, target: Target) -> Result<Migrated, OpenError> {
     let connected = connect::direct(config)?.connect(connect::tls(config)?).await;
     let (mut client, connection) = connected.map_err(OpenError::server)?;
     let mut driver = tokio::task::JoinSet::new();
@@ -38,13 +67,43 @@ pub async fn migrate(config: &Config) -> Result<Migrated, OpenError> {
         }
     });
     client.batch_execute(MIGRATE_LOCK).await.map_err(OpenError::server)?;
-    // A table that a long transaction uses must not stop everything behind a waiting migration.
-    client.batch_execute("SET lock_timeout = '10s'").await.map_err(OpenError::server)?;
-    let ran = embedded::migrations::runner().set_abort_missing(false).run_async(&mut client).await;
-    let ran = ran.map_err(|error| OpenError::Migrate(error.into()))?;
+    // Everybody else waits behind a migration that waits for a table: so not for long, and again.
+    client.batch_execute("SET lock_timeout = '1s'").await.map_err(OpenError::server)?;
+    let steps = embedded::migrations::runner().set_abort_missing(false).set_target(target);
+    let mut done = Vec::new();
+    for left in (0..LOCK_TRIES).rev() {
+        match steps.run_async(&mut client).await {
+            Ok(ran) => {
+                done.extend(applied(&ran));
+                break;
+            }
+            Err(error) if left > 0 && is_locked(&error) => {
+                done.extend(error.report().into_iter().flat_map(applied));
+                tracing::info!("a long transaction uses a table; trying again");
+                sleep(LOCK_PAUSE).await;
+            }
+            Err(error) => return Err(OpenError::Migrate(error.into())),
+        }
+    }
     guard(&client).await?;
-    let steps = ran.applied_migrations().iter().map(ToString::to_string).collect();
-    Ok(Migrated { steps })
+    Ok(Migrated { steps: done })
+}
+
+fn applied(report: &refinery::Report) -> impl Iterator<Item = String> {
+    report.applied_migrations().iter().map(ToString::to_string)
+}
+
+/// Whether a step had to wait too long for a table.
+fn is_locked(error: &refinery::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<tokio_postgres::Error>().and_then(|error| error.code());
+        if code == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Sets a trigger that refuses what the table of transitions does not hold, whoever writes.
@@ -63,17 +122,19 @@ async fn guard(client: &Client) -> Result<(), OpenError> {
              RETURN new;
          END
          $$;
-         CREATE OR REPLACE TRIGGER orders_guard BEFORE UPDATE ON orders
-             FOR EACH ROW EXECUTE FUNCTION orders_guard();",
+         DO $$
+         BEGIN
+             -- To replace one would wait for every commit under way, and let the next ones wait.
+             IF NOT EXISTS (SELECT FROM pg_trigger
+                 WHERE tgname = 'orders_guard' AND tgrelid = 'orders'::regclass) THEN
+                 CREATE TRIGGER orders_guard BEFORE UPDATE ON orders
+                     FOR EACH ROW EXECUTE FUNCTION orders_guard();
+             END IF;
+         END
+         $$;",
         moves.join(",")
     );
     client.batch_execute(&sql).await.map_err(OpenError::server)
-}
-
-/// The version of the tables that this code needs.
-fn needed() -> i32 {
-    let steps = embedded::migrations::runner();
-    steps.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0)
 }
 
 /// Checks that the database has the tables and that its settings keep what is promised; gives the
@@ -88,9 +149,9 @@ pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
     }
     let version = "SELECT coalesce(max(version), 0)::int4 FROM refinery_schema_history";
     let row = client.query_typed_one(version, &[]).await.map_err(OpenError::server)?;
-    let (there, needed) = (get::<i32>(&row, 0)?, needed());
-    if there < needed {
-        return Err(OpenError::Old { there, needed });
+    let there: i32 = get(&row, 0)?;
+    if there < OLDEST {
+        return Err(OpenError::Old { there, needed: OLDEST });
     }
     settings(&client).await?;
     let secret = "SELECT page_secret FROM meta";

@@ -4,6 +4,7 @@ mod beside;
 mod contract;
 mod down;
 mod dropped;
+mod dropping;
 mod faults;
 mod feed;
 mod fixture;

@@ -120,7 +120,7 @@ const NAIVE: &str = "
 CREATE TABLE mirror (id bigint PRIMARY KEY, order_id uuid NOT NULL);
 CREATE FUNCTION mirror() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO mirror VALUES (new.id, new.order_id);
+    INSERT INTO mirror VALUES (new.seq, new.aggregateid);
     IF new.tenant = 'slow' THEN PERFORM pg_advisory_xact_lock(1); END IF;
     RETURN new;
 END

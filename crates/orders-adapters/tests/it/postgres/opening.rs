@@ -11,7 +11,10 @@ use orders_adapters::postgres::{self, Config, OpenError, Postgres};
 use orders_testkit::{World, builders, servers};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::process::process;
+use super::{
+    beside::{Session, sound, until},
+    process::process,
+};
 
 async fn refused(config: &Config) -> String {
     match Postgres::open(config, &Metrics::new("test")).await {
@@ -39,6 +42,46 @@ async fn a_role_that_does_not_wait_for_the_disk_is_refused() {
     assert_eq!(refused(&config).await, "synchronous_commit = off");
     server.sql("ALTER ROLE orderly SET synchronous_commit = on");
     Postgres::open(&config, &Metrics::new("test")).await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn the_tables_of_the_step_before_are_served_while_they_are_migrated() {
+    let config = Config::at(servers::postgres().database());
+    let first = postgres::migrate_to(&config, 1).await.unwrap();
+    assert_eq!(first.steps, ["V1__orders"]);
+    let orders = process(&config, &World::new(1)).await;
+    let cx = builders::context("shop");
+    orders.create(&cx, builders::draft(), builders::key("before")).await.unwrap();
+
+    // Somebody is long at the table that the next step changes.
+    let reader = Session::open(&config).await;
+    reader.run("BEGIN; LOCK TABLE outbox IN ACCESS SHARE MODE").await;
+    let migration = tokio::spawn({
+        let config = config.clone();
+        async move { postgres::migrate(&config).await }
+    });
+    let watcher = Session::open(&config).await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted
+        AND relation = 'outbox'::regclass";
+    until(async || watcher.number(waits).await == 1).await;
+    orders.create(&cx, builders::draft(), builders::key("meanwhile")).await.unwrap();
+    reader.run("ROLLBACK").await;
+
+    let rest = migration.await.unwrap().unwrap();
+    assert_eq!(rest.steps, ["V2__outbox_router"]);
+    orders.create(&cx, builders::draft(), builders::key("after")).await.unwrap();
+    assert_eq!(sound(&config).await, 3);
+    orders.ports().store().close().await;
+}
+
+#[tokio::test]
+async fn a_step_that_this_version_does_not_know_is_refused() {
+    let config = Config::at(servers::postgres().database());
+    for step in [0, 3, -1] {
+        let refused = postgres::migrate_to(&config, step).await;
+        assert!(matches!(refused, Err(OpenError::NoStep { .. })), "{refused:?}");
+    }
+    assert!(matches!(Postgres::open(&config, &Metrics::new("test")).await, Err(OpenError::Empty)));
 }
 
 /// What was logged.
