@@ -34,7 +34,11 @@ def run(table: Table, orderly: str, work, *, rounds: int, seconds: int) -> dict:
     for figure in ("median", "least", "most"):
         table.shown(f"64 callers: times the orders a second, {figure}", ratios[64][figure])
     table.shown("a lone caller: times the orders a second, median", ratios[1]["median"])
-    return {"rounds": measured, "ratios": ratios}
+    return {
+        "rounds": measured,
+        "ratios": ratios,
+        "orders_per_second": round(middle(sides["group_64"], "orders_per_second")),
+    }
 
 
 def middle(found: list[dict], figure: str) -> float:

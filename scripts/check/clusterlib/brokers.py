@@ -66,8 +66,8 @@ class Brokers:
     def bootstrap(self) -> str:
         return ",".join(f"127.0.0.1:{port}" for port in self.ports)
 
-    def start(self) -> None:
-        """Starts those that do not run; returns once all serve and each knows the others."""
+    def start(self, enough: int = COUNT) -> None:
+        """Starts those that do not run; returns once so many serve and each of these knows as many."""
         for node in range(self.COUNT):
             if self.processes[node] is None:
                 with (self.folder / f"{node}.log").open("ab") as log:
@@ -75,13 +75,17 @@ class Brokers:
                     command += ["-cp", f"{JARS}/*", "kafka.Kafka", self.settings(node)]
                     self.processes[node] = spawn(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + PATIENCE
-        for node in range(self.COUNT):
-            while self.known_to(node) != set(range(self.COUNT)):
-                ended = self.processes[node].poll() is not None
-                if ended or time.monotonic() > deadline:
-                    log = (self.folder / f"{node}.log").read_text(errors="replace")
-                    raise Failed(f"broker {node} {'ended' if ended else 'does not serve'}:\n{log[-2000:]}")
-                time.sleep(0.1)
+        while sum(len(self.known_to(node)) >= enough for node in range(self.COUNT)) < enough:
+            for node, process in enumerate(self.processes):
+                if process.poll() is not None:
+                    raise Failed(f"broker {node} ended:\n{self.log(node)}")
+            if time.monotonic() > deadline:
+                raise Failed(f"{enough} brokers do not serve; the first says:\n{self.log(0)}")
+            time.sleep(0.1)
+
+    def log(self, node: int) -> str:
+        """The end of what a broker has logged."""
+        return (self.folder / f"{node}.log").read_text(errors="replace")[-2000:]
 
     def kill(self, *nodes: int) -> None:
         """Kills these brokers, or all."""

@@ -79,7 +79,7 @@ def roll(stage: Stage, replicas: list[Replica], load: Load, requests: int) -> tu
         if code := replica.stop():
             exits.append(f"{replica.work.name} ended with {code}")
         if restarts == 1:
-            # With one of them down, two of the version before running: as a deploy does it.
+            # With one of them down, as a deploy does it. The others work on as they did on the older tables.
             stage.run("migrate")
         replica.start()
         replica.until_ready()

@@ -126,6 +126,10 @@ class Stage:
             "SELECT (SELECT count(*) FROM outbox) + coalesce((SELECT max(position) FROM events), 0) - published FROM meta"
         )
 
+    def placed(self) -> int:
+        """The last place given in the feed."""
+        return self.number("SELECT coalesce(max(position), 0) FROM events")
+
     def published(self) -> int:
         return self.number("SELECT published FROM meta")
 
