@@ -15,19 +15,24 @@ use tokio::runtime::Runtime;
 
 /// An empty store in a database of its own, on the server that tests share.
 pub(crate) fn fresh() -> Box<dyn Engine> {
+    over(Config::at(servers::postgres().copy(template())))
+}
+
+/// A store on an empty database that [`template`] was copied to.
+pub(crate) fn over(config: Config) -> Box<dyn Engine> {
     let config = Config {
         readers: 2,
         // The simulated time is another's; a machine that is busy is no fault here.
         connect_timeout: Duration::from_secs(30),
         lock_timeout: Duration::from_secs(30),
         answer_timeout: Duration::from_mins(1),
-        ..Config::at(servers::postgres().copy(template()))
+        ..config
     };
     Box::new(Bridge::over(Fresh { config }))
 }
 
 /// A database with the tables in it, from which the others are made.
-fn template() -> &'static str {
+pub(crate) fn template() -> &'static str {
     static TEMPLATE: OnceLock<String> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
         let url = servers::postgres().database();

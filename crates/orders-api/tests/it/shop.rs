@@ -1,10 +1,11 @@
 //! A running API: the real routes and core, over a world in memory. With `ORDERLY_TEST_STORE=postgres`
-//! the world keeps its orders in a real PostgreSQL, a database for each test.
+//! the world keeps its orders in a real PostgreSQL, a database for each test; with `pgbouncer` it does
+//! so through a pooler.
 
 #[path = "../../../orders-adapters/examples/sim/postgres.rs"]
 mod postgres;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Router,
@@ -19,12 +20,16 @@ use mainstay::{
     metrics::Metrics,
 };
 use mainstay_context::Context;
+use orders_adapters::postgres::Config as Store;
 use orders_api::{
     auth::{Entry, Keys, hash},
     http::{Config, STREAMS, Webhooks, router},
     problem::chassis_failure,
 };
-use orders_testkit::World;
+use orders_testkit::{
+    Engine, World,
+    servers::{self, PgBouncer},
+};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -239,8 +244,20 @@ fn world() -> World {
     match std::env::var("ORDERLY_TEST_STORE").as_deref() {
         Err(_) | Ok("") => World::new(1),
         Ok("postgres") => World::over(1, postgres::fresh()),
-        Ok(other) => panic!("ORDERLY_TEST_STORE is {other:?}, and has to be postgres or not set"),
+        Ok("pgbouncer") => World::over(1, pooled()),
+        Ok(other) => {
+            panic!("ORDERLY_TEST_STORE is {other:?}: it is postgres, pgbouncer or not set")
+        }
     }
+}
+
+/// An empty store through PgBouncer, but for what needs a session.
+fn pooled() -> Box<dyn Engine> {
+    static POOLER: OnceLock<PgBouncer> = OnceLock::new();
+    let pooler = POOLER.get_or_init(|| PgBouncer::before(servers::postgres(), 20));
+    let direct = servers::postgres().copy(postgres::template());
+    let url = pooler.url(&direct);
+    postgres::over(Store { direct_url: Some(direct), prepare: false, ..Store::at(url) })
 }
 
 fn keys() -> Keys {

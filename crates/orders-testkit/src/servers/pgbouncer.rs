@@ -95,6 +95,7 @@ pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 1000
 ignore_startup_parameters = extra_float_digits
+server_idle_timeout = 2
 "
     )
 }
