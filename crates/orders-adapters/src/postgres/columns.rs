@@ -161,6 +161,10 @@ impl<'a> New<'a> {
         self.key.iter().any(Option::is_some)
     }
 
+    pub(super) fn keys(&self) -> Vec<Param<'_>> {
+        vec![(&self.tenant, Type::TEXT_ARRAY), (&self.key, Type::TEXT_ARRAY)]
+    }
+
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         let tells = &self.tells;
         let mut params = self.plans.params();

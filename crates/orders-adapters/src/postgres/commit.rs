@@ -22,10 +22,24 @@ use super::{
     session::{Failed, Query, transaction},
 };
 
-/// Held, shared, by whoever makes orders under a key, and alone by whoever remembers that an order
-/// could not be made: the one is in `orders`, the other in `receipts`, so no index sees both.
-const CREATE_LOCK: &str = "pg_advisory_xact_lock_shared(6072110951137)";
-const REFUSAL_LOCK: &str = "pg_advisory_xact_lock(6072110951137)";
+/// Takes the places of keys that are decided under; see [`remember_refusal`].
+///
+/// A key has one of 64 places: as many locks as a server of default settings has room for in each
+/// transaction, however large the batch. They are taken in one order, and before any row.
+macro_rules! hold {
+    ($lock:literal) => {
+        concat!(
+            "SELECT ",
+            $lock,
+            "(607211095, place) FROM (SELECT DISTINCT hashtext(tenant || key) & 63 AS place
+                FROM unnest($1::text[], $2::text[]) AS i(tenant, key) WHERE key IS NOT NULL
+                ORDER BY place) AS places"
+        )
+    };
+}
+
+const HOLD_SHARED: &str = hold!("pg_advisory_xact_lock_shared");
+const HOLD_ALONE: &str = hold!("pg_advisory_xact_lock");
 
 /// What both statements write of the versions that are made, and the tasks that are planned. Before it
 /// stands `done`: a row for each change that is written, without a version when only a task changes.
@@ -223,12 +237,10 @@ pub(super) async fn write(
         batch.iter().partition(|prepared| new_order(&prepared.change).is_some());
     let (new, old) = (New::of(&new), Old::of(&old));
     let mut queries = Vec::new();
-    let mut begin = begin.to_owned();
-    if new.is_under_a_key() {
-        begin.push_str("; SELECT ");
-        begin.push_str(CREATE_LOCK);
-    }
     // Locks come first, in one order, and the statements after them see what is there by then.
+    if new.is_under_a_key() {
+        queries.push(Query { sql: HOLD_SHARED, params: new.keys(), answers: false });
+    }
     let (orders, tasks) = (&old.locks_orders, &old.locks_tasks);
     if !orders.is_empty() {
         let sql = "SELECT FROM orders WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
@@ -244,12 +256,19 @@ pub(super) async fn write(
     if !old.change.is_empty() {
         queries.push(Query { sql: CHANGE, params: old.params(), answers: true });
     }
-    let rows = transaction(client, &begin, prepare, &queries).await?;
+    let rows = transaction(client, begin, prepare, &queries).await?;
     rows.iter().flatten().map(|row| row.try_get(0).map_err(Failed::unread)).collect()
 }
 
 /// Remembers that an order could not be made, unless its key stands for something else by now; says
 /// whether it does so.
+///
+/// An order that a key made is in `orders` and a refusal is in `receipts`, so no index sees both. So
+/// whoever makes an order holds the place of its key, shared, and this holds it alone, each until its
+/// commit. Of two that decide under one key one therefore gets the place when the other's decision can be
+/// seen; its next statement looks at what is there from then on (the transaction is READ COMMITTED),
+/// finds the decision and makes no other. Two orders under one key meet in `orders_create_key`, two
+/// refusals in the key of `receipts`.
 pub(super) async fn remember_refusal(
     client: &ClientWrapper,
     begin: &str,
@@ -257,8 +276,13 @@ pub(super) async fn remember_refusal(
     at: Timestamp,
     receipt: &Receipt,
 ) -> Result<bool, Failed> {
-    let begin = format!("{begin}; SELECT {REFUSAL_LOCK}");
     let (tenant, key) = (receipt.key.tenant.as_str(), receipt.key.key.as_str());
+    let (tenants, keys) = (vec![tenant], vec![key]);
+    let hold = Query {
+        sql: HOLD_ALONE,
+        params: vec![(&tenants, Type::TEXT_ARRAY), (&keys, Type::TEXT_ARRAY)],
+        answers: false,
+    };
     let (fingerprint, decision) = (&receipt.fingerprint.0[..], codec::encode(&receipt.decision));
     let query = Query {
         sql: REMEMBER,
@@ -273,6 +297,6 @@ pub(super) async fn remember_refusal(
         ],
         answers: true,
     };
-    let remembered = transaction(client, &begin, prepare, &[query]).await?;
+    let remembered = transaction(client, begin, prepare, &[hold, query]).await?;
     Ok(remembered.iter().any(|rows| !rows.is_empty()))
 }
