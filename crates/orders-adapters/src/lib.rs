@@ -1,6 +1,7 @@
 //! The ports of the order core, implemented on real things.
 
 mod any;
+mod checks;
 mod content;
 pub mod gateway;
 mod instruments;

@@ -6,7 +6,7 @@
 
 mod audit;
 mod checkpoint;
-mod checks;
+mod facts;
 mod inline;
 mod read;
 mod readers;

@@ -40,8 +40,8 @@ impl<'a> Plans<'a> {
         self.sent.push(task.progress.sent);
     }
 
-    fn params(&self) -> [Param<'_>; 8] {
-        [
+    fn params(&self) -> Vec<Param<'_>> {
+        vec![
             (&self.change, Type::UUID_ARRAY),
             (&self.id, Type::UUID_ARRAY),
             (&self.tenant, Type::TEXT_ARRAY),
@@ -161,9 +161,14 @@ impl<'a> New<'a> {
         self.key.iter().any(Option::is_some)
     }
 
+    pub(super) fn keys(&self) -> Vec<Param<'_>> {
+        vec![(&self.tenant, Type::TEXT_ARRAY), (&self.key, Type::TEXT_ARRAY)]
+    }
+
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         let tells = &self.tells;
-        let mut params: Vec<Param<'_>> = vec![
+        let mut params = self.plans.params();
+        let own: Vec<Param<'_>> = vec![
             (&self.change, Type::UUID_ARRAY),
             (&self.decided_at, Type::TIMESTAMPTZ_ARRAY),
             (&self.id, Type::UUID_ARRAY),
@@ -197,7 +202,7 @@ impl<'a> New<'a> {
             (&tells.note_author, Type::TEXT_ARRAY),
             (&tells.note_text, Type::TEXT_ARRAY),
         ];
-        params.extend(self.plans.params());
+        params.extend(own);
         params
     }
 }
@@ -218,7 +223,6 @@ pub(super) struct Old<'a> {
     due: Vec<Option<Timestamp>>,
     tries: Vec<Option<i64>>,
     sent: Vec<Option<Timestamp>>,
-    writes: Vec<bool>,
     operation: Vec<Option<&'static str>>,
     key: Vec<Option<&'a str>>,
     fingerprint: Vec<Option<&'a [u8]>>,
@@ -250,7 +254,6 @@ impl<'a> Old<'a> {
         self.tenant.push(change.tenant.as_str());
         self.order.push(expected.map(|(order, _)| order));
         self.expected.push(expected.map(|(_, version)| version));
-        self.writes.push(change.write.is_some());
         self.push_lease(change);
         self.push_receipt(change.receipt.as_ref());
         self.tells.push(change.write.as_deref());
@@ -288,7 +291,8 @@ impl<'a> Old<'a> {
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         let tells = &self.tells;
-        let mut params: Vec<Param<'_>> = vec![
+        let mut params = self.plans.params();
+        let own: Vec<Param<'_>> = vec![
             (&self.change, Type::UUID_ARRAY),
             (&self.decided_at, Type::TIMESTAMPTZ_ARRAY),
             (&self.tenant, Type::TEXT_ARRAY),
@@ -300,7 +304,6 @@ impl<'a> Old<'a> {
             (&self.due, Type::TIMESTAMPTZ_ARRAY),
             (&self.tries, Type::INT8_ARRAY),
             (&self.sent, Type::TIMESTAMPTZ_ARRAY),
-            (&self.writes, Type::BOOL_ARRAY),
             (&tells.state, Type::TEXT_ARRAY),
             (&tells.payment_state, Type::TEXT_ARRAY),
             (&tells.version, Type::INT8_ARRAY),
@@ -325,7 +328,7 @@ impl<'a> Old<'a> {
             (&self.decision, Type::TEXT_ARRAY),
             (&self.expires_at, Type::TIMESTAMPTZ_ARRAY),
         ];
-        params.extend(self.plans.params());
+        params.extend(own);
         params
     }
 }

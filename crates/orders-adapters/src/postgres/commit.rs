@@ -22,20 +22,69 @@ use super::{
     session::{Failed, Query, transaction},
 };
 
-/// Held, shared, by whoever makes orders under a key, and alone by whoever remembers that an order
-/// could not be made: the one is in `orders`, the other in `receipts`, so no index sees both.
-const CREATE_LOCK: &str = "pg_advisory_xact_lock_shared(6072110951137)";
-const REFUSAL_LOCK: &str = "pg_advisory_xact_lock(6072110951137)";
+/// Takes the places of keys that are decided under; see [`remember_refusal`].
+///
+/// A key has one of 64 places: as many locks as a server of default settings has room for in each
+/// transaction, however large the batch. They are taken in one order, and before any row.
+macro_rules! hold {
+    ($lock:literal) => {
+        concat!(
+            "SELECT ",
+            $lock,
+            "(607211095, place) FROM (SELECT DISTINCT hashtext(tenant || key) & 63 AS place
+                FROM unnest($1::text[], $2::text[]) AS i(tenant, key) WHERE key IS NOT NULL
+                ORDER BY place) AS places"
+        )
+    };
+}
 
-const CREATE: &str = "
+const HOLD_SHARED: &str = hold!("pg_advisory_xact_lock_shared");
+const HOLD_ALONE: &str = hold!("pg_advisory_xact_lock");
+
+/// What both statements write of the versions that are made, and the tasks that are planned. Before it
+/// stands `done`: a row for each change that is written, without a version when only a task changes.
+macro_rules! told {
+    () => {
+        "
+), history_made AS (
+    INSERT INTO history (order_id, version, tenant, change_id, from_state, to_state, command, actor,
+        reason, request_id, trace, at)
+    SELECT order_id, version, tenant, change_id, from_state, state, command, actor, reason,
+        request_id, trace, updated_at
+    FROM done WHERE version IS NOT NULL
+), outbox_made AS (
+    INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
+    SELECT change_id, order_id, kind, data, tenant, version, updated_at, trace
+    FROM done WHERE version IS NOT NULL
+), notes_made AS (
+    INSERT INTO notes (order_id, version, tenant, at, author, text)
+    SELECT order_id, version, tenant, updated_at, note_author, note_text
+    FROM done WHERE note_text IS NOT NULL
+), planned AS (
+    INSERT INTO tasks (id, tenant, order_id, kind, due, tries, sent, epoch)
+    SELECT p.id, p.tenant, p.order_id, p.kind, p.due, p.tries, p.sent, 0
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[],
+        $7::bigint[], $8::timestamptz[])
+    AS p(change_id, id, tenant, order_id, kind, due, tries, sent)
+    JOIN done USING (change_id)
+    ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, order_id = excluded.order_id,
+        kind = excluded.kind, due = excluded.due, tries = excluded.tries, sent = excluded.sent,
+        epoch = tasks.epoch + 1
+)
+SELECT change_id FROM done"
+    };
+}
+
+const CREATE: &str = concat!(
+    "
 WITH input AS (
-    SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::bigint[], $6::text[],
-        $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
-        $13::timestamptz[], $14::timestamptz[], $15::integer[], $16::text[], $17::bytea[],
-        $18::timestamptz[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[],
-        $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[], $30::text[],
-        $31::text[], $32::text[])
-    AS i(change_id, decided_at, id, tenant, number, customer_id, external_reference, state,
+    SELECT * FROM unnest($9::uuid[], $10::timestamptz[], $11::uuid[], $12::text[], $13::bigint[],
+        $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::bigint[], $20::bigint[],
+        $21::timestamptz[], $22::timestamptz[], $23::integer[], $24::text[], $25::bytea[],
+        $26::timestamptz[], $27::text[], $28::text[], $29::text[], $30::text[], $31::text[],
+        $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[], $38::text[],
+        $39::text[], $40::text[])
+    AS i(change_id, decided_at, order_id, tenant, number, customer_id, external_reference, state,
         payment_state, currency, total_minor, version, created_at, updated_at, notes, create_key,
         create_fingerprint, create_key_expires_at, payments, progress, content, from_state, command,
         actor, reason, request_id, trace, kind, data, personal, note_author, note_text)
@@ -43,60 +92,37 @@ WITH input AS (
     INSERT INTO orders (id, tenant, number, customer_id, external_reference, state, payment_state,
         currency, total_minor, version, created_at, updated_at, notes, create_key,
         create_fingerprint, create_key_expires_at, payments, progress, content)
-    SELECT id, tenant, number, customer_id, external_reference, state, payment_state, currency,
-        total_minor, version, created_at, updated_at, notes, create_key, create_fingerprint,
-        create_key_expires_at, payments, progress, content
+    SELECT order_id, tenant, number, customer_id, external_reference, state, payment_state,
+        currency, total_minor, version, created_at, updated_at, notes, create_key,
+        create_fingerprint, create_key_expires_at, payments, progress, content
     FROM input i
     WHERE NOT EXISTS (SELECT FROM receipts r WHERE r.tenant = i.tenant AND r.operation = 'create'
         AND r.key = i.create_key AND r.expires_at > i.decided_at)
     -- In one order, so that twins in two batches wait for each other one way only.
     ORDER BY tenant, create_key
     ON CONFLICT DO NOTHING
-    RETURNING id
+    RETURNING id AS order_id
 ), done AS MATERIALIZED (
-    SELECT i.* FROM input i JOIN made USING (id)
-), history_made AS (
-    INSERT INTO history (order_id, version, tenant, change_id, from_state, to_state, command, actor,
-        reason, request_id, trace, at)
-    SELECT id, version, tenant, change_id, from_state, state, command, actor, reason, request_id,
-        trace, updated_at
-    FROM done
-), outbox_made AS (
-    INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
-    SELECT change_id, id, kind, data, tenant, version, updated_at, trace FROM done
+    SELECT i.* FROM input i JOIN made USING (order_id)
 ), personal_made AS (
     INSERT INTO personal (order_id, tenant, data)
-    SELECT id, tenant, personal FROM done WHERE personal IS NOT NULL
-), notes_made AS (
-    INSERT INTO notes (order_id, version, tenant, at, author, text)
-    SELECT id, version, tenant, updated_at, note_author, note_text
-    FROM done WHERE note_text IS NOT NULL
-), planned AS (
-    INSERT INTO tasks (id, tenant, order_id, kind, due, tries, sent, epoch)
-    SELECT p.id, p.tenant, p.order_id, p.kind, p.due, p.tries, p.sent, 0
-    FROM unnest($33::uuid[], $34::uuid[], $35::text[], $36::uuid[], $37::text[], $38::timestamptz[],
-        $39::bigint[], $40::timestamptz[])
-    AS p(change_id, id, tenant, order_id, kind, due, tries, sent)
-    JOIN done USING (change_id)
-    ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, order_id = excluded.order_id,
-        kind = excluded.kind, due = excluded.due, tries = excluded.tries, sent = excluded.sent,
-        epoch = tasks.epoch + 1
-)
-SELECT change_id FROM done";
+    SELECT order_id, tenant, personal FROM done WHERE personal IS NOT NULL",
+    told!()
+);
 
-const CHANGE: &str = "
+const CHANGE: &str = concat!(
+    "
 WITH input AS (
-    SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::bigint[],
-        $6::uuid[], $7::bigint[], $8::boolean[], $9::timestamptz[], $10::bigint[],
-        $11::timestamptz[], $12::boolean[], $13::text[], $14::text[], $15::bigint[],
-        $16::timestamptz[], $17::integer[], $18::text[], $19::text[], $20::text[], $21::text[],
-        $22::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[],
-        $29::text[], $30::text[], $31::text[], $32::bytea[], $33::uuid[], $34::text[],
-        $35::timestamptz[])
+    SELECT * FROM unnest($9::uuid[], $10::timestamptz[], $11::text[], $12::uuid[], $13::bigint[],
+        $14::uuid[], $15::bigint[], $16::boolean[], $17::timestamptz[], $18::bigint[],
+        $19::timestamptz[], $20::text[], $21::text[], $22::bigint[], $23::timestamptz[], $24::integer[],
+        $25::text[], $26::text[], $27::text[], $28::text[], $29::text[], $30::text[], $31::text[],
+        $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[], $38::text[],
+        $39::bytea[], $40::uuid[], $41::text[], $42::timestamptz[])
     AS i(change_id, decided_at, tenant, order_id, expected, task, epoch, finish, due, tries, sent,
-        writes, state, payment_state, version, updated_at, notes, payments, progress, from_state,
-        command, actor, reason, request_id, trace, kind, data, note_author, note_text, operation,
-        key, fingerprint, receipt_order, decision, expires_at)
+        state, payment_state, version, updated_at, notes, payments, progress, from_state, command,
+        actor, reason, request_id, trace, kind, data, note_author, note_text, operation, key,
+        fingerprint, receipt_order, decision, expires_at)
 ), passed AS MATERIALIZED (
     SELECT i.* FROM input i
     LEFT JOIN orders o ON o.id = i.order_id AND o.tenant = i.tenant
@@ -123,38 +149,14 @@ WITH input AS (
 ), changed AS (
     UPDATE orders o SET state = d.state, payment_state = d.payment_state, version = d.version,
         updated_at = d.updated_at, notes = d.notes, payments = d.payments, progress = d.progress
-    FROM done d WHERE d.writes AND o.id = d.order_id
-), history_made AS (
-    INSERT INTO history (order_id, version, tenant, change_id, from_state, to_state, command, actor,
-        reason, request_id, trace, at)
-    SELECT order_id, version, tenant, change_id, from_state, state, command, actor, reason,
-        request_id, trace, updated_at
-    FROM done WHERE writes
-), outbox_made AS (
-    INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
-    SELECT change_id, order_id, kind, data, tenant, version, updated_at, trace
-    FROM done WHERE writes
-), notes_made AS (
-    INSERT INTO notes (order_id, version, tenant, at, author, text)
-    SELECT order_id, version, tenant, updated_at, note_author, note_text
-    FROM done WHERE note_text IS NOT NULL
+    FROM done d WHERE d.version IS NOT NULL AND o.id = d.order_id
 ), finished AS (
     DELETE FROM tasks t USING done d WHERE d.finish AND t.id = d.task
 ), kept AS (
     UPDATE tasks t SET due = coalesce(d.due, t.due), tries = d.tries, sent = d.sent
-    FROM done d WHERE NOT d.finish AND t.id = d.task
-), planned AS (
-    INSERT INTO tasks (id, tenant, order_id, kind, due, tries, sent, epoch)
-    SELECT p.id, p.tenant, p.order_id, p.kind, p.due, p.tries, p.sent, 0
-    FROM unnest($36::uuid[], $37::uuid[], $38::text[], $39::uuid[], $40::text[], $41::timestamptz[],
-        $42::bigint[], $43::timestamptz[])
-    AS p(change_id, id, tenant, order_id, kind, due, tries, sent)
-    JOIN done USING (change_id)
-    ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, order_id = excluded.order_id,
-        kind = excluded.kind, due = excluded.due, tries = excluded.tries, sent = excluded.sent,
-        epoch = tasks.epoch + 1
-)
-SELECT change_id FROM done";
+    FROM done d WHERE NOT d.finish AND t.id = d.task",
+    told!()
+);
 
 const REMEMBER: &str = "
 INSERT INTO receipts (tenant, operation, key, fingerprint, order_id, change_id, decision, expires_at)
@@ -235,12 +237,10 @@ pub(super) async fn write(
         batch.iter().partition(|prepared| new_order(&prepared.change).is_some());
     let (new, old) = (New::of(&new), Old::of(&old));
     let mut queries = Vec::new();
-    let mut begin = begin.to_owned();
-    if new.is_under_a_key() {
-        begin.push_str("; SELECT ");
-        begin.push_str(CREATE_LOCK);
-    }
     // Locks come first, in one order, and the statements after them see what is there by then.
+    if new.is_under_a_key() {
+        queries.push(Query { sql: HOLD_SHARED, params: new.keys(), answers: false });
+    }
     let (orders, tasks) = (&old.locks_orders, &old.locks_tasks);
     if !orders.is_empty() {
         let sql = "SELECT FROM orders WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
@@ -256,12 +256,19 @@ pub(super) async fn write(
     if !old.change.is_empty() {
         queries.push(Query { sql: CHANGE, params: old.params(), answers: true });
     }
-    let rows = transaction(client, &begin, prepare, &queries).await?;
+    let rows = transaction(client, begin, prepare, &queries).await?;
     rows.iter().flatten().map(|row| row.try_get(0).map_err(Failed::unread)).collect()
 }
 
 /// Remembers that an order could not be made, unless its key stands for something else by now; says
 /// whether it does so.
+///
+/// An order that a key made is in `orders` and a refusal is in `receipts`, so no index sees both. So
+/// whoever makes an order holds the place of its key, shared, and this holds it alone, each until its
+/// commit. Of two that decide under one key one therefore gets the place when the other's decision can be
+/// seen; its next statement looks at what is there from then on (the transaction is READ COMMITTED),
+/// finds the decision and makes no other. Two orders under one key meet in `orders_create_key`, two
+/// refusals in the key of `receipts`.
 pub(super) async fn remember_refusal(
     client: &ClientWrapper,
     begin: &str,
@@ -269,8 +276,13 @@ pub(super) async fn remember_refusal(
     at: Timestamp,
     receipt: &Receipt,
 ) -> Result<bool, Failed> {
-    let begin = format!("{begin}; SELECT {REFUSAL_LOCK}");
     let (tenant, key) = (receipt.key.tenant.as_str(), receipt.key.key.as_str());
+    let (tenants, keys) = (vec![tenant], vec![key]);
+    let hold = Query {
+        sql: HOLD_ALONE,
+        params: vec![(&tenants, Type::TEXT_ARRAY), (&keys, Type::TEXT_ARRAY)],
+        answers: false,
+    };
     let (fingerprint, decision) = (&receipt.fingerprint.0[..], codec::encode(&receipt.decision));
     let query = Query {
         sql: REMEMBER,
@@ -285,6 +297,6 @@ pub(super) async fn remember_refusal(
         ],
         answers: true,
     };
-    let remembered = transaction(client, &begin, prepare, &[query]).await?;
+    let remembered = transaction(client, begin, prepare, &[hold, query]).await?;
     Ok(remembered.iter().any(|rows| !rows.is_empty()))
 }

@@ -1,14 +1,10 @@
-//! Why a change was not written: what is there of what it touches, and what that answers.
-//!
-//! The same checks in the same order as in the embedded store; here they look at what one statement
-//! has read.
+//! What there is of what changes touch that were not written, read for all of them by one statement.
 
 use deadpool_postgres::ClientWrapper;
-use jiff::Timestamp;
 use orders::{
     codec,
-    domain::{ChangeId, ExternalReference, OrderId, Version},
-    ports::{Answer, Change, Decision, Expects, Operation, Receipt, Unique},
+    domain::{ChangeId, ExternalReference, Order, OrderId, OrderNumber, TenantId, Version},
+    ports::{Cause, Change, Decision, Expects, Fingerprint, ReceiptKey, TaskId},
 };
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
@@ -17,11 +13,14 @@ use super::{
     commit::new_order,
     session::{Failed, Query, transaction},
 };
-use crate::stored::{Read, count, version};
+use crate::{
+    checks::{Facts, Keyed},
+    stored::{Read, count, version},
+};
 
 const FACTS: &str = "
 SELECT m.id, m.create_fingerprint, m.create_key_expires_at, f.change_id,
-    r.fingerprint, r.order_id, r.decision, r.expires_at, r.change_id,
+    r.order_id, r.fingerprint, r.expires_at, r.change_id, r.decision,
     o.version, o.tenant = i.tenant, h.change_id, n.id, x.id, t.epoch
 FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[], $7::text[],
     $8::uuid[]) WITH ORDINALITY
@@ -36,71 +35,29 @@ LEFT JOIN orders x ON x.tenant = i.tenant AND x.external_reference = i.reference
 LEFT JOIN tasks t ON t.id = i.task
 ORDER BY i.ordinal";
 
-/// What there is of what a change touches.
-pub(super) struct Facts {
-    /// The order that the create's key made: its id, fingerprint, expiry, and the change that made it.
-    made: Option<(OrderId, Vec<u8>, Timestamp, Option<ChangeId>)>,
-    /// The receipt of the key.
-    receipt: Option<Remembered>,
-    /// The version of the order that the change names, and whether it is the tenant's.
-    order: Option<(Version, bool)>,
-    /// The change that made the version that this one would make.
-    next_made_by: Option<ChangeId>,
-    has_number: Option<OrderId>,
-    has_reference: Option<OrderId>,
-    epoch: Option<i64>,
-}
+/// What there is of what one change touches: it answers for that change only, whatever it is asked for.
+pub(super) struct Found(Row);
 
-struct Remembered {
-    fingerprint: Vec<u8>,
-    order: OrderId,
-    decision: String,
-    expires_at: Timestamp,
-    change: Option<Uuid>,
-}
-
-/// What follows from the facts.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is not to be written.
-    Answer(Answer),
-    /// It is not to be written, and that is to be remembered.
-    Remember(Answer, Box<Receipt>),
-    /// Nothing speaks against it any more.
-    Write,
-}
-
-/// Reads the facts of changes, in their order. A row that cannot be read is its change's misfortune only.
+/// Reads the facts of changes, in their order.
 pub(super) async fn gather(
     client: &ClientWrapper,
     begin: &str,
     prepare: bool,
     changes: &[&Change],
-) -> Result<Vec<Read<Facts>>, Failed> {
-    let of = |change: &Change| match change.expects {
-        Expects::Version(order, expected) => (Some(order.0), Some(expected.next())),
-        Expects::New => {
-            let order = new_order(change).map(|write| write.order.id.0);
-            (order, Some(Version::FIRST))
-        }
-        Expects::Task => (None, None),
-    };
-    let receipt = |change: &Change| change.receipt.as_ref().map(|receipt| receipt.key.clone());
+) -> Result<Vec<Found>, Failed> {
+    let keys: Vec<_> = changes.iter().map(|change| key(change)).collect();
+    let news: Vec<_> = changes.iter().map(|change| new(change)).collect();
+    let at: Vec<_> = changes.iter().map(|change| at(change)).collect();
     let tenants: Vec<_> = changes.iter().map(|change| change.tenant.as_str()).collect();
-    let keys: Vec<_> = changes.iter().map(|change| receipt(change)).collect();
-    let operations: Vec<_> =
-        keys.iter().map(|key| key.as_ref().map(|key| key.operation.as_str())).collect();
-    let texts: Vec<_> = keys.iter().map(|key| key.as_ref().map(|key| key.key.as_str())).collect();
-    let orders: Vec<_> = changes.iter().map(|change| of(change).0).collect();
-    let next: Vec<_> =
-        changes.iter().map(|change| of(change).1.map(|version| count(version.get()))).collect();
-    let new = |change: &&Change| new_order(change).map(|write| write.order.clone());
-    let news: Vec<_> = changes.iter().map(new).collect();
+    let operations: Vec<_> = keys.iter().map(|key| key.map(|key| key.operation.as_str())).collect();
+    let texts: Vec<_> = keys.iter().map(|key| key.map(|key| key.key.as_str())).collect();
+    let orders: Vec<_> = at.iter().map(|at| at.map(|(order, _)| order.0)).collect();
+    let next: Vec<_> = at.iter().map(|at| at.map(|(_, next)| count(next.get()))).collect();
     let numbers: Vec<_> =
-        news.iter().map(|order| order.as_ref().map(|order| count(order.number.bits()))).collect();
+        news.iter().map(|order| order.map(|order| count(order.number.bits()))).collect();
     let references: Vec<_> = news
         .iter()
-        .map(|order| order.as_ref().and_then(|order| order.external_reference.as_ref()))
+        .map(|order| order.and_then(|order| order.external_reference.as_ref()))
         .map(|reference| reference.map(ExternalReference::as_str))
         .collect();
     let tasks: Vec<_> = changes.iter().map(|change| change.lease.map(|l| l.task.0)).collect();
@@ -119,128 +76,76 @@ pub(super) async fn gather(
         answers: true,
     };
     let rows = transaction(client, begin, prepare, &[query]).await?;
-    Ok(rows.iter().flatten().map(facts).collect())
+    Ok(rows.into_iter().flatten().map(Found).collect())
 }
 
-fn facts(row: &Row) -> Read<Facts> {
-    let made = match row.try_get::<_, Option<Uuid>>(0)? {
-        None => None,
-        Some(order) => Some((
-            OrderId(order),
-            row.try_get(1)?,
-            row.try_get(2)?,
-            row.try_get::<_, Option<Uuid>>(3)?.map(ChangeId),
-        )),
-    };
-    let receipt = match row.try_get::<_, Option<Vec<u8>>>(4)? {
-        None => None,
-        Some(fingerprint) => Some(Remembered {
-            fingerprint,
-            order: OrderId(row.try_get(5)?),
-            decision: row.try_get(6)?,
-            expires_at: row.try_get(7)?,
-            change: row.try_get(8)?,
-        }),
-    };
-    let order = match row.try_get::<_, Option<i64>>(9)? {
-        None => None,
-        Some(at) => Some((version(at)?, row.try_get(10)?)),
-    };
-    Ok(Facts {
-        made,
-        receipt,
-        order,
-        next_made_by: row.try_get::<_, Option<Uuid>>(11)?.map(ChangeId),
-        has_number: row.try_get::<_, Option<Uuid>>(12)?.map(OrderId),
-        has_reference: row.try_get::<_, Option<Uuid>>(13)?.map(OrderId),
-        epoch: row.try_get(14)?,
-    })
+fn key(change: &Change) -> Option<&ReceiptKey> {
+    change.receipt.as_ref().map(|receipt| &receipt.key)
 }
 
-impl Facts {
-    /// What a change answers.
-    pub(super) fn judge(&self, change: &Change) -> Read<Verdict> {
-        if let Some(receipt) = &change.receipt
-            && let Some(answer) = self.seen(change, receipt)?
-        {
-            // The key may have been given to another change since this one was committed.
-            let made_before = matches!(change.expects, Expects::Version(..))
-                && self.next_made_by == Some(change.id);
-            return Ok(Verdict::Answer(if made_before { Answer::Committed } else { answer }));
-        }
-        Ok(match change.expects {
-            Expects::New => self.taken(change),
-            Expects::Version(_, expected) => self.moved(change, expected),
-            Expects::Task => self.lost(change).map_or(Verdict::Write, Verdict::Answer),
-        })
+fn new(change: &Change) -> Option<&Order> {
+    new_order(change).map(|write| &write.order)
+}
+
+/// The order, and the version that it would be at.
+fn at(change: &Change) -> Option<(OrderId, Version)> {
+    match change.expects {
+        Expects::New => new(change).map(|order| (order.id, Version::FIRST)),
+        Expects::Version(order, expected) => Some((order, expected.next())),
+        Expects::Task => None,
+    }
+}
+
+impl Found {
+    /// The order, the fingerprint, the expiry and the change, from this column on.
+    fn keyed(&self, at: usize) -> Read<Option<Keyed>> {
+        let Self(row) = self;
+        let Some(order) = self.id(at)? else { return Ok(None) };
+        Ok(Some(Keyed {
+            order: OrderId(order),
+            fingerprint: Fingerprint(row.try_get::<_, &[u8]>(at + 1)?.try_into()?),
+            expires_at: row.try_get(at + 2)?,
+            change: self.id(at + 3)?.map(ChangeId),
+        }))
     }
 
-    /// Whether this change, or another with its key, was decided before.
-    fn seen(&self, change: &Change, receipt: &Receipt) -> Read<Option<Answer>> {
-        if receipt.key.operation == Operation::Create
-            && let Some((order, fingerprint, expires_at, made_by)) = &self.made
-        {
-            let (order, decision) = (*order, Decision::Accepted { version: Version::FIRST });
-            return Ok(Some(match () {
-                () if *made_by == Some(change.id) => Answer::Committed,
-                () if change.at >= *expires_at => Answer::KeyExpired(order),
-                () if *fingerprint != receipt.fingerprint.0 => Answer::KeyReused,
-                () => Answer::Seen { order, decision },
-            }));
-        }
-        let Some(remembered) = &self.receipt else { return Ok(None) };
-        if remembered.change == Some(change.id.0) {
-            return Ok(Some(Answer::Committed));
-        }
-        if change.at >= remembered.expires_at {
-            return Ok(None);
-        }
-        if remembered.fingerprint != receipt.fingerprint.0 {
-            return Ok(Some(Answer::KeyReused));
-        }
-        let decision = codec::decode(&remembered.decision)?;
-        Ok(Some(Answer::Seen { order: remembered.order, decision }))
+    fn id(&self, at: usize) -> Read<Option<Uuid>> {
+        Ok(self.0.try_get(at)?)
+    }
+}
+
+impl Facts for Found {
+    type Error = Cause;
+
+    fn made(&self, _: &ReceiptKey) -> Read<Option<Keyed>> {
+        self.keyed(0)
     }
 
-    /// Whether a new order's id or unique values are another's.
-    fn taken(&self, change: &Change) -> Verdict {
-        if let Some((current, own)) = self.order {
-            let ours = own && self.next_made_by == Some(change.id);
-            let answer = if ours { Answer::Committed } else { Answer::Conflict { current } };
-            return Verdict::Answer(answer);
-        }
-        if let Some(order) = self.has_number {
-            return Verdict::Answer(Answer::Taken(Unique::Number, order));
-        }
-        let Some(order) = self.has_reference else { return Verdict::Write };
-        let answer = Answer::Taken(Unique::ExternalReference, order);
-        match &change.receipt {
-            None => Verdict::Answer(answer),
-            Some(receipt) => {
-                let refusal = orders::Refusal::ExternalReferenceTaken { order };
-                let decision = Decision::Refused(refusal);
-                Verdict::Remember(answer, Box::new(Receipt { order, decision, ..receipt.clone() }))
-            }
-        }
+    fn receipt(&self, _: &ReceiptKey) -> Read<Option<(Keyed, Read<Decision>)>> {
+        let Some(keyed) = self.keyed(4)? else { return Ok(None) };
+        let decision = codec::decode(self.0.try_get(8)?);
+        Ok(Some((keyed, decision.map_err(Into::into))))
     }
 
-    /// Whether the order is not at the expected version.
-    fn moved(&self, change: &Change, expected: Version) -> Verdict {
-        let current = self.order.filter(|(_, own)| *own).map(|(version, _)| version);
-        if current == Some(expected) {
-            return self.lost(change).map_or(Verdict::Write, Verdict::Answer);
-        }
-        // Somebody changed it; it may have been this very change, sent before.
-        if self.next_made_by == Some(change.id) {
-            return Verdict::Answer(Answer::Committed);
-        }
-        // A lease that is lost is told first: whoever reads the order anew would be too late again.
-        let conflict = Answer::Conflict { current: current.unwrap_or(Version::FIRST) };
-        Verdict::Answer(self.lost(change).unwrap_or(conflict))
+    fn order(&self, _: &TenantId, _: OrderId) -> Read<Option<(Version, bool)>> {
+        let Some(at) = self.0.try_get(9)? else { return Ok(None) };
+        Ok(Some((version(at)?, self.0.try_get(10)?)))
     }
 
-    fn lost(&self, change: &Change) -> Option<Answer> {
-        let lease = change.lease?;
-        (self.epoch != Some(count(lease.epoch))).then_some(Answer::LeaseLost)
+    fn made_by(&self, _: OrderId, _: Version) -> Read<Option<ChangeId>> {
+        Ok(self.id(11)?.map(ChangeId))
+    }
+
+    fn number(&self, _: &TenantId, _: OrderNumber) -> Read<Option<OrderId>> {
+        Ok(self.id(12)?.map(OrderId))
+    }
+
+    fn reference(&self, _: &TenantId, _: &ExternalReference) -> Read<Option<OrderId>> {
+        Ok(self.id(13)?.map(OrderId))
+    }
+
+    fn epoch(&self, _: TaskId) -> Read<Option<u64>> {
+        let epoch: Option<i64> = self.0.try_get(14)?;
+        Ok(epoch.map(u64::try_from).transpose()?)
     }
 }

@@ -22,13 +22,13 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
-    Shared, begin_write, commit,
-    facts::{self, Verdict},
+    Shared, begin_write, commit, facts,
     prepared::Prepared,
     rows,
     session::{Failed, Param, Query, What, transaction},
 };
 use crate::{
+    checks::{self, Verdict},
     instruments::{Queued, now},
     stored::Read,
 };
@@ -254,15 +254,16 @@ impl Desk<'_> {
         self.put_back(client, sent)
     }
 
-    /// What the facts say of changes that were not written.
+    /// What the facts say of changes that were not written. One that cannot be read is its change's
+    /// misfortune only.
     async fn judge(&mut self, changes: &[&Change]) -> Result<Vec<Read<Verdict>>, Failed> {
         let client = self.client().await?;
         let prepare = self.shared.config.prepare;
         let facts = facts::gather(&client, &self.begin, prepare, changes);
         let facts = self.bounded(facts).await;
         let facts = self.put_back(client, facts)?;
-        let verdicts = facts.into_iter().zip(changes);
-        Ok(verdicts.map(|(facts, change)| facts?.judge(change)).collect())
+        let verdicts = facts.iter().zip(changes);
+        Ok(verdicts.map(|(facts, change)| checks::judge(facts, change)).collect())
     }
 
     async fn remember(&mut self, at: Timestamp, receipt: &Receipt) -> Result<bool, Failed> {

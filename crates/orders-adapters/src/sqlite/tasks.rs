@@ -1,22 +1,13 @@
 //! Tasks: planned, handed out, fenced and finished.
 
 use jiff::Timestamp;
-use orders::ports::{Answer, Cause, Change, Lease, Leased, Task, TaskId, Then};
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use orders::ports::{Cause, Change, Lease, Leased, Task, TaskId, Then};
+use rusqlite::{Connection, ErrorCode, params};
 use uuid::Uuid;
 
 use super::rows::{Read, micros, task};
 
 const COLUMNS: &str = "id, tenant, order_id, kind, due, tries, sent, epoch";
-
-/// The answer to a change whose lease is not the task's, if that is so.
-pub(super) fn lost(db: &Connection, change: &Change) -> rusqlite::Result<Option<Answer>> {
-    let Some(lease) = &change.lease else { return Ok(None) };
-    let sql = "SELECT epoch FROM tasks WHERE id = ?1";
-    let epoch: Option<u64> =
-        db.prepare_cached(sql)?.query_row([lease.task.0], |row| row.get(0)).optional()?;
-    Ok((epoch != Some(lease.epoch)).then_some(Answer::LeaseLost))
-}
 
 /// Writes what becomes of a change's task, and its new ones.
 pub(super) fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {

@@ -13,12 +13,14 @@ use rusqlite::{Connection, ErrorCode, hooks::Wal};
 use super::{
     Config, OpenError,
     checkpoint::{self, Log},
-    checks,
     rows::position,
     schema::{self, Lock},
     statements, tasks,
 };
-use crate::content;
+use crate::{
+    checks::{self, Verdict},
+    content,
+};
 
 /// What a change answers.
 pub type Outcome = Result<Answer, CommitError>;
@@ -219,8 +221,13 @@ impl Writer {
     /// nothing that would have to be undone.
     fn one(&mut self, prepared: &Prepared) -> rusqlite::Result<Answer> {
         let change = &prepared.change;
-        if let Some(answer) = checks::decided(&self.connection, change)? {
-            return Ok(answer);
+        match checks::judge(&self.connection, change)? {
+            Verdict::Write => {}
+            Verdict::Answer(answer) => return Ok(answer),
+            Verdict::Remember(answer, receipt) => {
+                statements::remember(&self.connection, &receipt, None)?;
+                return Ok(answer);
+            }
         }
         let position = change.write.as_ref().map(|_| self.head.next());
         if let (Some(write), Some(position)) = (&change.write, position) {

@@ -1,6 +1,6 @@
 //! One key over two processes that write to one database.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use orders::{
@@ -14,7 +14,7 @@ use orders_testkit::{builders, servers};
 use tokio::task::JoinSet;
 
 use super::{
-    beside::{Session, replicas, sound},
+    beside::{Session, replicas, sound, until},
     process::Process,
 };
 
@@ -118,6 +118,47 @@ async fn a_key_stands_for_one_thing_whatever_isolation_the_database_prefers() {
                   = ''repeatable read''', current_database()); END $$";
     Session::open(&config).await.run(prefer).await;
     refusals_race_with_creates(&config, 300).await;
+}
+
+/// Lets a tenant's new order wait, before it commits, for whoever holds the lock.
+const SLOW: &str = "
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF new.tenant = 'slow' THEN PERFORM pg_advisory_xact_lock(1); END IF;
+    RETURN new;
+END
+$$;
+CREATE TRIGGER slow AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow();";
+
+#[tokio::test]
+async fn a_refusal_is_remembered_while_an_order_is_made_under_another_key() {
+    let url = servers::postgres().database();
+    let config = Config { lock_timeout: Duration::from_mins(1), ..Config::at(url) };
+    let both = replicas(&config).await;
+    let (holder, beside) = (Session::open(&config).await, Session::open(&config).await);
+    beside.run(SLOW).await;
+    let taken = || Draft { external_reference: Some("taken".to_owned()), ..builders::draft() };
+    let quick = builders::context("quick");
+    both[1].create(&quick, taken(), builders::key("taker")).await.unwrap();
+    holder.run("SELECT pg_advisory_lock(1)").await;
+    let slow = Arc::clone(&both[0]);
+    let mut made = JoinSet::new();
+    made.spawn(async move {
+        let cx = builders::context("slow");
+        slow.create(&cx, builders::draft(), builders::key("first")).await.unwrap();
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND wait_event = 'advisory'";
+    until(async || beside.number(waits).await == 1).await;
+
+    let refused = both[1].create(&quick, taken(), builders::key("second")).await;
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    let kept = "SELECT count(*) FROM receipts WHERE operation = 'create'";
+    assert_eq!(beside.number(kept).await, 1);
+    holder.run("SELECT pg_advisory_unlock(1)").await;
+    made.join_all().await;
+    assert_eq!(sound(&config).await, 2);
+    close(&both).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
