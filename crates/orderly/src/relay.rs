@@ -61,9 +61,9 @@ pub(crate) fn start(
         is_failing: false,
     };
     let watched = lifecycle.clone();
-    lifecycle.tasks().spawn("relay", courier.run(watched));
+    lifecycle.spawn_work("relay", courier.run(watched));
     let watched = lifecycle.clone();
-    lifecycle.tasks().spawn("fulfillment", async move {
+    lifecycle.spawn_work("fulfillment", async move {
         consumer.run(watched.reached(Phase::Draining)).await;
     });
     Ok(move || told.status())

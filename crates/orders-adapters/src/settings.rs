@@ -146,7 +146,8 @@ pub struct Inbound {
     /// How long one try may take. Default: 5 s.
     #[serde(with = "duration::Text")]
     pub try_timeout: Duration,
-    /// How long what is in hand may take when others take over, or at the stop. Default: 5 s.
+    /// How long what is in hand may take when others take over, or at the stop, where it must be less than
+    /// `lifecycle.drain`. Default: 5 s.
     #[serde(with = "duration::Text")]
     pub drain_timeout: Duration,
 }

@@ -109,6 +109,12 @@ impl Config {
             let read = read.map_err(|error| format!("cannot read {}: {error}", file.display()));
             rules.accept(&["kafka.password_file"], read);
         }
+        rules.require(
+            kafka.inbound.drain_timeout < self.lifecycle.drain,
+            &["kafka.inbound.drain_timeout", "lifecycle.drain"],
+            "it must be below lifecycle.drain: what was carried out at a stop could not be noted, and \
+             would be carried out again",
+        );
         for (key, count) in [
             ("kafka.queue", u64::from(kafka.queue)),
             ("kafka.partitions", u64::from(kafka.partitions)),
