@@ -179,7 +179,7 @@ impl Courier {
     async fn tell_lag(&self) {
         let store = self.orders.ports().store();
         let Ok(cx) = context() else { return };
-        let Ok(published) = store.published(&cx).await else { return };
+        let Ok(Some(published)) = store.published(&cx).await else { return };
         let page = Page { after: Some(published), limit: 1 };
         if let Ok(page) = store.events(&cx, &Scope::All, page).await {
             self.gauges.note(published, page.head);

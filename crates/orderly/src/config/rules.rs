@@ -97,6 +97,11 @@ impl Config {
     fn check_kafka(&self, rules: &mut Rules) {
         let Some(kafka) = &self.kafka else { return };
         rules.require(cfg!(feature = "kafka"), &["kafka"], LEFT_OUT);
+        rules.require(
+            !self.retention.unpublished,
+            &["retention.unpublished", "kafka"],
+            "kafka is set: events would be lost that it has not got yet",
+        );
         let fault = "it must name at least one broker, such as [\"kafka-1:9092\"]";
         rules.require(!kafka.brokers.is_empty(), &["kafka.brokers"], fault);
         let fault = "it is needed with kafka.security = sasl_tls";
