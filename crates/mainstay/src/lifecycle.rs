@@ -33,6 +33,7 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
+use tokio_util::task::TaskTracker;
 
 /// How often it is noted that the runtime runs tasks.
 const BEAT: Duration = Duration::from_secs(1);
@@ -46,9 +47,9 @@ pub enum Phase {
     Ready,
     /// Still serving, but telling load balancers and clients to go elsewhere.
     LameDuck,
-    /// Finishing requests in flight; streams end.
+    /// Finishing requests in flight and work in hand; streams end.
     Draining,
-    /// Finishing background tasks.
+    /// Finishing background tasks, which the work could rely on until now.
     Flushing,
     /// Done.
     Stopped,
@@ -75,7 +76,7 @@ pub struct Config {
     /// How long to serve while unready, so that load balancers notice. Default 5 s; 0 is allowed.
     #[serde(with = "crate::config::duration::Text")]
     pub lame_duck: Duration,
-    /// The most time for requests in flight. Default 10 s.
+    /// The most time for requests in flight and work in hand. Default 10 s.
     #[serde(with = "crate::config::duration::Text")]
     pub drain: Duration,
     /// The most time for background tasks. Default 5 s.
@@ -113,6 +114,8 @@ struct Shared {
     failure: watch::Sender<Option<String>>,
     checks: Mutex<Vec<(String, ReadinessCheck)>>,
     tasks: Tasks,
+    /// Those of the tasks that the drain waits for.
+    work: TaskTracker,
     /// What serves, the admin listener included; not among the tasks, which end before it.
     servers: Tasks,
     admin_mode: watch::Sender<Mode>,
@@ -131,6 +134,7 @@ impl Lifecycle {
             failure: watch::Sender::new(None),
             checks: Mutex::default(),
             tasks: Tasks::new(),
+            work: TaskTracker::new(),
             servers: Tasks::new(),
             admin_mode: watch::Sender::new(Mode::Open),
         }))
@@ -173,8 +177,8 @@ impl Lifecycle {
 
     /// Waits until the process is in `phase` or past it.
     ///
-    /// A background task ends at [`Phase::Flushing`], a stream of a client at
-    /// [`Phase::Draining`].
+    /// A background task ends at [`Phase::Flushing`], a stream of a client and
+    /// [work](Self::spawn_work) at [`Phase::Draining`].
     pub async fn reached(&self, phase: Phase) {
         // Cannot fail: `self` holds the sender.
         let _reached = self.subscribe().wait_for(|now| *now >= phase).await.is_ok();
@@ -183,6 +187,27 @@ impl Lifecycle {
     /// The owner of the background tasks, which get the time of [`Config::flush`] at the end.
     pub fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    /// Runs `work` as one of the [tasks](Self::tasks) which takes nothing new from
+    /// [`Phase::Draining`] on and ends with what it has in hand: that phase lasts until it has, or
+    /// its budget is spent. Whatever is still needed for it is to be kept until [`Phase::Flushing`].
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a Tokio runtime.
+    pub fn spawn_work(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let in_hand = self.0.work.token();
+        self.tasks().spawn(name, async move {
+            work.await;
+            drop(in_hand);
+        });
+    }
+
+    /// Waits until all work has ended.
+    async fn work_ended(&self) {
+        self.0.work.close();
+        self.0.work.wait().await;
     }
 
     /// Makes readiness depend on `check`, which must be quick and ask for local conditions only.

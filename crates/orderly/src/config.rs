@@ -1,6 +1,7 @@
 //! The configuration: everything that can be set, with its default.
 
 mod commands;
+mod on_the_way;
 mod roles;
 mod rules;
 
@@ -128,9 +129,14 @@ pub(crate) struct Retention {
     /// How long a decision is replayed under its idempotency key. Default 7 days.
     #[serde(with = "duration::Text")]
     pub(crate) keys: Duration,
-    /// How long events are kept in the feed. Default 90 days.
+    /// How long events are kept in the feed; longer while a relay has not published them, see
+    /// `unpublished`. Default 90 days.
     #[serde(with = "duration::Text")]
     pub(crate) events: Duration,
+    /// Whether events past their time are forgotten although they wait to be published. Once a relay has
+    /// been at work on a store, an event is kept there until it was published, whichever process
+    /// forgets; `true` is for a store whose events nobody will ever publish again. Default: `false`.
+    pub(crate) unpublished: bool,
     /// How often what is past its time is forgotten. Default 1 min.
     #[serde(with = "duration::Text")]
     pub(crate) every: Duration,
@@ -151,7 +157,8 @@ impl Default for Http {
 impl Default for Retention {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(24 * days);
-        Self { keys: days(7), events: days(90), every: Duration::from_mins(1) }
+        let every = Duration::from_mins(1);
+        Self { keys: days(7), events: days(90), unpublished: false, every }
     }
 }
 

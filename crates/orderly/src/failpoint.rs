@@ -162,6 +162,10 @@ impl<T: Store> Store for Failing<T> {
         self.around("store.order", self.port.order(cx, tenant, order)).await
     }
 
+    async fn orders(&self, cx: &Context, ids: &[OrderId]) -> Result<Vec<Order>, ReadError> {
+        self.port.orders(cx, ids).await
+    }
+
     async fn receipt(
         &self,
         cx: &Context,
@@ -223,7 +227,7 @@ impl<T: Store> Store for Failing<T> {
         self.port.events_after(position).await;
     }
 
-    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+    async fn published(&self, cx: &Context) -> Result<Option<Position>, ReadError> {
         self.port.published(cx).await
     }
 

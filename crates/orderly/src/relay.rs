@@ -14,7 +14,7 @@ use mainstay_context::Context;
 use orders::{
     Orders,
     domain::Position,
-    ports::{Page, Ports as _, Scope, Store as _},
+    ports::{Page, Ports as _, Scope, Store},
     usecase::{RelayError, Relayed, relay},
 };
 use orders_adapters::{
@@ -33,9 +33,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The first wait after a round that failed; it doubles up to [`LONGEST_REST`].
 const REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// How often the feed is looked at when nobody tells of news.
+/// How often the feed is looked at when nobody tells of news, and how often its lag is told.
 const EVERY: Duration = Duration::from_secs(1);
-/// Of the time for flushing, what the publisher may take.
+/// How long a round under way may still take at the stop, and then what was sent of it.
 const FLUSH: Duration = Duration::from_secs(3);
 
 /// Starts the relay and the consumer of what warehouses tell, which end with the drain. Returns what
@@ -57,46 +57,75 @@ pub(crate) fn start(
     let courier = Courier {
         orders: Arc::clone(orders),
         publisher,
-        gauges: Gauges::new(metrics),
+        is_leading: metrics.gauge(
+            "relay_leading",
+            "1 where the feed is carried out of the database",
+            &[],
+        ),
+        limit: PAGE,
         is_failing: false,
     };
+    let (watched, lag) = (lifecycle.clone(), tell_lag(Arc::clone(orders), metrics));
+    lifecycle.spawn_work("relay", async move {
+        tokio::select! {
+            () = courier.run(watched) => {}
+            () = lag => {}
+        }
+    });
     let watched = lifecycle.clone();
-    lifecycle.tasks().spawn("relay", courier.run(watched));
-    let watched = lifecycle.clone();
-    lifecycle.tasks().spawn("fulfillment", async move {
+    lifecycle.spawn_work("fulfillment", async move {
         consumer.run(watched.reached(Phase::Draining)).await;
     });
     Ok(move || told.status())
 }
 
-struct Gauges {
-    is_leading: Gauge,
-    published: Gauge,
-    lag: Gauge,
-}
-
-impl Gauges {
-    fn new(metrics: &Metrics) -> Self {
-        let gauge = |name: &str, help: &str| metrics.gauge(name, help, &[]);
-        Self {
-            is_leading: gauge("relay_leading", "1 where the feed is carried out of the database"),
-            published: gauge(
-                "relay_published_position",
-                "Position up to which the feed is published",
-            ),
-            lag: gauge("relay_lag_events", "Events of the feed that are not published yet"),
+/// Tells how far the feed is behind, for ever: also where another process carries it out, and where
+/// none does. While the store cannot be read the last figures stand; that it cannot is told elsewhere.
+fn tell_lag(orders: Arc<Orders<Wired>>, metrics: &Metrics) -> impl Future<Output = ()> + use<> {
+    let gauge = |name: &str, help: &str| metrics.gauge(name, help, &[]);
+    let published = gauge("relay_published_position", "Position up to which the feed is published");
+    let lag = gauge("relay_lag_events", "Events of the feed that are not published yet");
+    async move {
+        loop {
+            if let Some((at, head)) = progress(orders.ports().store()).await {
+                published.set(float(at.0), &[]);
+                lag.set(float(head.0.saturating_sub(at.0)), &[]);
+            }
+            sleep(EVERY).await;
         }
     }
+}
 
-    fn note(&self, published: Position, head: Position) {
-        self.published.set(float(published.0), &[]);
-        self.lag.set(float(head.0.saturating_sub(published.0)), &[]);
-    }
+/// How far the feed is published, and where it ends.
+async fn progress(store: &impl Store) -> Option<(Position, Position)> {
+    let cx = context().ok()?;
+    let published = store.published(&cx).await.ok()?.unwrap_or(Position(0));
+    let page = store.events(&cx, &Scope::All, Page { after: None, limit: 1 }).await.ok()?;
+    Some((published, page.head))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floats; 2^53 is far away")]
 const fn float(number: u64) -> f64 {
     number as f64
+}
+
+/// How many events a round may publish after one of so many that failed: what took too long would take
+/// too long again.
+const fn halved(limit: usize) -> usize {
+    if limit > 1 { limit / 2 } else { 1 }
+}
+
+/// How many it may publish after one of so many that went well.
+const fn grown(limit: usize) -> usize {
+    if limit < PAGE / 2 { limit * 2 } else { PAGE }
+}
+
+/// Waits this long, or until the drain.
+async fn rest(time: Duration, lifecycle: &Lifecycle) {
+    tokio::select! {
+        () = sleep(time) => {}
+        () = lifecycle.reached(Phase::Draining) => {}
+    }
 }
 
 /// What a round is done under.
@@ -108,86 +137,86 @@ fn context() -> Result<Context, RelayError> {
 struct Courier {
     orders: Arc<Orders<Wired>>,
     publisher: KafkaPublisher,
-    gauges: Gauges,
+    is_leading: Gauge,
+    /// Events that the next round publishes at most.
+    limit: usize,
     /// Whether the last round failed; told once, and once when it is over.
     is_failing: bool,
 }
 
 impl Courier {
+    /// Carries the feed out whenever this process leads, until the drain.
     async fn run(mut self, lifecycle: Lifecycle) {
-        tokio::select! {
-            () = self.lead_and_carry() => {}
-            () = lifecycle.reached(Phase::Draining) => {}
-        }
-        self.gauges.is_leading.set(0.0, &[]);
-        // What is under way was not noted, and is published again by whoever comes next.
-        if !self.publisher.flush(FLUSH).await {
-            tracing::warn!("events were still under way at the end; they are published again");
-        }
-    }
-
-    async fn lead_and_carry(&mut self) {
-        loop {
-            let orders = Arc::clone(&self.orders);
-            match orders.ports().store().lead().await {
+        let orders = Arc::clone(&self.orders);
+        while lifecycle.phase() < Phase::Draining {
+            let lead = tokio::select! {
+                lead = orders.ports().store().lead() => lead,
+                () = lifecycle.reached(Phase::Draining) => return,
+            };
+            match lead {
                 Ok(mut lead) => {
                     tracing::info!("this process carries the feed out");
-                    self.gauges.is_leading.set(1.0, &[]);
+                    self.is_leading.set(1.0, &[]);
                     tokio::select! {
                         () = lead.lost() => tracing::warn!("another process may carry the feed out now"),
-                        () = self.carry() => {}
+                        () = self.carry(&lifecycle) => {}
                     }
-                    self.gauges.is_leading.set(0.0, &[]);
+                    self.is_leading.set(0.0, &[]);
+                    // While nobody else leads, if that can be: what comes later stands behind theirs.
+                    if !self.publisher.flush(FLUSH).await {
+                        tracing::warn!("events were still under way; they are published again");
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "it cannot be told who carries the feed out");
                 }
             }
-            sleep(LONGEST_REST).await;
+            rest(LONGEST_REST, &lifecycle).await;
         }
     }
 
-    /// Publishes the feed, round by round, for ever.
-    async fn carry(&mut self) {
-        let mut rest = REST;
-        loop {
+    /// Publishes the feed until the drain, and then ends with the round under way, which is given a
+    /// while: one that is not noted is published again by whoever comes next.
+    async fn carry(&mut self, lifecycle: &Lifecycle) {
+        tokio::select! {
+            () = self.rounds(lifecycle) => {}
+            () = async {
+                lifecycle.reached(Phase::Draining).await;
+                sleep(FLUSH).await;
+            } => {}
+        }
+    }
+
+    async fn rounds(&mut self, lifecycle: &Lifecycle) {
+        let mut pause = REST;
+        while lifecycle.phase() < Phase::Draining {
             match self.round().await {
                 Ok(relayed) => {
-                    rest = REST;
+                    pause = REST;
+                    self.limit = grown(self.limit);
                     self.went_well(&relayed);
                     if relayed.published >= relayed.head {
-                        let grows = self.orders.feed_grows(relayed.head);
-                        drop(tokio::time::timeout(EVERY, grows).await);
+                        tokio::select! {
+                            () = self.orders.feed_grows(relayed.head) => {}
+                            () = rest(EVERY, lifecycle) => {}
+                        }
                     }
                 }
                 Err(error) => {
+                    self.limit = halved(self.limit);
                     self.failed(&error);
-                    self.tell_lag().await;
-                    sleep(rest).await;
-                    rest = rest.saturating_mul(2).min(LONGEST_REST);
+                    rest(pause, lifecycle).await;
+                    pause = pause.saturating_mul(2).min(LONGEST_REST);
                 }
             }
         }
     }
 
     async fn round(&self) -> Result<Relayed, RelayError> {
-        relay(&context()?, self.orders.ports().store(), &self.publisher, PAGE).await
-    }
-
-    /// Tells how far the feed is behind while it cannot be published. That even this is not known, the
-    /// round that failed has told already.
-    async fn tell_lag(&self) {
-        let store = self.orders.ports().store();
-        let Ok(cx) = context() else { return };
-        let Ok(published) = store.published(&cx).await else { return };
-        let page = Page { after: Some(published), limit: 1 };
-        if let Ok(page) = store.events(&cx, &Scope::All, page).await {
-            self.gauges.note(published, page.head);
-        }
+        relay(&context()?, self.orders.ports().store(), &self.publisher, self.limit).await
     }
 
     fn went_well(&mut self, relayed: &Relayed) {
-        self.gauges.note(relayed.published, relayed.head);
         if relayed.missed > 0 {
             tracing::error!(
                 events = relayed.missed,
@@ -206,5 +235,21 @@ impl Courier {
         } else {
             tracing::warn!(error, "events cannot be published; they wait in the store");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_get_smaller_while_they_fail_and_grow_again() {
+        let after = |step: fn(usize) -> usize| {
+            move |limit: &usize| Some(step(*limit)).filter(|next| next != limit)
+        };
+        let down: Vec<_> = std::iter::successors(Some(PAGE), after(halved)).collect();
+        assert_eq!(down, [1_000, 500, 250, 125, 62, 31, 15, 7, 3, 1]);
+        let up: Vec<_> = std::iter::successors(Some(1), after(grown)).collect();
+        assert_eq!(up, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000]);
     }
 }

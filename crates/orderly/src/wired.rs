@@ -162,7 +162,7 @@ pub(crate) fn policy(config: &Config) -> Result<Policy, Failure> {
         keep_events: SignedDuration::try_from(config.retention.events)?,
         pay_within: set(config.expiry.unpaid)?,
         hold_for: set(config.expiry.authorizations)?,
-        publishes: config.kafka.is_some(),
+        forgets_unpublished: config.retention.unpublished,
         ..Policy::default()
     })
 }

@@ -51,14 +51,14 @@ pub(crate) fn start(
         &["kind", "outcome"],
     );
     let standing = Standing::new(metrics);
-    lifecycle.tasks().spawn("worker", async move {
+    lifecycle.spawn_work("worker", async move {
         let desk = Arc::new(Desk { orders, outcomes, standing });
         let at_once = most.map_or(AT_ONCE, |most| most.clamp(1, AT_ONCE));
         let (under_way, pace) = (JoinSet::new(), Pace::new(now()));
         let worker = Worker { desk, at_once, under_way, pace };
         tokio::select! {
             () = worker.run(&watched) => {}
-            // What is in hand then is taken up again when its lease is over.
+            // The drain is over: what is in hand still is taken up again when its lease is over.
             () = watched.reached(Phase::Flushing) => {}
         }
     });

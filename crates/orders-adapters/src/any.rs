@@ -132,6 +132,10 @@ impl Store for AnyStore {
         each_async!(self, store => store.order(cx, tenant, order))
     }
 
+    async fn orders(&self, cx: &Context, ids: &[OrderId]) -> Result<Vec<Order>, ReadError> {
+        each_async!(self, store => store.orders(cx, ids))
+    }
+
     async fn receipt(
         &self,
         cx: &Context,
@@ -188,7 +192,7 @@ impl Store for AnyStore {
         each_async!(self, store => store.events_after(position));
     }
 
-    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+    async fn published(&self, cx: &Context) -> Result<Option<Position>, ReadError> {
         each_async!(self, store => store.published(cx))
     }
 

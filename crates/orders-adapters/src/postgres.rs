@@ -257,6 +257,10 @@ impl Store for Postgres {
         self.shared.hedges.read(cx, once).await
     }
 
+    async fn orders(&self, cx: &Context, ids: &[OrderId]) -> Result<Vec<Order>, ReadError> {
+        read::orders(&self.shared, cx, ids).await
+    }
+
     async fn receipt(
         &self,
         cx: &Context,
@@ -315,7 +319,7 @@ impl Store for Postgres {
         drop(self.shared.head.subscribe().wait_for(|head| *head > position).await);
     }
 
-    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+    async fn published(&self, cx: &Context) -> Result<Option<Position>, ReadError> {
         feed::published(&self.shared, cx).await
     }
 

@@ -92,9 +92,12 @@ pub struct Kafka {
     pub events_topic: String,
     /// The compacted topic of the orders as they are now. Default: `orders.state.v1`.
     pub state_topic: String,
-    /// How the brokers are reached: `plaintext`, `tls` or `sasl_tls`. Default: `plaintext`, for a
-    /// network that is trusted.
-    pub security: Security,
+    /// How the brokers are reached: `plaintext`, `tls` or `sasl_tls`. It must be said when a broker is
+    /// another machine; `plaintext` is for a network that is trusted. Default: `plaintext`, to this
+    /// machine only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = Security::Tls)]
+    pub security: Option<Security>,
     /// The authorities that brokers are trusted by, in PEM, relative to the working directory.
     /// Default: those of the system.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,7 +149,8 @@ pub struct Inbound {
     /// How long one try may take. Default: 5 s.
     #[serde(with = "duration::Text")]
     pub try_timeout: Duration,
-    /// How long what is in hand may take when others take over, or at the stop. Default: 5 s.
+    /// How long what is in hand may take when others take over, or at the stop, where it must be less than
+    /// `lifecycle.drain`. Default: 5 s.
     #[serde(with = "duration::Text")]
     pub drain_timeout: Duration,
 }
@@ -185,7 +189,7 @@ impl Default for Kafka {
             brokers: vec!["127.0.0.1:9092".to_owned()],
             events_topic: "orders.events.v1".to_owned(),
             state_topic: "orders.state.v1".to_owned(),
-            security: Security::default(),
+            security: None,
             ca_file: None,
             mechanism: Mechanism::default(),
             user: None,

@@ -334,6 +334,11 @@ impl Store for Sqlite {
         self.read(cx, move |db| read::order(db, &tenant, order)).await
     }
 
+    async fn orders(&self, cx: &Context, ids: &[OrderId]) -> Result<Vec<Order>, ReadError> {
+        let ids = ids.to_vec();
+        self.read(cx, move |db| read::orders(db, &ids)).await
+    }
+
     async fn receipt(
         &self,
         cx: &Context,
@@ -397,7 +402,7 @@ impl Store for Sqlite {
         drop(self.head.clone().wait_for(|head| *head > position).await);
     }
 
-    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+    async fn published(&self, cx: &Context) -> Result<Option<Position>, ReadError> {
         self.read(cx, read::published).await
     }
 

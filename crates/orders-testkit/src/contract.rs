@@ -116,6 +116,7 @@ pub async fn facts(factory: &impl Factory) {
     what_is_written_is_read_back_whole(factory).await;
     money_and_goods_are_read_back_whole(factory).await;
     tenants_never_see_each_other(factory).await;
+    orders_are_read_together_whosever_they_are(factory).await;
     lists_page_without_gaps_or_repeats(factory).await;
     filters_hold_together(factory).await;
     history_pages_by_version(factory).await;

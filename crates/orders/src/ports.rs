@@ -97,6 +97,14 @@ pub trait Store: Send + Sync + 'static {
         order: OrderRef,
     ) -> impl Future<Output = Result<Option<Record>, ReadError>> + Send;
 
+    /// The orders of these ids that there are, whosever they are and in no order: for the relay, never
+    /// for a client.
+    fn orders(
+        &self,
+        cx: &Context,
+        ids: &[OrderId],
+    ) -> impl Future<Output = Result<Vec<Order>, ReadError>> + Send;
+
     /// The receipt of a key, if one is remembered at this time.
     fn receipt(
         &self,
@@ -156,10 +164,14 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until the feed may hold an event after this position. May wake for nothing.
     fn events_after(&self, position: Position) -> impl Future<Output = ()> + Send;
 
-    /// How far the feed has been published; zero before anything was.
-    fn published(&self, cx: &Context) -> impl Future<Output = Result<Position, ReadError>> + Send;
+    /// How far the feed has been published; `None` while nobody publishes it.
+    fn published(
+        &self,
+        cx: &Context,
+    ) -> impl Future<Output = Result<Option<Position>, ReadError>> + Send;
 
-    /// Notes that the feed is published up to a position. What is noted never goes back.
+    /// Notes that the feed is published up to a position: zero says that somebody is about to. What is
+    /// noted never goes back, and no event after it is forgotten, whoever forgets; see [`Cutoff`].
     fn mark_published(
         &self,
         cx: &Context,

@@ -49,8 +49,8 @@ pub struct Policy {
     pub remember_keys: SignedDuration,
     /// How long events are kept in the feed. Default: 90 days.
     pub keep_events: SignedDuration,
-    /// Whether the feed is published, so that no event is forgotten before. Default: no.
-    pub publishes: bool,
+    /// Whether events are forgotten that a relay should have published and did not. Default: no.
+    pub forgets_unpublished: bool,
     /// How long a task stays in the hands that took it. Default: 30 s.
     pub lease: SignedDuration,
     /// How long a new order waits to be paid or confirmed before it expires. Default: for ever.
@@ -64,7 +64,7 @@ impl Default for Policy {
         Self {
             remember_keys: SignedDuration::from_hours(7 * 24),
             keep_events: SignedDuration::from_hours(90 * 24),
-            publishes: false,
+            forgets_unpublished: false,
             lease: SignedDuration::from_secs(30),
             pay_within: None,
             hold_for: None,

@@ -146,10 +146,14 @@ impl Lifecycle {
 
         let draining = Timed::enter(self, Phase::Draining);
         mode.send_replace(Mode::Draining(self.budgets().drain));
-        let ended = match ended_early {
-            Some(ended) => ended,
-            None => drained.await,
+        let drain = async {
+            match ended_early {
+                Some(ended) => ended,
+                None => drained.await,
+            }
         };
+        let work = timeout(self.budgets().drain, self.work_ended());
+        let (ended, _in_time) = tokio::join!(drain, work);
         report.drained(ended.unwrap_or_default());
         draining.leave(report);
 

@@ -2,7 +2,7 @@ use crate::support::{Client, Service, get, soon, until};
 use axum::{Router, routing::get as on_get};
 use mainstay::{
     admin::Admin,
-    lifecycle::{Config, End, Lifecycle, Phase},
+    lifecycle::{Config, End, Lifecycle, Phase, Report},
     metrics::Metrics,
     server::{self, Server},
 };
@@ -10,11 +10,12 @@ use serde_json::json;
 use std::{
     future::pending,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
 };
+use tokio::task::JoinHandle;
 
 fn hello() -> Router {
     Router::new().route("/", on_get(async || "hello"))
@@ -63,6 +64,66 @@ async fn an_orderly_stop_passes_every_phase() {
     assert_eq!((report.connections_cut, report.tasks_cut), (0, vec![]));
     assert!(flushed.load(SeqCst));
     assert_eq!(lifecycle.phase(), Phase::Stopped);
+}
+
+/// A process that serves nothing, with this long a drain, and work that ends with it: once it is
+/// draining, and `take` more has passed. What is returned last is the phase in which it ended.
+fn worker(
+    drain: Duration,
+    take: Duration,
+) -> (Lifecycle, JoinHandle<Report>, Arc<OnceLock<Phase>>) {
+    let flush = Duration::from_millis(200);
+    let lifecycle = Lifecycle::new(Config { lame_duck: Duration::ZERO, drain, flush });
+    let (watched, ended) = (lifecycle.clone(), Arc::new(OnceLock::new()));
+    let end = Arc::clone(&ended);
+    lifecycle.spawn_work("worker", async move {
+        watched.reached(Phase::Draining).await;
+        tokio::time::sleep(take).await;
+        end.set(watched.phase()).unwrap();
+    });
+    let running = lifecycle.clone();
+    (lifecycle, tokio::spawn(async move { running.run_tasks().await }), ended)
+}
+
+#[tokio::test]
+async fn without_a_server_the_drain_lasts_until_the_work_in_hand_has_ended() {
+    let (lifecycle, running, ended) = worker(Duration::from_mins(1), Duration::from_millis(300));
+    let (watched, store) = (lifecycle.clone(), Arc::clone(&ended));
+    lifecycle.tasks().spawn("store", async move {
+        watched.reached(Phase::Flushing).await;
+        assert!(store.get().is_some(), "closed under the work");
+    });
+    until(|| lifecycle.phase() == Phase::Ready).await;
+    lifecycle.stop();
+    let report = soon(running).await.unwrap();
+    assert_eq!((report.end, report.tasks_cut), (End::Stopped, vec![]));
+    assert_eq!(ended.get(), Some(&Phase::Draining));
+    assert_eq!(lifecycle.tasks().panics(), 0);
+}
+
+#[tokio::test]
+async fn work_that_outlasts_the_drain_gets_the_flush_and_is_cut_and_named() {
+    let (lifecycle, running, ended) = worker(Duration::from_millis(50), Duration::from_mins(1));
+    until(|| lifecycle.phase() == Phase::Ready).await;
+    lifecycle.stop();
+    let report = soon(running).await.unwrap();
+    assert_eq!((report.end, report.tasks_cut), (End::Stopped, vec!["worker"]));
+    assert_eq!(ended.get(), None);
+}
+
+#[tokio::test]
+async fn with_a_server_too_the_drain_waits_for_the_work_in_hand() {
+    let service = Service::start(hello(), 0, 60_000).await;
+    let (watched, ended) = (service.lifecycle.clone(), Arc::new(OnceLock::new()));
+    let end = Arc::clone(&ended);
+    service.lifecycle.spawn_work("worker", async move {
+        watched.reached(Phase::Draining).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        end.set(watched.phase()).unwrap();
+    });
+    service.lifecycle.stop();
+    assert_eq!(service.report().await.tasks_cut, [""; 0]);
+    assert_eq!(ended.get(), Some(&Phase::Draining));
 }
 
 #[tokio::test]

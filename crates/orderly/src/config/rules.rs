@@ -15,7 +15,7 @@ use mainstay::{
 use orders::usecase::LONGEST_REQUEST;
 use orders_adapters::{settings::Security, sqlite::Sqlite};
 
-use super::{Config, LEFT_OUT};
+use super::{Config, LEFT_OUT, on_the_way};
 use crate::{cli::Serve, console::whole, keys, wired};
 
 /// The least limit of the store's log: some hundred changes.
@@ -69,7 +69,12 @@ impl Config {
         {
             let fault = "it holds a password, which would be shown; put it into a file and name that \
                          with postgres.password_file";
-            rules.require(!url.is_some_and(|url| holds_password(url)), &[key], fault);
+            rules.require(!url.is_some_and(|url| on_the_way::holds_password(url)), &[key], fault);
+            let fault = "it leads to other machines, and TLS is used only if the server offers it: add \
+                         ?sslmode=require, or ?sslmode=disable on a network that is trusted";
+            let says = |url| matches!(on_the_way::sslmode(url), Some(mode) if mode != "prefer");
+            let is_said = url.is_none_or(|url| !on_the_way::leaves(url) || says(url));
+            rules.require(is_said, &[key], fault);
         }
         for (key, count, most) in [
             ("postgres.writers", postgres.writers, 16),
@@ -97,10 +102,20 @@ impl Config {
     fn check_kafka(&self, rules: &mut Rules) {
         let Some(kafka) = &self.kafka else { return };
         rules.require(cfg!(feature = "kafka"), &["kafka"], LEFT_OUT);
+        rules.require(
+            !self.retention.unpublished,
+            &["retention.unpublished", "kafka"],
+            "kafka is set: events would be lost that it has not got yet",
+        );
         let fault = "it must name at least one broker, such as [\"kafka-1:9092\"]";
         rules.require(!kafka.brokers.is_empty(), &["kafka.brokers"], fault);
+        let fault = "it must be said how brokers on other machines are reached: tls, sasl_tls, or \
+                     plaintext on a network that is trusted";
+        let is_here = !kafka.brokers.iter().any(|broker| on_the_way::is_away(broker));
+        let is_said = kafka.security.is_some();
+        rules.require(is_said || is_here, &["kafka.security", "kafka.brokers"], fault);
         let fault = "it is needed with kafka.security = sasl_tls";
-        let is_user = kafka.security == Security::SaslTls;
+        let is_user = kafka.security == Some(Security::SaslTls);
         rules.require(!is_user || kafka.user.is_some(), &["kafka.user", "kafka.security"], fault);
         let has_password = kafka.password_file.is_some();
         rules.require(!is_user || has_password, &["kafka.password_file", "kafka.security"], fault);
@@ -109,6 +124,12 @@ impl Config {
             let read = read.map_err(|error| format!("cannot read {}: {error}", file.display()));
             rules.accept(&["kafka.password_file"], read);
         }
+        rules.require(
+            kafka.inbound.drain_timeout < self.lifecycle.drain,
+            &["kafka.inbound.drain_timeout", "lifecycle.drain"],
+            "it must be below lifecycle.drain: what was carried out at a stop could not be noted, and \
+             would be carried out again",
+        );
         for (key, count) in [
             ("kafka.queue", u64::from(kafka.queue)),
             ("kafka.partitions", u64::from(kafka.partitions)),
@@ -263,14 +284,6 @@ impl Config {
     }
 }
 
-/// Whether a URL's user part has a password in it.
-fn holds_password(url: &str) -> bool {
-    let authority =
-        url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or(""));
-    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    user.contains(':') || url.contains("password=")
-}
-
 /// Why `address`, the value of `key`, cannot be listened on.
 pub(crate) fn cannot_listen(key: &str, address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen on {address}: {error}; choose another address with --set {key}=ADDR")
@@ -293,6 +306,12 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    for (what, key) in in_plain_text(config) {
+        warnings.push(format!(
+            "{key} leads to other machines without TLS: {what} can be read on the way; keep it to a \
+             network of your own"
+        ));
+    }
     if config.gateway.as_ref().is_some_and(|gateway| gateway.key_window < SHORT_WINDOW) {
         warnings.push(
             "gateway.key_window is below 5min: what the provider may not have got is hardly ever \
@@ -304,6 +323,27 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         warnings.push("store.durable is false: a power loss takes acknowledged orders".to_owned());
     }
     warnings
+}
+
+/// What is sent to other machines as plain text because somebody said so, and by which setting.
+fn in_plain_text(config: &Config) -> Vec<(&'static str, &'static str)> {
+    let mut plain = Vec::new();
+    let url = config.postgres.as_ref().map(|postgres| &postgres.url);
+    let direct = config.postgres.as_ref().and_then(|postgres| postgres.direct_url.as_ref());
+    for (key, url) in [("postgres.url", url), ("postgres.direct_url", direct)] {
+        let says = |url: &String| on_the_way::sslmode(url) == Some("disable");
+        if url.is_some_and(|url| on_the_way::leaves(url) && says(url)) {
+            plain.push(("every order", key));
+        }
+    }
+    let kafka = config.kafka.as_ref().filter(|kafka| {
+        kafka.security.unwrap_or_default() == Security::Plaintext
+            && kafka.brokers.iter().any(|broker| on_the_way::is_away(broker))
+    });
+    if kafka.is_some() {
+        plain.push(("every event", "kafka.brokers"));
+    }
+    plain
 }
 
 /// A minute of a key's time is kept for clocks and requests under way.

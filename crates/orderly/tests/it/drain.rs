@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use gateway_sim::Fault;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,6 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::pay::{authorizations, pay, placed, shop};
 use crate::support::{Client, Home, Line, Ran, Told, Watcher, order, soon, text, until};
 
 /// A request whose header is sent, and half of its body.
@@ -189,4 +191,24 @@ async fn a_request_that_never_ends_is_cut_when_the_time_for_it_is_over() {
     assert_eq!(logged(&ran, "stopped")["connections_cut"], 1);
     assert_eq!(home.sound().await["orders"], 0);
     drop(held);
+}
+
+#[tokio::test]
+async fn a_call_that_the_worker_has_under_way_is_answered_before_the_end() {
+    let (sim, home) = shop().await;
+    let home = home.set("gateway.client.try_timeout=9s");
+    let service = home.serve().await;
+    let client = service.client();
+    let id = placed(&client, "in-hand").await;
+    // Done at once, and told 3 s later.
+    sim.faults().next(Fault::Hang, 1);
+    pay(&client, &id, "in-hand", "tok_ok").await;
+    until("it is done", async || (authorizations(&sim) == [1]).then_some(())).await;
+    service.stop().await;
+
+    let service = home.clone().set("gateway.client.base_url=http://127.0.0.1:1").serve().await;
+    let order = service.client().get(&format!("/v1/orders/{id}")).await.json();
+    assert_eq!(order["payment_state"], "AUTHORIZED", "{order}");
+    service.stop().await;
+    sim.stop().await;
 }

@@ -30,3 +30,5 @@ mod sockets;
 mod support;
 mod traces;
 mod webhooks;
+#[cfg(feature = "kafka")]
+mod with_kafka;

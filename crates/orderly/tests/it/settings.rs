@@ -378,3 +378,66 @@ async fn no_secret_is_shown() {
         }
     }
 }
+
+/// Settings under which something leaves for other machines as plain text, though nobody said so.
+const UNSAID: [(&str, &str); 6] = [
+    ("postgres.url", "postgres://orderly@db-1/orderly"),
+    ("postgres.url", "postgres://orderly@127.0.0.1,db-2/orderly?sslmode=prefer"),
+    ("postgres.url", "postgres://orderly@127.0.0.1/orderly?host=db-1"),
+    ("postgres.direct_url", "postgres://orderly@10.0.0.1:5432/orderly"),
+    ("kafka.brokers", "[\"kafka-1:9092\"]"),
+    ("kafka.brokers", "[\"127.0.0.1:9092\", \"10.0.0.2:9092\"]"),
+];
+
+#[tokio::test]
+async fn plain_text_to_other_machines_is_refused_where_nobody_asked_for_it() {
+    for (key, value) in UNSAID {
+        let home = Home::new()
+            .set("postgres.url=postgres://orderly@127.0.0.1/orderly")
+            .set(&format!("{key}={value}"));
+        let reason = match key {
+            "kafka.brokers" => "kafka.security (default): it must be said how brokers on other",
+            _ => "it leads to other machines, and TLS is used only if the server offers it",
+        };
+        for command in [&["serve"][..], &["config", "check"], &["audit"]] {
+            refused(&home.run(command).await, &[reason]);
+        }
+    }
+}
+
+#[cfg(all(feature = "postgres", feature = "kafka"))]
+#[tokio::test]
+async fn plain_text_to_other_machines_that_was_asked_for_is_warned_of() {
+    let home = Home::new()
+        .set("postgres.url=postgres://orderly@db-1/orderly?sslmode=disable")
+        .set("postgres.direct_url=postgres://orderly@db-1/orderly?sslmode=require")
+        .set("kafka.brokers=[\"kafka-1:9092\"]")
+        .set("kafka.security=plaintext");
+    let check = ["config", "check", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let ran = home.run(&check).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for key in ["postgres.url", "kafka.brokers"] {
+        let warning = format!("warning: {key} leads to other machines without TLS: ");
+        assert!(ran.out.contains(&warning), "{}", ran.out);
+    }
+    assert!(!ran.out.contains("warning: postgres.direct_url"), "{}", ran.out);
+    let safe = home
+        .set("postgres.url=postgres://orderly@db-1/orderly?sslmode=require")
+        .set("kafka.security=tls");
+    let ran = safe.run(&check).await;
+    assert!(ran.code == Some(0) && !ran.out.contains("without TLS"), "{ran:?}");
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn settings_of_kafka_that_contradict_others_are_refused() {
+    let home = Home::new()
+        .set("kafka.partitions=1")
+        .set("retention.unpublished=true")
+        .set("lifecycle.drain=4s");
+    let reasons = [
+        "retention.unpublished (flag retention.unpublished): kafka is set: ",
+        "kafka.inbound.drain_timeout (default): it must be below lifecycle.drain: ",
+    ];
+    refused(&home.run(&["config", "check"]).await, &reasons);
+}

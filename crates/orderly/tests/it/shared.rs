@@ -32,6 +32,7 @@ async fn a_password_has_no_place_in_a_url() {
     let secret = "correct-horse";
     for (key, url) in [
         ("postgres.url", format!("postgres://orderly:{secret}@127.0.0.1/orderly")),
+        ("postgres.url", format!("postgres://orderly:a/{secret}@127.0.0.1/orderly")),
         ("postgres.url", format!("postgres://orderly@127.0.0.1/orderly?password={secret}")),
         ("postgres.direct_url", format!("postgres://orderly:{secret}@127.0.0.1/orderly")),
     ] {

@@ -67,6 +67,10 @@ impl Engine for File {
         self.store().order(tenant, order).expect("an order that can be read")
     }
 
+    fn orders(&mut self, ids: &[OrderId]) -> Vec<Order> {
+        self.store().orders(ids).expect("orders that can be read")
+    }
+
     fn receipt(&mut self, key: &ReceiptKey, at: Timestamp) -> Option<Receipt> {
         self.store().receipt(key, at).expect("a receipt that can be read")
     }
@@ -87,7 +91,7 @@ impl Engine for File {
         self.store().task(id).expect("a task that can be read")
     }
 
-    fn published(&mut self) -> Position {
+    fn published(&mut self) -> Option<Position> {
         self.store().published().expect("a position")
     }
 

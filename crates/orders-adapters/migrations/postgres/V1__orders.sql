@@ -134,14 +134,14 @@ CREATE TABLE meta (
     singleton   boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (singleton),
     -- The last position that was forgotten.
     forgotten   bigint  NOT NULL,
-    -- How far the feed has been published outside the store.
-    published   bigint  NOT NULL,
+    -- How far the feed has been published outside the store; NULL while nobody publishes it.
+    published   bigint,
     -- Random, made with the store; signs what clients carry between requests.
     page_secret bytea   NOT NULL
 );
 
-INSERT INTO meta (forgotten, published, page_secret)
-VALUES (0, 0, decode(
+INSERT INTO meta (forgotten, page_secret)
+VALUES (0, decode(
     replace(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));
 
 -- A second wall around tenants: a transaction sees the rows of the tenant that it says it works for,

@@ -41,16 +41,17 @@ impl Config {
             .set("log.connection.close", "false")
             // Topics are made by `create_topics` or by the operator, with what they need.
             .set("allow.auto.create.topics", "false");
-        let protocol = match self.security {
+        let security = self.security.unwrap_or_default();
+        let protocol = match security {
             Security::Plaintext => "plaintext",
             Security::Tls => "ssl",
             Security::SaslTls => "sasl_ssl",
         };
         client.set("security.protocol", protocol);
-        if let Some(file) = self.ca_file.as_ref().filter(|_| self.security != Security::Plaintext) {
+        if let Some(file) = self.ca_file.as_ref().filter(|_| security != Security::Plaintext) {
             client.set("ssl.ca.location", file.display().to_string());
         }
-        if self.security == Security::SaslTls {
+        if security == Security::SaslTls {
             let mechanism = match self.mechanism {
                 Mechanism::ScramSha512 => "SCRAM-SHA-512",
                 Mechanism::ScramSha256 => "SCRAM-SHA-256",
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_user_needs_a_name_and_a_password() {
-        let mut config = Config { security: Security::SaslTls, ..Config::default() };
+        let mut config = Config { security: Some(Security::SaslTls), ..Config::default() };
         assert!(matches!(config.client(), Err(SetupError::Missing("user"))));
         config.user = Some("orderly".to_owned());
         assert!(matches!(config.client(), Err(SetupError::Missing("password_file"))));
@@ -107,7 +108,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "canary\n").unwrap();
         let config = Config {
-            security: Security::SaslTls,
+            security: Some(Security::SaslTls),
             user: Some("orderly".to_owned()),
             password_file: Some(file.path().to_owned()),
             ..Config::default()

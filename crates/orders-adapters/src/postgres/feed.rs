@@ -198,13 +198,16 @@ pub(super) fn read_span(row: &Row) -> Read<(Position, Position, bool)> {
     Ok((forgotten, forgotten.max(last), row.try_get(2)?))
 }
 
-pub(super) async fn published(shared: &Shared, cx: &Context) -> Result<Position, ReadError> {
+pub(super) async fn published(
+    shared: &Shared,
+    cx: &Context,
+) -> Result<Option<Position>, ReadError> {
     let query = Query { sql: "SELECT published FROM meta", params: Vec::new(), answers: true };
     let found = shared.read(cx, Sees::Everybody, &[query]).await?;
     let unread = |error: tokio_postgres::Error| ReadError::Unavailable(Some(error.into()));
     match found.first().and_then(|rows| rows.first()) {
-        Some(row) => Ok(position(row.try_get(0).map_err(unread)?)),
-        None => Ok(Position(0)),
+        Some(row) => Ok(row.try_get::<_, Option<i64>>(0).map_err(unread)?.map(position)),
+        None => Ok(None),
     }
 }
 
@@ -215,7 +218,7 @@ pub(super) async fn mark_published(
 ) -> Result<(), CommitError> {
     let to = count(to.0);
     let query = Query {
-        sql: "UPDATE meta SET published = $1 WHERE published < $1",
+        sql: "UPDATE meta SET published = $1 WHERE published IS NULL OR published < $1",
         params: vec![(&to, Type::INT8)],
         answers: false,
     };
@@ -245,7 +248,9 @@ WITH walked AS (
                 (SELECT min(position) AS position FROM events) AS oldest
             WHERE next.at < $2 AND next.position > oldest.position)) AS last
 ), old AS (
-    SELECT least(last, $4) AS last FROM seen WHERE last IS NOT NULL
+    -- Of a feed that nobody publishes that is NULL, which bounds nothing.
+    SELECT least(last, CASE WHEN NOT $4 THEN (SELECT published FROM meta) END) AS last
+    FROM seen WHERE last IS NOT NULL
 ), noted AS (
     UPDATE meta SET forgotten = greatest(forgotten, last) FROM old
 ), gone AS (
@@ -263,13 +268,12 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let most = cutoff.events_up_to.map_or(i64::MAX, |position| count(position.0));
     let lock = format!("SELECT {STAMP_LOCK}");
     let events: Vec<Param<'_>> = vec![
         (&limit, Type::INT8),
         (&cutoff.events_before, Type::TIMESTAMPTZ),
         (&cutoff.now, Type::TIMESTAMPTZ),
-        (&most, Type::INT8),
+        (&cutoff.unpublished, Type::BOOL),
     ];
     let receipts: Vec<Param<'_>> =
         vec![(&cutoff.receipts_before, Type::TIMESTAMPTZ), (&limit, Type::INT8)];

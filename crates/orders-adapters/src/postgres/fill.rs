@@ -31,8 +31,8 @@ const PAGE: usize = 500;
 pub struct Beside {
     /// What signs that which clients carry between requests.
     pub page_secret: [u8; 32],
-    /// How far the feed has been published.
-    pub published: Position,
+    /// How far the feed has been published, if it is.
+    pub published: Option<Position>,
 }
 
 /// Why a store was not taken over. Nothing of it was.
@@ -118,7 +118,7 @@ async fn copy(
         progress(done);
     }
     let forgotten = count(census.oldest.0.saturating_sub(1));
-    let (published, secret) = (count(beside.published.0), &beside.page_secret[..]);
+    let (published, secret) = (beside.published.map(|to| count(to.0)), &beside.page_secret[..]);
     let sql = "UPDATE meta SET forgotten = $1, published = $2, page_secret = $3";
     let wrote = transaction.execute(sql, &[&forgotten, &published, &secret]).await;
     wrote.map_err(FillError::Write)?;

@@ -177,6 +177,18 @@ pub(super) async fn order(
     record.map_err(|cause| ReadError::Unavailable(Some(cause)))
 }
 
+pub(super) async fn orders(
+    shared: &Shared,
+    cx: &Context,
+    ids: &[OrderId],
+) -> Result<Vec<Order>, ReadError> {
+    let sql = format!("SELECT {ORDER} FROM orders o WHERE o.id = ANY($1)");
+    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+    let query = Query { sql: &sql, params: vec![(&ids, Type::UUID_ARRAY)], answers: true };
+    let mut found = shared.read(cx, Sees::Everybody, &[query]).await?;
+    all(&found.pop().unwrap_or_default(), rows::order)
+}
+
 pub(super) async fn receipt(
     shared: &Shared,
     cx: &Context,

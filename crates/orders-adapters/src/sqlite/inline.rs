@@ -99,6 +99,14 @@ impl Inline {
         read::order(&self.reader, tenant, order)
     }
 
+    /// Reads orders, as [`orders`](orders::ports::Store::orders) does.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn orders(&self, ids: &[OrderId]) -> Result<Vec<Order>, Cause> {
+        read::orders(&self.reader, ids)
+    }
+
     /// Reads the receipt of a key, if one is remembered at this time.
     ///
     /// # Errors
@@ -153,11 +161,11 @@ impl Inline {
         tasks::find(&self.reader, id)
     }
 
-    /// How far the feed has been published.
+    /// How far the feed has been published, if it is.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn published(&self) -> Result<Position, Cause> {
+    pub fn published(&self) -> Result<Option<Position>, Cause> {
         read::published(&self.reader)
     }
 

@@ -26,6 +26,19 @@ pub(super) fn order(db: &Connection, tenant: &TenantId, order: OrderRef) -> Read
     }
 }
 
+pub(super) fn orders(db: &Connection, ids: &[OrderId]) -> Read<Vec<Order>> {
+    let snapshot = db.unchecked_transaction()?;
+    let sql = format!("SELECT {ORDER} FROM orders WHERE id = ?1");
+    let mut find = snapshot.prepare_cached(&sql)?;
+    let mut orders = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(row) = find.query(params![id.0])?.next()? {
+            orders.push(rows::order(row)?);
+        }
+    }
+    Ok(orders)
+}
+
 pub(super) fn receipt(db: &Connection, key: &ReceiptKey) -> Read<Option<Receipt>> {
     let (tenant, text) = (key.tenant.as_str(), key.key.as_str());
     if key.operation == Operation::Create
@@ -178,10 +191,10 @@ pub(super) fn events(
     Ok(Ok(FeedPage { events, next, head }))
 }
 
-/// How far the feed has been published.
-pub(super) fn published(db: &Connection) -> Read<Position> {
-    let position = db.query_row("SELECT published FROM meta", [], |row| row.get(0))?;
-    Ok(rows::position(position))
+/// How far the feed has been published, if it is.
+pub(super) fn published(db: &Connection) -> Read<Option<Position>> {
+    let position: Option<i64> = db.query_row("SELECT published FROM meta", [], |row| row.get(0))?;
+    Ok(position.map(rows::position))
 }
 
 /// The oldest position still kept and the last one given.

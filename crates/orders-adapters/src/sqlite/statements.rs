@@ -146,14 +146,16 @@ pub(super) fn remember(
 }
 
 pub(super) fn mark_published(db: &Connection, to: Position) -> rusqlite::Result<()> {
-    db.execute("UPDATE meta SET published = max(published, ?1)", params![count(to.0)])?;
+    let sql = "UPDATE meta SET published = max(coalesce(published, 0), ?1)";
+    db.execute(sql, params![count(to.0)])?;
     Ok(())
 }
 
 pub(super) fn forget(db: &Connection, cutoff: Cutoff, limit: usize) -> rusqlite::Result<Forgotten> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let before = micros(cutoff.events_before);
-    let most = cutoff.events_up_to.map_or(i64::MAX, |position| count(position.0));
+    let sql = "SELECT coalesce(iif(?1, NULL, published), ?2) FROM meta";
+    let most: i64 = db.query_row(sql, params![cutoff.unpublished, i64::MAX], |row| row.get(0))?;
     let last = last_old(db, limit, before, micros(cutoff.now))?.map(|last| last.min(most));
     let events = match last {
         None => 0,

@@ -292,7 +292,7 @@ mod tests {
         let cutoff = Cutoff {
             events_before: long_ago,
             now: long_ago,
-            events_up_to: None,
+            unpublished: false,
             receipts_before: long_ago,
         };
         shared.queue.push(&None, Job::Forget { cx, cutoff, limit: 1, reply }).unwrap();

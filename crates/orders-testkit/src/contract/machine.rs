@@ -171,7 +171,7 @@ impl<U: Subject> Run<U> {
         let now = self.make.at;
         let age = SignedDuration::from_secs(seconds);
         let events_before = now.saturating_sub(age).map_err(|e| e.to_string())?;
-        let cutoff = Cutoff { events_before, now, events_up_to: None, receipts_before: now };
+        let cutoff = Cutoff { events_before, now, unpublished: false, receipts_before: now };
         let cx = builders::context("t");
         let found = self.subject.store().forget(&cx, cutoff, 1_000).await;
         let found = found.map_err(|error| format!("{error:?}"))?;

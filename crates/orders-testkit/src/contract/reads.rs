@@ -120,6 +120,32 @@ pub(super) async fn walk(
     }
 }
 
+/// Many orders are read by their ids in one call, each as it is now; an id of none gives none.
+pub async fn orders_are_read_together_whosever_they_are(factory: &impl Factory) {
+    let (subject, mut make) = (factory.make().await, Maker::new());
+    let mut expected = Vec::new();
+    for tenant in ["t", "u", "t"] {
+        let placed = make.place(tenant, None, full_draft());
+        commit(&subject, &placed).await;
+        expected.push(order_of(&placed).clone());
+    }
+    let confirmed = make.act(&expected[1], CONFIRM, None);
+    commit(&subject, &confirmed).await;
+    expected[1] = order_of(&confirmed).clone();
+    let left_out = expected.remove(0);
+    let nobody = OrderId(uuid::Uuid::from_u128(1));
+    let ids: Vec<OrderId> = expected.iter().map(|order| order.id).chain([nobody]).collect();
+    let cx = builders::context("relay");
+    let by_id = |mut orders: Vec<Order>| {
+        orders.sort_by_key(|order| order.id);
+        orders
+    };
+    let found = by_id(subject.store().orders(&cx, &ids).await.unwrap());
+    assert_eq!(found, by_id(expected), "and not {}", left_out.id);
+    assert_eq!(subject.store().orders(&cx, &[]).await.unwrap(), []);
+    assert_sound(&subject).await;
+}
+
 /// Pages of any size give every order once, newest first, also where many share a time.
 pub async fn lists_page_without_gaps_or_repeats(factory: &impl Factory) {
     let (subject, mut make) = (factory.make().await, Maker::new());
@@ -316,7 +342,7 @@ pub async fn forgetting_keeps_what_is_not_due(factory: &impl Factory) {
     let cutoff = Cutoff {
         events_before: after(600),
         now: after(10_000),
-        events_up_to: None,
+        unpublished: false,
         receipts_before: after(3_750),
     };
     let cx = builders::context("t");
@@ -374,7 +400,7 @@ pub async fn times_to_come_do_not_keep_the_feed_for_ever(factory: &impl Factory)
     let cutoff = |seconds| Cutoff {
         events_before: after(seconds),
         now: after(10_000),
-        events_up_to: None,
+        unpublished: false,
         receipts_before: START,
     };
     let forget = async |seconds, limit| {
@@ -390,37 +416,41 @@ pub async fn times_to_come_do_not_keep_the_feed_for_ever(factory: &impl Factory)
     assert_sound(&subject).await;
 }
 
-/// How far the feed was published is kept, never goes back, and holds forgetting back where that is
-/// asked for.
+/// How far the feed was published is kept and never goes back; from the moment that somebody publishes
+/// it, nothing of it is forgotten before, whoever forgets, unless that is asked for.
 pub async fn what_is_not_published_is_not_forgotten(factory: &impl Factory) {
     let (subject, mut make) = (factory.make().await, Maker::new());
     let store = subject.store();
     let mut last = make.create("t", "create");
     commit(&subject, &last).await;
-    for _ in 0..3 {
+    for _ in 0..4 {
         last = make.act(order_of(&last), note("note"), None);
         commit(&subject, &last).await;
     }
     let cx = builders::context("t");
-    assert_eq!(store.published(&cx).await.unwrap(), Position(0));
-    let forget = async |events_up_to| {
+    let forget = async |unpublished, limit| {
         let long_after = START.saturating_add(SignedDuration::from_hours(1)).unwrap();
         let cutoff = Cutoff {
             events_before: long_after,
             now: long_after,
-            events_up_to,
+            unpublished,
             receipts_before: START,
         };
-        store.forget(&cx, cutoff, 10).await.unwrap().events
+        store.forget(&cx, cutoff, limit).await.unwrap().events
     };
-    assert_eq!(forget(Some(store.published(&cx).await.unwrap())).await, 0);
-    store.mark_published(&cx, Position(2)).await.unwrap();
-    store.mark_published(&cx, Position(1)).await.unwrap();
-    assert_eq!(store.published(&cx).await.unwrap(), Position(2));
-    assert_eq!(forget(Some(Position(2))).await, 2);
-    assert_eq!(forget(Some(Position(1))).await, 0, "what is gone stays gone");
-    let left = drain(&subject, &Scope::All, Some(Position(2)), 10).await.unwrap();
-    assert_eq!(left.iter().map(|event| event.position.0).collect::<Vec<_>>(), [3, 4]);
-    assert_eq!(forget(None).await, 2);
+    assert_eq!(store.published(&cx).await.unwrap(), None);
+    assert_eq!(forget(false, 1).await, 1, "nobody publishes it");
+    store.mark_published(&cx, Position(0)).await.unwrap();
+    assert_eq!(store.published(&cx).await.unwrap(), Some(Position(0)));
+    assert_eq!(forget(false, 10).await, 0, "somebody is about to publish it");
+    store.mark_published(&cx, Position(3)).await.unwrap();
+    for earlier in [2, 0] {
+        store.mark_published(&cx, Position(earlier)).await.unwrap();
+    }
+    assert_eq!(store.published(&cx).await.unwrap(), Some(Position(3)));
+    assert_eq!((forget(false, 10).await, forget(false, 10).await), (2, 0));
+    let left = drain(&subject, &Scope::All, Some(Position(3)), 10).await.unwrap();
+    assert_eq!(left.iter().map(|event| event.position.0).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(forget(true, 10).await, 2, "that is asked for");
     assert_sound(&subject).await;
 }

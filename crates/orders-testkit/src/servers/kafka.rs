@@ -100,6 +100,29 @@ impl Kafka {
         list.lines().map(str::to_owned).collect()
     }
 
+    /// The first so many records of a topic, each as a line of its headers, its key and its value with
+    /// tabs between.
+    pub fn read(&self, topic: &str, count: usize) -> Vec<String> {
+        let mut tool = tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
+        tool.args(["--bootstrap-server", &self.bootstrap, "--topic", topic])
+            .args(["--from-beginning", "--max-messages", &count.to_string()])
+            .args(["--timeout-ms", "60000"])
+            .args(["--formatter-property", "print.headers=true"])
+            .args(["--formatter-property", "print.key=true"]);
+        process::output(&mut tool).lines().map(str::to_owned).collect()
+    }
+
+    /// Writes records to a topic, each given as [`read`](Self::read) gives it.
+    pub fn write(&self, topic: &str, records: &[String]) {
+        let file = self.directory.path().join("records");
+        fs::write(&file, records.join("\n")).expect("a file");
+        let mut tool = tool("org.apache.kafka.tools.ConsoleProducer");
+        tool.args(["--bootstrap-server", &self.bootstrap, "--topic", topic])
+            .args(["--reader-property", "parse.headers=true"])
+            .args(["--reader-property", "parse.key=true"]);
+        process::output_from(&mut tool, fs::File::open(file).expect("the file"));
+    }
+
     /// Stops a broker in order: it hands its partitions over first.
     pub fn stop_broker(&self, node: usize) {
         self.brokers[node].process.empty("TERM");

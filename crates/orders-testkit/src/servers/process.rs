@@ -61,8 +61,13 @@ fn of(account: Option<Account>, program: &Path, signal: &str, directory: &Path) 
 
 /// What a command that must succeed prints.
 pub(super) fn output(command: &mut Command) -> String {
+    output_from(command, Stdio::null())
+}
+
+/// The same of one that reads from there.
+pub(super) fn output_from(command: &mut Command, input: impl Into<Stdio>) -> String {
     let output = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .output()
         .unwrap_or_else(|error| panic!("{command:?} does not start: {error}; run `make setup`"));
     assert!(

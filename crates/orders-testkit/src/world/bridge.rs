@@ -114,6 +114,12 @@ impl<D: Database> Engine for Bridge<D> {
         found.expect("an order that can be read")
     }
 
+    fn orders(&mut self, ids: &[OrderId]) -> Vec<Order> {
+        let ids = ids.to_vec();
+        let found = self.ask(async move |store, cx| store.orders(&cx, &ids).await);
+        found.expect("orders that can be read")
+    }
+
     fn receipt(&mut self, key: &ReceiptKey, at: Timestamp) -> Option<Receipt> {
         let key = key.clone();
         let found = self.ask(async move |store, cx| store.receipt(&cx, &key, at).await);
@@ -146,7 +152,7 @@ impl<D: Database> Engine for Bridge<D> {
         task.expect("a task that can be read")
     }
 
-    fn published(&mut self) -> Position {
+    fn published(&mut self) -> Option<Position> {
         self.ask(async move |store, cx| store.published(&cx).await).expect("a position")
     }
 

@@ -23,6 +23,8 @@ pub trait Engine: Send + fmt::Debug {
     fn forget(&mut self, cutoff: Cutoff, limit: usize) -> Forgotten;
     /// See [`order`](orders::ports::Store::order).
     fn order(&mut self, tenant: &TenantId, order: OrderRef) -> Option<Record>;
+    /// See [`orders`](orders::ports::Store::orders).
+    fn orders(&mut self, ids: &[OrderId]) -> Vec<Order>;
     /// See [`receipt`](orders::ports::Store::receipt).
     fn receipt(&mut self, key: &ReceiptKey, at: Timestamp) -> Option<Receipt>;
     /// See [`list`](orders::ports::Store::list).
@@ -37,7 +39,7 @@ pub trait Engine: Send + fmt::Debug {
     /// See [`task`](orders::ports::Store::task).
     fn task(&mut self, id: TaskId) -> Option<Task>;
     /// See [`published`](orders::ports::Store::published).
-    fn published(&mut self) -> Position;
+    fn published(&mut self) -> Option<Position>;
     /// See [`mark_published`](orders::ports::Store::mark_published).
     fn mark_published(&mut self, to: Position);
     /// Every task that is owed.

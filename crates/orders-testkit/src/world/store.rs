@@ -98,6 +98,11 @@ impl Store for World {
         Ok(self.kept().engine.order(tenant, order))
     }
 
+    async fn orders(&self, cx: &Context, ids: &[OrderId]) -> Result<Vec<Order>, ReadError> {
+        self.read(cx).await?;
+        Ok(self.kept().engine.orders(ids))
+    }
+
     async fn receipt(
         &self,
         cx: &Context,
@@ -182,7 +187,7 @@ impl Store for World {
         }
     }
 
-    async fn published(&self, cx: &Context) -> Result<Position, ReadError> {
+    async fn published(&self, cx: &Context) -> Result<Option<Position>, ReadError> {
         self.read(cx).await?;
         Ok(self.kept().engine.published())
     }

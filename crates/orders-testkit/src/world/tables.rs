@@ -50,8 +50,8 @@ pub(super) struct Tables {
     /// The feed from `oldest` on, without a hole.
     events: VecDeque<Event>,
     oldest: Position,
-    /// How far the feed was published.
-    published: Position,
+    /// How far the feed was published, if it is.
+    published: Option<Position>,
     /// Positions that a planted bug gave and that nobody can see yet.
     hidden: BTreeMap<Position, Instant>,
     later: BTreeMap<(Instant, u64), Step>,
@@ -97,7 +97,7 @@ impl Tables {
             tasks: BTreeMap::new(),
             events: VecDeque::new(),
             oldest: Position(1),
-            published: Position(0),
+            published: None,
             hidden: BTreeMap::new(),
             later: BTreeMap::new(),
             steps: 0,
@@ -325,7 +325,8 @@ impl Tables {
         let old = self.events.iter().take_while(|event| due(event.at));
         // What is stamped ahead of time goes with what comes after it.
         let last = old.enumerate().filter(|(_, event)| event.at <= cutoff.now).last();
-        let kept_back = cutoff.events_up_to.map_or(usize::MAX, |most| {
+        let published = self.published.filter(|_| !cutoff.unpublished);
+        let kept_back = published.map_or(usize::MAX, |most| {
             usize::try_from((most.0 + 1).saturating_sub(self.oldest.0)).unwrap_or(usize::MAX)
         });
         let events = last.map_or(0, |(index, _)| index + 1).min(limit).min(kept_back);

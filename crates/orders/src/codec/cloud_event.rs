@@ -11,6 +11,10 @@ const SPEC_VERSION: &str = "1.0";
 
 /// The attributes of one of our events, by their CloudEvents names; what is not known is left out.
 /// What [`Event::data`] holds is the data, as `application/json`.
+///
+/// There is no `causationid`: what causes a change is a request or a task and no event. The history row of
+/// the change (its subject and sequence) names that by its request id, which clients may choose and which
+/// is therefore nothing to tell the world; the trace leads to it as well.
 pub fn attributes(event: &Event) -> Vec<(&'static str, String)> {
     let mut attributes = vec![
         ("specversion", SPEC_VERSION.to_owned()),

@@ -7,10 +7,7 @@ use jiff::Timestamp;
 use super::{Lease, Task};
 use crate::{
     Refusal,
-    domain::{
-        ChangeId, Entry, IdempotencyKey, Note, Order, OrderId, Personal, Position, TenantId,
-        Version,
-    },
+    domain::{ChangeId, Entry, IdempotencyKey, Note, Order, OrderId, Personal, TenantId, Version},
     names::names,
 };
 
@@ -216,8 +213,8 @@ pub struct Cutoff {
     pub events_before: Timestamp,
     /// What time it is.
     pub now: Timestamp,
-    /// Events up to here, whatever their age; all of them when it is `None`.
-    pub events_up_to: Option<Position>,
+    /// Also events of a published feed that were not published yet.
+    pub unpublished: bool,
     /// Receipts that expired before this time.
     pub receipts_before: Timestamp,
 }

@@ -1,13 +1,13 @@
 //! The relay: carries the feed from the store to the world.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use mainstay_context::Context;
 
 use crate::{
     Error,
-    domain::{OrderId, Position, TenantId},
-    ports::{FeedPage, OrderRef, Page, PublishError, Publisher, ReadError, Scope, Store},
+    domain::{OrderId, Position},
+    ports::{FeedPage, Page, PublishError, Publisher, ReadError, Scope, Store},
 };
 
 /// What one round of the relay did.
@@ -34,7 +34,8 @@ pub enum RelayError {
     Publish(#[from] PublishError),
 }
 
-/// Publishes up to `limit` events from where the last round ended, then notes how far that is.
+/// Publishes up to `limit` events from where the last round ended, then notes how far that is. The first
+/// round of a store notes before all else that its feed is published.
 ///
 /// A round that is interrupted, or that two processes run at once, publishes events again; it never
 /// skips one, and never publishes one of an order for the first time after a later one.
@@ -47,16 +48,17 @@ pub async fn relay(
     publisher: &impl Publisher,
     limit: usize,
 ) -> Result<Relayed, RelayError> {
-    let start = store.published(cx).await.map_err(Error::from)?;
+    let noted = store.published(cx).await.map_err(Error::from)?;
+    if noted.is_none() {
+        // From now on no event is forgotten before it was published, also while that fails.
+        store.mark_published(cx, Position(0)).await.map_err(Error::from)?;
+    }
+    let start = noted.unwrap_or(Position(0));
     let (after, page) = next_page(cx, store, start, limit).await.map_err(Error::from)?;
     if !page.events.is_empty() {
-        let named: BTreeMap<OrderId, &TenantId> =
-            page.events.iter().map(|event| (event.order, &event.tenant)).collect();
-        let mut orders = Vec::with_capacity(named.len());
-        for (order, tenant) in named {
-            let record = store.order(cx, tenant, OrderRef::Id(order)).await;
-            orders.extend(record.map_err(Error::from)?.map(|record| record.order));
-        }
+        let named: BTreeSet<OrderId> = page.events.iter().map(|event| event.order).collect();
+        let named: Vec<OrderId> = named.into_iter().collect();
+        let orders = store.orders(cx, &named).await.map_err(Error::from)?;
         publisher.publish(cx, &page.events, &orders).await?;
     }
     if page.next > start {

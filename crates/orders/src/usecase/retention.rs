@@ -25,10 +25,8 @@ impl<P: Ports> Orders<P> {
         let now = self.ports.clock().now();
         let events_before = now.saturating_sub(self.policy.keep_events).unwrap_or(Timestamp::MIN);
         let receipts_before = now.saturating_sub(LONGEST_REQUEST).unwrap_or(Timestamp::MIN);
-        let store = self.ports.store();
-        let events_up_to =
-            if self.policy.publishes { Some(store.published(cx).await?) } else { None };
-        let cutoff = Cutoff { events_before, now, events_up_to, receipts_before };
-        Ok(store.forget(cx, cutoff, CHUNK).await?)
+        let unpublished = self.policy.forgets_unpublished;
+        let cutoff = Cutoff { events_before, now, unpublished, receipts_before };
+        Ok(self.ports.store().forget(cx, cutoff, CHUNK).await?)
     }
 }

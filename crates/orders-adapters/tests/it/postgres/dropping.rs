@@ -67,7 +67,7 @@ pub(crate) async fn every_call(config: &Config) -> Vec<(&'static str, usize)> {
     let first = orders.create(&cx, builders::draft(), builders::key("first")).await.unwrap();
     let id = OrderRef::Id(first.record.order.id);
     let now = orders.ports().clock().now();
-    let cutoff = Cutoff { events_before: now, now, events_up_to: None, receipts_before: now };
+    let cutoff = Cutoff { events_before: now, now, unpublished: false, receipts_before: now };
     let soon = now.saturating_add(SignedDuration::from_secs(1)).unwrap();
 
     let create = async |awaits: usize| {

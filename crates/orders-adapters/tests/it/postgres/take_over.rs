@@ -116,7 +116,7 @@ async fn a_grown_store_is_taken_over_whole() {
     let store = Postgres::open(&config, &Metrics::new("test")).await.unwrap();
     assert_eq!(store.page_secret(), source.page_secret().unwrap());
     let cx = context("acme");
-    assert_eq!(store.published(&cx).await.unwrap(), Position(12));
+    assert_eq!(store.published(&cx).await.unwrap(), Some(Position(12)));
     let after = Position(census.oldest.0);
     let page = Page { after: Some(after), limit: 1_000 };
     let ours = source.events(&Scope::All, page).unwrap().unwrap();

@@ -31,6 +31,10 @@ impl Engine for Tables {
         self.find(tenant, order)
     }
 
+    fn orders(&mut self, ids: &[OrderId]) -> Vec<Order> {
+        self.named(ids)
+    }
+
     fn receipt(&mut self, key: &ReceiptKey, at: Timestamp) -> Option<Receipt> {
         let receipt = self.receipts.get(&self.scope(key))?;
         (at < receipt.expires_at).then(|| receipt.clone())
@@ -52,12 +56,12 @@ impl Engine for Tables {
         self.tasks.get(&id).map(|leased| leased.task.clone())
     }
 
-    fn published(&mut self) -> Position {
+    fn published(&mut self) -> Option<Position> {
         self.published
     }
 
     fn mark_published(&mut self, to: Position) {
-        self.published = self.published.max(to);
+        self.published = self.published.max(Some(to));
     }
 
     fn tasks(&mut self) -> Vec<Task> {

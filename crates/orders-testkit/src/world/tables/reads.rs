@@ -22,6 +22,10 @@ impl Tables {
         own.then(|| record(row))
     }
 
+    pub(super) fn named(&self, ids: &[OrderId]) -> Vec<Order> {
+        ids.iter().filter_map(|id| self.rows.get(id)).map(|row| row.order.clone()).collect()
+    }
+
     pub(super) fn listed(
         &self,
         tenant: &TenantId,

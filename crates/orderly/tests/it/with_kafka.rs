@@ -1,0 +1,137 @@
+//! With Kafka: what is told to the world, and what warehouses tell.
+
+use std::collections::BTreeMap;
+
+use orders_testkit::servers::Kafka;
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use crate::support::{Client, Home, Ran, Service, get, text, until};
+
+const SHIPMENTS: &str = "fulfillment.events.v1";
+
+/// A broker, and a home whose service uses it.
+async fn with_broker() -> (Kafka, Home) {
+    let kafka = block_in_place(|| Kafka::start(1));
+    let home = Home::new()
+        .set(&format!("kafka.brokers=[\"{}\"]", kafka.bootstrap()))
+        .set("kafka.partitions=1");
+    let ran = home.run(&["events", "topics"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("made orders.events.v1\n"), "{ran:?}");
+    (kafka, home)
+}
+
+/// The word of a warehouse that it shipped both pieces of an order, as a record.
+fn shipped(order: &str, event: &str) -> String {
+    let headers = [
+        ("specversion", "1.0"),
+        ("id", event),
+        ("source", "/warehouse"),
+        ("type", "fulfillment.shipped.v1"),
+        ("subject", order),
+        ("tenantid", "dev"),
+    ];
+    let headers = headers.map(|(name, value)| format!("ce_{name}:{value}")).join(",");
+    let data = json!({ "lines": [{ "line_no": 1, "quantity": 2 }] });
+    format!("{headers}\t{order}\t{data}")
+}
+
+/// An order of this name that is confirmed if asked for.
+async fn placed(client: &Client, name: &str, confirm: bool) -> String {
+    let id = client.create(&format!("{name}-place-0000000")).await.placed();
+    if confirm {
+        confirmed(client, &id, name).await;
+    }
+    id
+}
+
+async fn confirmed(client: &Client, id: &str, name: &str) {
+    let key = format!("{name}-confirm-00000");
+    let answer = client.verb(id, "confirm", &key, &json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// Waits until the order is in this state.
+async fn reaches(client: &Client, id: &str, state: &str) {
+    let path = format!("/v1/orders/{id}");
+    until(&format!("{id} is {state}"), async || {
+        (client.get(&path).await.json()["state"] == state).then_some(())
+    })
+    .await;
+}
+
+/// Waits until so many events are told.
+async fn has_told(service: &Service, events: u32) {
+    until("it is told", async || {
+        let told = service.metric("order_service_relay_published_position ").await;
+        (told >= f64::from(events)).then_some(())
+    })
+    .await;
+}
+
+/// How often each event was told, by its order's id and its version.
+fn counted(records: &[String]) -> BTreeMap<(String, u64), usize> {
+    let mut counts = BTreeMap::new();
+    for record in records {
+        let data: Value = serde_json::from_str(record.rsplit('\t').next().unwrap()).unwrap();
+        let event = (text(&data["order_id"]), data["version"].as_u64().unwrap());
+        *counts.entry(event).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
+    let (kafka, home) = with_broker().await;
+    let again = home.run(&["events", "topics"]).await;
+    assert_eq!((again.code, again.out.as_str()), (Some(0), "every topic was there\n"), "{again:?}");
+
+    let service = home.serve().await;
+    let client = service.client();
+    let ready = placed(&client, "ready", true).await;
+    let early = placed(&client, "early", false).await;
+    let told = block_in_place(|| kafka.read("orders.events.v1", 3));
+    let expected = [(ready.clone(), 1), (ready.clone(), 2), (early.clone(), 1)];
+    assert_eq!(counted(&told), expected.map(|event| (event, 1)).into());
+    for record in &told {
+        assert!(record.contains("ce_type:orders.order.") && record.contains("ce_tenantid:dev"));
+    }
+
+    let records = [shipped(&early, "too-early"), shipped(&ready, "in-time")];
+    block_in_place(|| kafka.write(SHIPMENTS, &records));
+    reaches(&client, &ready, "COMPLETED").await;
+    let status = get(service.admin, "/status").await.json();
+    assert_eq!(status["kafka"]["brokers"], json!([kafka.bootstrap()]), "{status}");
+    assert_eq!(status["kafka"]["last_error"], Value::Null, "{status}");
+
+    let list = async || {
+        let ran = home.run(&["events", "dlq", "--json"]).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        serde_json::from_str::<Value>(&ran.out).unwrap()["parked"].clone()
+    };
+    let parked = until("the other is parked", async || {
+        Some(list().await).filter(|parked| parked != &json!([]))
+    })
+    .await;
+    assert_eq!((parked.as_array().unwrap().len(), &parked[0]["key"]), (1, &json!(early)));
+    let shown = home.run(&["events", "dlq"]).await.out;
+    assert!(shown.starts_with(&format!("{SHIPMENTS}: 1 record of 1 key parked\n")), "{shown}");
+
+    // Its cause is mended, and a replay of the embedded store needs it free.
+    confirmed(&client, &early, "early").await;
+    has_told(&service, 5).await;
+    service.stop().await;
+    let replayed: Ran = home.run(&["events", "replay"]).await;
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
+    assert!(replayed.out.contains("1 record carried out, 1 key released"), "{replayed:?}");
+    assert_eq!(list().await, json!([]));
+
+    let service = home.serve().await;
+    reaches(&service.client(), &early, "COMPLETED").await;
+    has_told(&service, 6).await;
+    service.stop().await;
+    assert_eq!(home.sound().await["events"], 6);
+    let told = counted(&block_in_place(|| kafka.read("orders.events.v1", 6)));
+    assert_eq!(told.len(), 6, "each once, over a stop and a start: {told:?}");
+}
