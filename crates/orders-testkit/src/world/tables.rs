@@ -325,7 +325,8 @@ impl Tables {
         let old = self.events.iter().take_while(|event| due(event.at));
         // What is stamped ahead of time goes with what comes after it.
         let last = old.enumerate().filter(|(_, event)| event.at <= cutoff.now).last();
-        let kept_back = cutoff.events_up_to.map_or(usize::MAX, |most| {
+        let up_to = cutoff.events_up_to.filter(|_| !self.has(Bug::ForgottenBeforePublished));
+        let kept_back = up_to.map_or(usize::MAX, |most| {
             usize::try_from((most.0 + 1).saturating_sub(self.oldest.0)).unwrap_or(usize::MAX)
         });
         let events = last.map_or(0, |(index, _)| index + 1).min(limit).min(kept_back);
