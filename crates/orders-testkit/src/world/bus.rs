@@ -70,7 +70,8 @@ impl Bus {
     /// Sends records at once; answers whether each will be acknowledged, and when the last is told of.
     fn send(&mut self, records: Vec<Message>, now: Instant) -> Wave {
         let is_fatal = self.mishaps.fails_for_good();
-        let mut wave = Wave { is_fatal, ends: now, acknowledged: Vec::with_capacity(records.len()) };
+        let mut wave =
+            Wave { is_fatal, ends: now, acknowledged: Vec::with_capacity(records.len()) };
         for record in records {
             let fate = if is_fatal { self.mishaps.fails() } else { self.mishaps.sends() };
             let mut told = now + fate.told;

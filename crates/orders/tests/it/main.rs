@@ -9,6 +9,7 @@ mod hear;
 mod outage;
 mod pay;
 mod read;
+mod relay;
 mod retention;
 mod snapshots;
 mod verb;

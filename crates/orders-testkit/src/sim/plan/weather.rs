@@ -171,26 +171,30 @@ pub(super) fn bus(carry: &mut Stream) -> Option<Bus> {
         return None;
     }
     let latency = millis(carry.pick(&[0, 0, 2, 20, 200]));
+    let (partitions, couriers) = (carry.pick(&[1, 2, 7]), carry.pick(&[1, 2]));
+    let is_small = carry.chance(500);
+    let pages = if is_small { [1, 1, 4, 9] } else { [30, 100, 300, 1_000] };
+    let courier = |_| Courier {
+        page: carry.pick(&pages),
+        patience: millis(carry.pick(&[60_000, 60_000, 2_000, 100])),
+    };
+    let couriers = (0..couriers).map(courier).collect();
     let is_calm = carry.chance(350);
     let mut rate = |often: u64, most: u64| {
         if !is_calm && carry.chance(often) { carry.below(most) } else { 0 }
     };
+    // Of a large page something would always fail, and all of it be sent for ever.
+    let most = if is_small { 200 } else { 25 };
     let faults = BusFaults {
         latency,
-        failed: rate(500, 200),
-        lost: rate(500, 200),
-        late: rate(400, 150),
-        slow: rate(300, 100),
+        failed: rate(500, most),
+        lost: rate(500, most),
+        late: rate(400, most),
+        slow: rate(300, most),
         late_by: Duration::ZERO,
-        fatal: rate(300, 100),
+        fatal: rate(300, 60),
     };
     let faults = BusFaults { late_by: millis(carry.pick(&[50, 2_000, 90_000])), ..faults };
-    let (partitions, couriers) = (carry.pick(&[1, 2, 7]), carry.pick(&[1, 2]));
-    let courier = |_| Courier {
-        page: carry.pick(&[1, 4, 30, 1_000]),
-        patience: millis(carry.pick(&[60_000, 60_000, 2_000, 100])),
-    };
-    let couriers = (0..couriers).map(courier).collect();
     Some(Bus { faults, partitions, couriers })
 }
 
