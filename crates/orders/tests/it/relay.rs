@@ -111,8 +111,8 @@ async fn a_silent_bus_holds_a_round_up_to_its_deadline() {
     world.set_bus_mode(BusMode::Silent);
     let started = Instant::now();
     relay(&soon(), &world, &world.producer(), 100).await.unwrap_err();
-    assert_eq!(started.elapsed(), Duration::from_secs(60));
-    assert_eq!(all(&world), []);
+    assert!(started.elapsed() >= Duration::from_secs(60));
+    assert!(all(&world).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn what_comes_late_comes_as_a_repeat_and_never_puts_a_later_event_first() 
     let late_by = Duration::from_secs(100);
     world.set_bus_faults(BusFaults { late: 1_000, late_by, ..BusFaults::default() });
     relay(&soon(), &world, &world.producer(), 100).await.unwrap_err();
-    assert_eq!(all(&world), [], "nothing has come yet");
+    assert!(all(&world).is_empty(), "nothing has come yet");
     world.set_bus_faults(BusFaults::default());
     // Another process goes on while what the first one sent is still on its way.
     relay(&soon(), &world, &world.producer(), 100).await.unwrap();
