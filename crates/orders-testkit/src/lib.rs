@@ -34,6 +34,6 @@ pub mod world;
 
 pub use rng::Stream;
 pub use world::{
-    Bridge, Bug, Calls, Database, Effect, Engine, Fault, Faults, GatewayFault, GatewayFaults,
-    GatewayMode, Webhook, Webhooks, World,
+    Bridge, Bug, BusFaults, BusMode, Calls, Database, Effect, Engine, Fault, Faults, GatewayFault,
+    GatewayFaults, GatewayMode, Producer, Webhook, Webhooks, World,
 };

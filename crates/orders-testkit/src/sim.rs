@@ -2,16 +2,19 @@
 //!
 //! A seed is turned into a plan, and the plan is executed on one current-thread runtime under paused
 //! time: clients, processes that crash, workers whose leases run out, a payment provider that loses,
-//! delays and repeats. First everything may go wrong, and what is wrong at any step is told; then some
-//! of it heals, and what can end must end. At last what clients were told is held against the store,
-//! and the store against the provider's ledger. The same seed gives the same run, to the hash; a plan
-//! that fails is shrunk. Deliberately absent: a bus, which does not exist yet.
+//! delays and repeats, relays that are overtaken, and a bus that loses acknowledgements. First everything
+//! may go wrong, and what is wrong at any step is told; then some of it heals, and what can end must end.
+//! At last what clients were told is held against the store, and the store against the provider's ledger
+//! and the bus. The same seed gives the same run, to the hash; a plan that fails is shrunk.
 
 mod book;
+mod bus;
 mod client;
+mod courier;
 mod cuts;
 mod judge;
 mod keys;
+mod lead;
 mod ledger;
 mod live;
 mod money;

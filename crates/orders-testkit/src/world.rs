@@ -6,6 +6,7 @@
 
 mod bridge;
 mod bug;
+mod bus;
 mod clock;
 mod engine;
 mod faults;
@@ -22,7 +23,7 @@ use std::{
 
 use orders::{
     Orders,
-    domain::{Order, OrderId, TenantId},
+    domain::{Order, OrderId, Position, TenantId},
     ports::{Change, OrderRef, Ports, Task, TaskId},
     usecase::Policy,
 };
@@ -30,13 +31,15 @@ use tokio::{sync::Notify, time::Instant};
 
 pub use bridge::{Bridge, Database};
 pub use bug::Bug;
+pub(crate) use bus::Topic;
+pub use bus::{BusFaults, BusMode, Producer};
 pub use clock::{Clock, START};
 pub use engine::Engine;
 pub use faults::{Fault, Faults};
 pub use gateway::{Calls, Effect, GatewayFault, GatewayFaults, GatewayMode, Webhook, Webhooks};
 pub use ids::Ids;
 
-use self::{faults::Injector, gateway::Provider, tables::Tables};
+use self::{bus::Bus, faults::Injector, gateway::Provider, tables::Tables};
 use crate::Stream;
 
 /// A store, a clock and ids in memory. Clones share everything.
@@ -50,6 +53,7 @@ struct Inner {
     kept: Mutex<Kept>,
     injector: Mutex<Injector>,
     provider: Mutex<Provider>,
+    bus: Mutex<Bus>,
     grown: Notify,
 }
 
@@ -91,6 +95,7 @@ mod component {
     pub(super) const FAULTS: u64 = 3;
     pub(super) const PROVIDER: u64 = 4;
     pub(super) const MAIL: u64 = 5;
+    pub(super) const BUS: u64 = 6;
 }
 
 impl World {
@@ -122,6 +127,7 @@ impl World {
                 stream(component::MAIL),
                 bug,
             )),
+            bus: Mutex::new(Bus::new(stream(component::BUS), bug)),
             grown: Notify::new(),
         }))
     }
@@ -175,6 +181,12 @@ impl World {
     /// A task, if it is owed, whatever the faults.
     pub(crate) fn owes(&self, task: TaskId) -> Option<Task> {
         self.kept().engine.task(task)
+    }
+
+    /// How far the feed was published, and how far it is, whatever the faults.
+    pub(crate) fn published_of(&self) -> (Position, Position) {
+        let mut kept = self.kept();
+        (kept.engine.published().unwrap_or(Position(0)), kept.engine.head())
     }
 
     /// How many handles to this world there are.

@@ -34,6 +34,11 @@ pub(super) struct Book {
     pub(super) furthest: Timestamp,
     /// Attempts that wait for a person at the end.
     pub(super) parked: u64,
+    /// Events on the bus, how often one came there again, and orders whose last state there is not
+    /// their newest one.
+    pub(super) published: u64,
+    pub(super) repeats: u64,
+    pub(super) outdated: u64,
     /// Whether the wall clock was ever turned back.
     pub(super) turned_back: bool,
     /// What happened, when somebody wants to read it.
@@ -209,6 +214,9 @@ impl Book {
             epochs: BTreeSet::new(),
             furthest: Timestamp::MIN,
             parked: 0,
+            published: 0,
+            repeats: 0,
+            outdated: 0,
             turned_back: false,
             log: None,
             hash: seed,

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
-use super::plan::Plan;
+use super::plan::{Bus, Plan};
 use crate::{Faults, GatewayFaults, Webhooks};
 
 /// Everything that is left out.
@@ -33,7 +33,7 @@ pub(super) enum Cut {
 type Calm = fn(&mut Plan);
 
 /// What can be left out by name.
-const FEATURES: [(&str, Calm); 12] = [
+const FEATURES: [(&str, Calm); 17] = [
     ("store-faults", |plan| {
         plan.faults = Faults { latency: plan.faults.latency, ..Faults::default() };
     }),
@@ -56,8 +56,23 @@ const FEATURES: [(&str, Calm); 12] = [
     }),
     ("provider-latency", |plan| plan.provider.faults.latency = Duration::ZERO),
     ("webhooks", |plan| plan.provider.webhooks = Webhooks::default()),
-    ("broken-for-ever", |plan| (plan.heals.store, plan.heals.provider) = (true, None)),
+    ("broken-for-ever", |plan| {
+        (plan.heals.store, plan.heals.provider, plan.heals.bus) = (true, None, None);
+    }),
+    ("bus", |plan| plan.bus = None),
+    ("bus-lost", |plan| {
+        on_the_bus(plan, |bus| (bus.faults.lost, bus.faults.late, bus.faults.slow) = (0, 0, 0));
+    }),
+    ("bus-fails", |plan| on_the_bus(plan, |bus| (bus.faults.failed, bus.faults.fatal) = (0, 0))),
+    ("bus-latency", |plan| on_the_bus(plan, |bus| bus.faults.latency = Duration::ZERO)),
+    ("bus-relays", |plan| on_the_bus(plan, |bus| bus.couriers.truncate(1))),
 ];
+
+fn on_the_bus(plan: &mut Plan, cut: fn(&mut Bus)) {
+    if let Some(bus) = &mut plan.bus {
+        cut(bus);
+    }
+}
 
 impl Cuts {
     /// The plan without what is left out.

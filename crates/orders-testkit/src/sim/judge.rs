@@ -10,7 +10,8 @@ use orders::{
 
 use super::{
     book::{Asked, Book, Content, Outcome, Try},
-    keys, ledger,
+    bus, keys, ledger,
+    plan::Plan,
 };
 use crate::World;
 
@@ -85,7 +86,7 @@ impl Truth {
 }
 
 /// Judges a run that has come to rest.
-pub(super) async fn judge(world: &World, book: &mut Book, remember: jiff::SignedDuration) {
+pub(super) async fn judge(world: &World, book: &mut Book, plan: &Plan) {
     let truth = Truth::read(world, book).await;
     let mut wrong = Vec::new();
     for (request, sent) in book.tries.iter().enumerate() {
@@ -95,8 +96,9 @@ pub(super) async fn judge(world: &World, book: &mut Book, remember: jiff::Signed
     }
     orders(&truth, book, &mut wrong);
     feeds(&truth, book, &mut wrong);
-    keys::judge(&truth, book, remember, &mut wrong);
+    keys::judge(&truth, book, plan.policy.remember_keys, &mut wrong);
     ledger::judge(world, &truth, book, &mut wrong);
+    bus::judge(world, &truth, plan.publishes_all(), book, &mut wrong);
     for what in wrong {
         book.violation(what);
     }

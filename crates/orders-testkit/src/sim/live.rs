@@ -16,7 +16,7 @@ use super::{
     process::Stage,
     run::check,
 };
-use crate::{Faults, GatewayFaults, GatewayMode};
+use crate::{BusFaults, BusMode, Faults, GatewayFaults, GatewayMode};
 
 /// What heals needs longer than that for nothing: the longest wait of a worker is a minute, and
 /// every wait may be followed by a lease that runs out.
@@ -43,6 +43,9 @@ pub(super) async fn on(stage: &Arc<Stage>, plan: &Plan, open: &[Asked]) {
         }
     }
     settled(stage, plan.heals, HEALED).await;
+    if plan.publishes_all() {
+        published(stage).await;
+    }
     check(stage).await;
     ended(stage, plan.heals).await;
 }
@@ -57,6 +60,11 @@ fn heal(stage: &Stage, heals: Heals) {
     world.set_gateway_mode(mode);
     if mode == GatewayMode::Up {
         world.set_gateway_faults(GatewayFaults::default());
+    }
+    let mode = heals.bus.unwrap_or_default();
+    world.set_bus_mode(mode);
+    if mode == BusMode::Up {
+        world.set_bus_faults(BusFaults::default());
     }
     // Somebody sets the clock right: no earlier than it ever was.
     let furthest = stage.book().furthest;
@@ -79,6 +87,22 @@ async fn settled(stage: &Stage, heals: Heals, within: Duration) {
         if time::Instant::now() > end {
             let owed = stage.world.owed().len();
             let what = format!("{owed} tasks are still owed when they could be done");
+            return stage.book().violation(what);
+        }
+        time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Waits until the whole feed is published.
+async fn published(stage: &Stage) {
+    let end = time::Instant::now() + HEALED;
+    loop {
+        let (published, head) = stage.world.published_of();
+        if published >= head {
+            return;
+        }
+        if time::Instant::now() > end {
+            let what = format!("published up to {published} of {head} when all could be");
             return stage.book().violation(what);
         }
         time::sleep(Duration::from_secs(1)).await;

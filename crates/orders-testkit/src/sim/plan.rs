@@ -8,11 +8,12 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use orders::{domain::IdempotencyKey, usecase::Policy};
 
-use crate::{Faults, GatewayFaults, GatewayMode, Stream, Webhooks};
+use crate::{BusFaults, BusMode, Faults, GatewayFaults, GatewayMode, Stream, Webhooks};
 
 /// The streams that plans are drawn from.
 const PLAN: u64 = 10;
 const MONEY: u64 = 11;
+const BUS: u64 = 12;
 
 /// One run, decided before it starts.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Plan {
     pub(super) deadline: Duration,
     pub(super) patience: Duration,
     pub(super) provider: Provider,
+    /// Nothing where nobody publishes the feed.
+    pub(super) bus: Option<Bus>,
     /// The workers of each process.
     pub(super) processes: Vec<Vec<Worker>>,
     pub(super) heals: Heals,
@@ -44,6 +47,24 @@ pub(super) struct Provider {
     pub(super) margin: SignedDuration,
 }
 
+/// The weather at the bus, and who publishes to it.
+#[derive(Clone, Debug)]
+pub(super) struct Bus {
+    pub(super) faults: BusFaults,
+    pub(super) partitions: usize,
+    /// Spread over the processes.
+    pub(super) couriers: Vec<Courier>,
+}
+
+/// Somebody who carries the feed out when nobody else does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Courier {
+    /// How many events a round publishes at most.
+    pub(super) page: usize,
+    /// How long a round may take.
+    pub(super) patience: Duration,
+}
+
 /// Somebody who takes tasks and carries them on, one by one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Worker {
@@ -61,6 +82,8 @@ pub(super) struct Heals {
     pub(super) store: bool,
     /// Else it stays like this.
     pub(super) provider: Option<GatewayMode>,
+    /// And likewise the bus.
+    pub(super) bus: Option<BusMode>,
 }
 
 /// Something that happens to a process, to its clock or to the provider.
@@ -74,6 +97,11 @@ pub(super) enum Chaos {
     Forget,
     /// From now on the provider is like this.
     Provider(GatewayMode),
+    /// From now on the bus is like this.
+    Bus(BusMode),
+    /// Whoever carries the feed out stands still, and hears only some time after it goes on that another
+    /// may have taken over.
+    Stop { stands: Duration, unaware: Duration },
 }
 
 /// Somebody who follows the feed.
@@ -189,10 +217,13 @@ impl Plan {
     pub(super) fn new(seed: u64, orders: usize) -> Self {
         let mut draw = Stream::new(seed, PLAN);
         let mut money = Stream::new(seed, MONEY);
+        let mut carry = Stream::new(seed, BUS);
         let clients = 1 + draw.index(16);
         let chaotic = draw.chance(700);
         let millis = Duration::from_millis;
         let (faults, heals) = (weather::store(&mut draw), weather::heals(&mut money));
+        let bus = weather::bus(&mut carry);
+        let heals = Heals { bus: weather::bus_stays(&mut carry), ..heals };
         let policy = weather::policy(&mut draw, &mut money, heals);
         let number_space = draw.pick(&[1_u64 << 40, 1 << 40, 16, 6]);
         let deadline = millis(draw.pick(&[10_000, 2_000, 50, 10, 1]));
@@ -204,6 +235,9 @@ impl Plan {
         let mut chaos = if chaotic { weather::chaos(&mut draw) } else { Vec::new() };
         if style.pays() {
             chaos.extend(weather::outages(&mut money, style.pace(), processes.len()));
+        }
+        if let Some(bus) = &bus {
+            chaos.extend(weather::at_the_bus(&mut carry, bus, style.pace()));
         }
         chaos.sort_by_key(|(at, _)| *at);
         let share = orders.div_ceil(clients);
@@ -221,6 +255,7 @@ impl Plan {
             deadline,
             patience,
             provider,
+            bus,
             processes,
             heals,
             scripts,
@@ -235,6 +270,7 @@ impl Plan {
         let mut lines = vec![
             format!("store    {:?}", self.faults),
             format!("provider {:?}", self.provider),
+            format!("bus      {:?}", self.bus),
             format!(
                 "limits   {policy:?}, {number_space} numbers, deadline {deadline:?}, patience {patience:?}"
             ),
@@ -251,6 +287,17 @@ impl Plan {
             }
         }
         lines
+    }
+
+    /// The couriers of a process, by number.
+    pub(super) fn couriers(&self, process: usize) -> Vec<(usize, Courier)> {
+        let couriers = self.bus.iter().flat_map(|bus| &bus.couriers).copied().enumerate();
+        couriers.filter(|(number, _)| number % self.processes.len() == process).collect()
+    }
+
+    /// Whether the whole feed must be on the bus in the end.
+    pub(super) const fn publishes_all(&self) -> bool {
+        self.bus.is_some() && self.heals.bus.is_none()
     }
 
     /// How many things the clients do.

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,12 +13,12 @@ use std::{
 use mainstay_context::{Context, Principal};
 use orders::{Orders, ports::Clock as _, usecase::Policy};
 use tokio::{
-    sync::oneshot,
+    sync::{Notify, oneshot},
     task::{JoinError, JoinSet},
     time,
 };
 
-use super::{book::Book, plan, worker};
+use super::{book::Book, courier, lead::Lead, plan, worker};
 use crate::World;
 
 /// What has not happened by then never will.
@@ -33,6 +34,10 @@ pub(super) struct Stage {
     principals: [[Principal; 2]; 2],
     book: Mutex<Book>,
     processes: Vec<Mutex<Process>>,
+    lead: Mutex<Lead>,
+    /// Wakes whoever leads, to see whether that is over.
+    lead_changes: Notify,
+    bus_is_gone: bool,
     /// Counts requests, to spread them.
     asked: AtomicUsize,
     /// Whether the clients are done, so that nobody needs to hurry.
@@ -47,17 +52,25 @@ pub(super) struct Stage {
 struct Process {
     orders: Arc<Orders<World>>,
     plan: Vec<plan::Worker>,
+    couriers: Vec<(usize, plan::Courier)>,
     /// Its requests and its workers.
     tasks: JoinSet<()>,
+    /// Those that carry the feed out, who go on when the workers are done.
+    carrying: JoinSet<()>,
 }
 
 impl Stage {
     pub(super) fn new(world: World, book: Book, plan: &plan::Plan) -> Self {
-        let process = |workers: &Vec<plan::Worker>| {
-            let orders = Arc::new(world.orders_with(plan.policy));
-            Mutex::new(Process { orders, plan: workers.clone(), tasks: JoinSet::new() })
+        let process = |(number, workers): (usize, &Vec<plan::Worker>)| {
+            Mutex::new(Process {
+                orders: Arc::new(world.orders_with(plan.policy)),
+                plan: workers.clone(),
+                couriers: plan.couriers(number),
+                tasks: JoinSet::new(),
+                carrying: JoinSet::new(),
+            })
         };
-        let processes = plan.processes.iter().map(process).collect();
+        let processes = plan.processes.iter().enumerate().map(process).collect();
         let tenants = [0, 1].map(|tenant: usize| book.tenants[tenant].as_str().to_owned());
         let principals = tenants
             .map(|tenant| ["till-0", "till-1"].map(|till| Principal::new(tenant.as_str(), till)));
@@ -69,6 +82,9 @@ impl Stage {
             principals,
             book: Mutex::new(book),
             processes,
+            lead: Mutex::default(),
+            lead_changes: Notify::new(),
+            bus_is_gone: plan.heals.bus.is_some(),
             asked: AtomicUsize::new(0),
             calm: AtomicBool::new(false),
             drains: AtomicBool::new(false),
@@ -101,6 +117,42 @@ impl Stage {
 
     pub(super) fn drains(&self) -> bool {
         self.drains.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lead(&self) -> MutexGuard<'_, Lead> {
+        self.lead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever carries the feed out stands still, and another may take over.
+    pub(super) fn stop_the_lead(&self, stands: Duration, unaware: Duration) {
+        self.lead().stop(stands, unaware);
+        self.lead_changes.notify_waiters();
+    }
+
+    /// Waits until the courier whose turn this is hears that it is over.
+    pub(super) async fn lead_is_lost(&self, turn: u64) {
+        loop {
+            // Listen first, then look: a change in between still wakes this listener.
+            let mut changes = pin!(self.lead_changes.notified());
+            changes.as_mut().enable();
+            let lost = self.lead().is_lost(turn);
+            if let Some(at) = lost {
+                return time::sleep_until(at).await;
+            }
+            changes.await;
+        }
+    }
+
+    /// Whether the bus stays broken when other things get well.
+    pub(super) const fn bus_is_gone(&self) -> bool {
+        self.bus_is_gone
+    }
+
+    /// Notes what is wrong with what was published.
+    pub(super) fn look_at_the_bus(&self) {
+        for what in self.world.wrong_on_the_bus() {
+            self.book().violation(what);
+        }
     }
 
     /// How many processes there are.
@@ -137,6 +189,10 @@ impl Stage {
         for plan in process.plan.clone() {
             let (stage, orders) = (Arc::clone(self), Arc::clone(&process.orders));
             process.tasks.spawn(worker::work(stage, orders, plan));
+        }
+        for (number, plan) in process.couriers.clone() {
+            let (stage, orders) = (Arc::clone(self), Arc::clone(&process.orders));
+            process.carrying.spawn(courier::carry(stage, orders, number, plan));
         }
     }
 
@@ -187,17 +243,31 @@ impl Stage {
         {
             let mut process = self.process(number);
             process.tasks.abort_all();
+            process.carrying.abort_all();
             self.world.crash();
             process.tasks = JoinSet::new();
+            process.carrying = JoinSet::new();
             process.orders = orders;
+            for (courier, _) in &process.couriers {
+                self.lead().died(*courier);
+            }
         }
         self.start(number);
     }
 
     /// Waits until no process works on anything; false when one never ends.
     pub(super) async fn rest(&self) -> bool {
+        self.join(|process| &mut process.tasks).await
+    }
+
+    /// Waits until all is carried out that can be; false when that never ends.
+    pub(super) async fn carried(&self) -> bool {
+        self.join(|process| &mut process.carrying).await
+    }
+
+    async fn join(&self, of: fn(&mut Process) -> &mut JoinSet<()>) -> bool {
         for number in 0..self.processes.len() {
-            let mut tasks = std::mem::take(&mut self.process(number).tasks);
+            let mut tasks = std::mem::take(of(&mut self.process(number)));
             let all = async {
                 while let Some(ended) = tasks.join_next().await {
                     self.no_panic(ended);

@@ -37,6 +37,12 @@ pub struct Run {
     pub effects: u64,
     /// Attempts that wait for a person at the end.
     pub parked: u64,
+    /// Events that are on the bus.
+    pub published: u64,
+    /// How often one came there again.
+    pub repeats: u64,
+    /// Orders whose last state on the bus is not their newest one: a relay that was overtaken told it.
+    pub outdated: u64,
     /// What happened, line by line; empty unless asked for.
     pub log: Vec<String>,
 }
@@ -101,6 +107,10 @@ async fn execute(mut plan: Plan, world: World, log: bool) -> Run {
     world.set_gateway_faults(plan.provider.faults.clone());
     world.set_webhooks(plan.provider.webhooks);
     world.set_key_window(plan.provider.window, plan.provider.margin);
+    if let Some(bus) = &plan.bus {
+        world.start_bus(bus.partitions);
+        world.set_bus_faults(bus.faults.clone());
+    }
     let mut book = Book::new(plan.seed);
     if log {
         book.log = Some(plan.lines());
@@ -128,7 +138,10 @@ async fn execute(mut plan: Plan, world: World, log: bool) -> Run {
     }
     stage.end();
     let feeds = time::timeout(FOR_EVER, readers.join_all()).await;
-    let run = finish(stage, feeds.ok()).await;
+    if !stage.carried().await {
+        stage.book().violation("the feed is never carried out".to_owned());
+    }
+    let run = finish(stage, &plan, feeds.ok()).await;
     Run { seed: plan.seed, ..run }
 }
 
@@ -151,6 +164,8 @@ async fn chaos(stage: &Arc<Stage>, plan: &Plan) {
             }
             Chaos::Forget => forget(stage).await,
             Chaos::Provider(mode) => stage.world.set_gateway_mode(*mode),
+            Chaos::Bus(mode) => stage.world.set_bus_mode(*mode),
+            Chaos::Stop { stands, unaware } => stage.stop_the_lead(*stands, *unaware),
         }
     }
 }
@@ -168,6 +183,7 @@ async fn forget(stage: &Arc<Stage>) {
 
 /// The store is sound at every instant, and so after every crash.
 pub(super) async fn check(stage: &Stage) {
+    stage.look_at_the_bus();
     let report = audit::audit(&stage.world).await.expect("a world can be audited");
     let mut book = stage.book();
     for finding in report.findings {
@@ -175,7 +191,7 @@ pub(super) async fn check(stage: &Stage) {
     }
 }
 
-async fn finish(stage: Arc<Stage>, feeds: Option<Vec<Feed>>) -> Run {
+async fn finish(stage: Arc<Stage>, plan: &Plan, feeds: Option<Vec<Feed>>) -> Run {
     check(&stage).await;
     if !stage.rest().await {
         stage.book().violation("a request is left alive".to_owned());
@@ -202,7 +218,7 @@ async fn finish(stage: Arc<Stage>, feeds: Option<Vec<Feed>>) -> Run {
         Some(feeds) => book.feeds = feeds,
         None => book.violation("a reader never reaches the head".to_owned()),
     }
-    judge::judge(&stage.world, &mut book, stage.policy.remember_keys).await;
+    judge::judge(&stage.world, &mut book, plan).await;
     report(&stage, book).await
 }
 
@@ -223,6 +239,9 @@ async fn report(stage: &Stage, mut book: Book) -> Run {
         crashes: book.crashes,
         effects: stage.world.charges().len() as u64,
         parked: book.parked,
+        published: book.published,
+        repeats: book.repeats,
+        outdated: book.outdated,
         log: book.log.unwrap_or_default(),
     }
 }

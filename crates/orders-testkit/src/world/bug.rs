@@ -1,5 +1,6 @@
-//! Bugs that can be planted in a world, to see that the simulator has teeth: in its store, and in
-//! what it makes of the provider's answers, which is where those of a worker show.
+//! Bugs that can be planted in a world, to see that the simulator has teeth: in its store, in what it
+//! makes of the provider's answers, which is where those of a worker show, and in what it makes of what
+//! is sent to the bus, which is where those of a relay show.
 
 /// One planted bug. A world has none unless a test asks for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,11 +97,29 @@ pub enum Bug {
     KeyWindowIgnored,
     /// Of a payment all is taken where a part was asked for.
     PartTakenAsWhole,
+    /// What is sent to the bus is taken as published before it is acknowledged.
+    MarkedBeforeAcknowledged,
+    /// An event is told on the bus before its change is committed.
+    PublishedBeforeCommit,
+    /// The events of an order go on after one that was not acknowledged.
+    FailedEventPassed,
+    /// After a failure the relay goes on after what it sent last.
+    ResumedAfterSent,
+    /// Events are forgotten that are not published yet.
+    ForgottenBeforePublished,
+    /// What is noted as published goes back when a relay was overtaken.
+    PublishedTurnedBack,
+    /// An event that is published again has another id.
+    RepeatedUnderNewId,
+    /// The partition of an event does not follow from its order.
+    PartitionNotByOrder,
+    /// A state of an order that was not acknowledged is not told again.
+    LostStatePassed,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 55] = [
         Self::CheckThenInsert,
         Self::AcknowledgeBeforeCommit,
         Self::ReceiptApart,
@@ -147,6 +166,15 @@ impl Bug {
         Self::DeclineTakenAsSuccess,
         Self::KeyWindowIgnored,
         Self::PartTakenAsWhole,
+        Self::MarkedBeforeAcknowledged,
+        Self::PublishedBeforeCommit,
+        Self::FailedEventPassed,
+        Self::ResumedAfterSent,
+        Self::ForgottenBeforePublished,
+        Self::PublishedTurnedBack,
+        Self::RepeatedUnderNewId,
+        Self::PartitionNotByOrder,
+        Self::LostStatePassed,
     ];
 
     /// The bug of this name, as [`Debug`] writes it.

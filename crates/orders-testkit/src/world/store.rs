@@ -66,6 +66,9 @@ impl Store for World {
     async fn commit(&self, cx: &Context, change: Change) -> Result<Answer, CommitError> {
         let Fate { before, fault, after } = self.injector().commit();
         wait(before).await;
+        if self.has(Bug::PublishedBeforeCommit) {
+            self.tell_early(&change);
+        }
         match fault {
             Some(Fault::Busy) => return Err(CommitError::NotWritten(NotWritten::Busy)),
             Some(Fault::Full) => return Err(CommitError::NotWritten(NotWritten::Full)),
@@ -201,7 +204,13 @@ impl Store for World {
             Some(Fault::Unavailable | Fault::RequestLost) => Err(CommitError::Unavailable(None)),
             _ if self.ended(cx) => Err(CommitError::NotWritten(NotWritten::Expired)),
             _ => {
-                self.kept().engine.mark_published(to);
+                let (before, after) = {
+                    let mut kept = self.kept();
+                    let before = kept.engine.published();
+                    kept.engine.mark_published(to);
+                    (before, kept.engine.published())
+                };
+                self.check_noted(before, after);
                 if fault == Some(Fault::ReplyLost) { Err(self.lost()) } else { Ok(()) }
             }
         }
@@ -223,11 +232,15 @@ impl Store for World {
             Some(Fault::Full) => Err(CommitError::NotWritten(NotWritten::Full)),
             Some(Fault::Unavailable) => Err(CommitError::Unavailable(None)),
             _ => {
-                let mut kept = self.kept();
-                // It takes its turn behind every commit that was sent before it: a change in flight
-                // must not find the receipt gone that speaks against it.
-                kept.commit_all();
-                Ok(kept.engine.forget(cutoff, limit))
+                let forgotten = {
+                    let mut kept = self.kept();
+                    // It takes its turn behind every commit that was sent before it: a change in
+                    // flight must not find the receipt gone that speaks against it.
+                    kept.commit_all();
+                    kept.engine.forget(cutoff, limit)
+                };
+                self.check_forgotten();
+                Ok(forgotten)
             }
         }
     }

@@ -325,8 +325,8 @@ impl Tables {
         let old = self.events.iter().take_while(|event| due(event.at));
         // What is stamped ahead of time goes with what comes after it.
         let last = old.enumerate().filter(|(_, event)| event.at <= cutoff.now).last();
-        let published = self.published.filter(|_| !cutoff.unpublished);
-        let kept_back = published.map_or(usize::MAX, |most| {
+        let is_bound = !cutoff.unpublished && !self.has(Bug::ForgottenBeforePublished);
+        let kept_back = self.published.filter(|_| is_bound).map_or(usize::MAX, |most| {
             usize::try_from((most.0 + 1).saturating_sub(self.oldest.0)).unwrap_or(usize::MAX)
         });
         let events = last.map_or(0, |(index, _)| index + 1).min(limit).min(kept_back);

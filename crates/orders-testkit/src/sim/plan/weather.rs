@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use orders::usecase::Policy;
 
-use super::{Chaos, Heals, Provider, Reader, Worker};
-use crate::{Faults, GatewayFaults, GatewayMode, Stream, Webhooks};
+use super::{Bus, Chaos, Courier, Heals, Provider, Reader, Worker};
+use crate::{BusFaults, BusMode, Faults, GatewayFaults, GatewayMode, Stream, Webhooks};
 
 const fn millis(number: u64) -> Duration {
     Duration::from_millis(number)
@@ -50,7 +50,8 @@ pub(super) fn policy(draw: &mut Stream, money: &mut Stream, heals: Heals) -> Pol
 
 pub(super) fn heals(money: &mut Stream) -> Heals {
     let broken = [GatewayMode::Refusing, GatewayMode::Silent, GatewayMode::Mute];
-    Heals { store: money.chance(850), provider: money.chance(150).then(|| money.pick(&broken)) }
+    let (store, provider) = (money.chance(850), money.chance(150).then(|| money.pick(&broken)));
+    Heals { store, provider, bus: None }
 }
 
 /// A provider that keeps to its contract: whatever is under way, and however late it arrives, the
@@ -160,6 +161,65 @@ pub(super) fn outages(
     if money.chance(150) {
         let far = SignedDuration::from_millis(money.pick(&[2_000, 40_000, 4_000_000, 90_000_000]));
         happens.push((millis(money.below(span)), Chaos::Jump(far)));
+    }
+    happens
+}
+
+/// Of ten seeds two have no bus, and three a bus without faults.
+pub(super) fn bus(carry: &mut Stream) -> Option<Bus> {
+    if carry.chance(200) {
+        return None;
+    }
+    let latency = millis(carry.pick(&[0, 0, 2, 20, 200]));
+    let (partitions, couriers) = (carry.pick(&[1, 2, 7]), carry.pick(&[1, 2]));
+    let is_small = carry.chance(500);
+    let pages = if is_small { [1, 1, 4, 9] } else { [30, 100, 300, 1_000] };
+    let courier = |_| Courier {
+        page: carry.pick(&pages),
+        patience: millis(carry.pick(&[60_000, 60_000, 2_000, 100])),
+    };
+    let couriers = (0..couriers).map(courier).collect();
+    let is_calm = carry.chance(350);
+    let mut rate = |often: u64, most: u64| {
+        if !is_calm && carry.chance(often) { carry.below(most) } else { 0 }
+    };
+    // Of a large page something would always fail, and all of it be sent for ever.
+    let most = if is_small { 200 } else { 25 };
+    let faults = BusFaults {
+        latency,
+        failed: rate(500, most),
+        lost: rate(500, most),
+        late: rate(400, most),
+        slow: rate(300, most),
+        late_by: Duration::ZERO,
+        fatal: rate(300, 60),
+    };
+    let faults = BusFaults { late_by: millis(carry.pick(&[50, 2_000, 90_000])), ..faults };
+    Some(Bus { faults, partitions, couriers })
+}
+
+/// How the bus is when it never gets well.
+pub(super) fn bus_stays(carry: &mut Stream) -> Option<BusMode> {
+    carry.chance(100).then(|| carry.pick(&[BusMode::Refusing, BusMode::Silent]))
+}
+
+/// What happens while the feed is carried out: outages of the bus, and couriers that stand still.
+pub(super) fn at_the_bus(carry: &mut Stream, bus: &Bus, pace: Duration) -> Vec<(Duration, Chaos)> {
+    let pace = u64::try_from(pace.as_millis()).unwrap_or(0);
+    let span = carry.pick(&[200, 2_000, pace * 40]);
+    let mut happens = Vec::new();
+    for _ in 0..carry.index(3) {
+        let at = carry.below(span);
+        let mode = carry.pick(&[BusMode::Refusing, BusMode::Silent]);
+        happens.push((millis(at), Chaos::Bus(mode)));
+        happens.push((millis(at + carry.below(span)), Chaos::Bus(BusMode::Up)));
+    }
+    if bus.couriers.len() > 1 {
+        for _ in 0..carry.index(5) {
+            let stands = millis(carry.pick(&[10, 300, 3_000, 30_000]));
+            let unaware = millis(carry.pick(&[0, 100, 5_000]));
+            happens.push((millis(carry.below(span)), Chaos::Stop { stands, unaware }));
+        }
     }
     happens
 }

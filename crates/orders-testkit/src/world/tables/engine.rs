@@ -61,7 +61,8 @@ impl Engine for Tables {
     }
 
     fn mark_published(&mut self, to: Position) {
-        self.published = self.published.max(Some(to));
+        let (to, back) = (Some(to), self.has(Bug::PublishedTurnedBack));
+        self.published = if back { to } else { self.published.max(to) };
     }
 
     fn tasks(&mut self) -> Vec<Task> {
