@@ -107,12 +107,12 @@ async fn a_shipment_that_is_told_twice_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_structured_event_without_lines_ships_all_that_is_left() {
+async fn a_structured_event_that_says_all_ships_all_that_is_left() {
     let shop = Shop::open().await;
     let order = shop.confirmed("all").await;
     let event = format!(
         r#"{{"specversion":"1.0","id":"e-1","source":"/warehouse","type":"fulfillment.shipped.v1",
-        "subject":"{order}","tenantid":"acme","data":{{}}}}"#
+        "subject":"{order}","tenantid":"acme","data":{{"lines":"all"}}}}"#
     );
     let other = event.replace("shipped", "picked").replace("e-1", "e-0");
     let topic = &shop.config.inbound.fulfillment_topic;
@@ -131,7 +131,7 @@ async fn a_store_that_is_away_for_a_moment_parks_nothing() {
     for fault in [Fault::Unavailable, Fault::ReplyLost, Fault::Unavailable] {
         shop.world.fail_next(fault);
     }
-    shop.ship(order, "e-1", "{}").await;
+    shop.ship(order, "e-1", r#"{"lines":"all"}"#).await;
     until("shipped", async || shop.state(order).await == FulfillmentState::Fulfilled).await;
     assert_eq!((shop.shipments(order).await, shop.parked().await), (1, 0));
     shop.close().await;
