@@ -154,5 +154,18 @@ async fn a_refusal_is_parked_and_passes_when_its_cause_is_mended() {
     assert_eq!(replayed.stuck[0].0.delivery.header("ce_id"), Some("e-3"));
     assert_eq!(shop.state(early).await, FulfillmentState::Fulfilled);
     assert_eq!(shop.shipments(early).await, 2);
+
+    // They come again, as after an offset that was not committed; the one behind them is refused.
+    shop.ship(early, "e-1", ONE_OF_TWO).await;
+    shop.ship(early, "e-2", ONE_OF_TWO).await;
+    shop.ship(early, "e-4", ONE_OF_TWO).await;
+    let parked = async || {
+        let keys = dlq::list(&shop.config, &topic).await.unwrap();
+        let entries = keys.get(early.to_string().as_bytes()).into_iter().flatten();
+        let id = |entry: &dlq::Entry| entry.delivery.header("ce_id").unwrap().to_owned();
+        entries.map(id).collect::<Vec<_>>()
+    };
+    until("parked", async || parked().await.contains(&"e-4".to_owned())).await;
+    assert_eq!(parked().await, ["e-4"]);
     shop.close().await;
 }
