@@ -26,5 +26,5 @@ pub use self::{
     delivery::{Delivery, Handler, Verdict},
     publisher::{KafkaPublisher, Republisher},
     shipments::Shipments,
-    topics::{CreateError, create_topics},
+    topics::{CreateError, WeakTopic, create_topics, weak_topics},
 };
