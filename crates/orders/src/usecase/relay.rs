@@ -47,6 +47,7 @@ pub async fn relay(
     publisher: &impl Publisher,
     limit: usize,
 ) -> Result<Relayed, RelayError> {
+    publisher.ready(cx).await?;
     let start = store.published(cx).await.map_err(Error::from)?;
     let (after, page) = next_page(cx, store, start, limit).await.map_err(Error::from)?;
     if !page.events.is_empty() {
