@@ -37,12 +37,13 @@ mod on_kafka {
 mod on_kafka {
     use std::sync::Arc;
 
-    use mainstay::metrics::Metrics;
+    use mainstay::{metrics::Metrics, telemetry::error_chain};
     use orders::ports::Ports as _;
     use orders_adapters::{
         kafka::{
-            KafkaPublisher, Republisher, Shipments, create_topics,
+            KafkaPublisher, Republisher, Shipments, WeakTopic, create_topics,
             dlq::{self, Keys, Replayed},
+            weak_topics,
         },
         settings::Kafka,
     };
@@ -82,7 +83,22 @@ mod on_kafka {
         if made.is_empty() {
             say("every topic was there");
         }
+        match weak_topics(kafka).await {
+            Ok(weak) => weak.iter().for_each(warn),
+            Err(error) => say(&format!(
+                "warning: it cannot be told how many brokers keep a record: {}",
+                error_chain(&error)
+            )),
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn warn(weak: &WeakTopic) {
+        let WeakTopic { topic, replicas, in_sync } = weak;
+        say(&format!(
+            "warning: {topic} takes a record as kept when one broker has it \
+             ({replicas} replicas, min.insync.replicas {in_sync})"
+        ));
     }
 
     async fn list(kafka: &Kafka, options: &Dlq) -> Result<ExitCode, Failure> {

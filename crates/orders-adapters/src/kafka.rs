@@ -6,8 +6,9 @@
 //! the dead letter topic `<topic>.dlq`, and other keys flow. [`dlq`] lists what is there and hands it
 //! out again.
 //!
-//! Deliberately absent: transactions of Kafka. Every record is delivered at least once, and one that
-//! comes twice is recognised by its id.
+//! Every event is delivered at least once, and one that comes twice is recognised by its id. The topic of
+//! orders as they are now is written in transactions, so that nothing late can come last there.
+//! Deliberately absent: transactions for anything else.
 
 mod client;
 mod config;
@@ -18,6 +19,7 @@ mod instruments;
 mod publisher;
 mod shipments;
 mod sink;
+mod states;
 mod topics;
 
 pub use self::{
@@ -26,5 +28,5 @@ pub use self::{
     delivery::{Delivery, Handler, Verdict},
     publisher::{KafkaPublisher, Republisher},
     shipments::Shipments,
-    topics::{CreateError, create_topics},
+    topics::{CreateError, WeakTopic, create_topics, weak_topics},
 };

@@ -90,7 +90,8 @@ pub struct Kafka {
     pub brokers: Vec<String>,
     /// The topic of all events, each under the id of its order. Default: `orders.events.v1`.
     pub events_topic: String,
-    /// The compacted topic of the orders as they are now. Default: `orders.state.v1`.
+    /// The compacted topic of the orders as they are now. Its name is also the transactional id under
+    /// which it is written, so only one store may be published there. Default: `orders.state.v1`.
     pub state_topic: String,
     /// How the brokers are reached: `plaintext`, `tls` or `sasl_tls`. It must be said when a broker is
     /// another machine; `plaintext` is for a network that is trusted. Default: `plaintext`, to this

@@ -6,14 +6,17 @@
 //! is seen before it. Different keys do not wait for each other, so a page of the feed takes as many
 //! ways to the broker and back as its busiest order has events in it.
 //!
-//! For orders as they are now the last record counts and not the first. There the idempotent producer
-//! keeps the order: of one partition it sends in the order it was given. Between a producer that failed
-//! for good, or another process that published before, and its successor nothing does; so each carries
-//! its version, and a reader keeps the highest.
+//! For orders as they are now the last record counts and not the first. Those of a page are one
+//! transaction, and whoever gets ready to publish ends what was published before it: by a process that
+//! believes it still leads, or a producer that failed. It reads the orders after that. So of the records
+//! of one order that are committed no version is lower than one before it, and the last, which is what a
+//! compacted topic keeps, is the highest that was published. Only who reads uncommitted records as well
+//! can see one go back, and never for good.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,7 +29,7 @@ use orders::{
     domain::{Order, OrderId, Position},
     ports::{Cause, Event, PublishError, Publisher},
 };
-use rdkafka::message::OwnedHeaders;
+use rdkafka::{error::KafkaError, message::OwnedHeaders};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
@@ -36,6 +39,7 @@ use super::{
     dlq::{Lot, cause_of},
     instruments::Instruments,
     sink::{Record, SendError, Sink},
+    states::States,
 };
 
 /// Publishes the feed to Kafka. Clones share everything.
@@ -48,6 +52,7 @@ pub struct KafkaPublisher(Arc<Inner>);
 struct Inner {
     config: Config,
     sink: Arc<Sink>,
+    states: States,
     lot: Lot,
     instruments: Instruments,
     /// Held while a page is published: one at a time.
@@ -65,7 +70,7 @@ struct Turn {
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
     #[error("what is parked cannot be read")]
-    Parked(#[source] rdkafka::error::KafkaError),
+    Parked(#[source] KafkaError),
     #[error(transparent)]
     Send(#[from] SendError),
     #[error("the deadline passed")]
@@ -92,6 +97,7 @@ impl KafkaPublisher {
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             sink,
+            states: States::new(config)?,
             lot,
             instruments,
             turn: tokio::sync::Mutex::default(),
@@ -117,13 +123,28 @@ impl KafkaPublisher {
 }
 
 impl Publisher for KafkaPublisher {
+    async fn ready(&self, cx: &Context) -> Result<(), PublishError> {
+        self.0.within(cx, async { Ok(self.0.states.ready().await?) }).await
+    }
+
     async fn publish(
         &self,
         cx: &Context,
         events: &[Event],
         orders: &[Order],
     ) -> Result<(), PublishError> {
-        let work = self.0.publish(events, orders);
+        let work = async { self.0.publish(events, orders).await.map(|()| true) };
+        self.0.within(cx, work).await
+    }
+}
+
+impl Inner {
+    /// Works for as long as the request lasts, and notes how it went if there was anything to do.
+    async fn within(
+        &self,
+        cx: &Context,
+        work: impl Future<Output = Result<bool, Trouble>> + Send,
+    ) -> Result<(), PublishError> {
         let limited = async {
             match cx.deadline() {
                 Some(at) => {
@@ -132,18 +153,18 @@ impl Publisher for KafkaPublisher {
                 None => work.await,
             }
         };
-        let published = tokio::select! {
+        let done = tokio::select! {
             biased;
-            published = limited => published,
+            done = limited => done,
             _cause = cx.cancelled() => Err(Trouble::Cancelled),
         };
-        *self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
-            published.as_ref().err().map(|error| error_chain(error));
-        published.map_err(|error| PublishError(Cause::from(error)))
+        if !matches!(done, Ok(false)) {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
+                done.as_ref().err().map(|error| error_chain(error));
+        }
+        done.map(drop).map_err(|error| PublishError(Cause::from(error)))
     }
-}
 
-impl Inner {
     async fn publish(&self, events: &[Event], orders: &[Order]) -> Result<(), Trouble> {
         let mut turn = self.turn.lock().await;
         // Taken at once, so that a page that is given up leaves nothing behind to rely on.
@@ -163,10 +184,7 @@ impl Inner {
         for refused in chains.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             self.alone(refused).await?;
         }
-        let states = join_all(orders.iter().map(|order| self.state(order))).await;
-        for refused in states.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-            self.state_alone(refused).await?;
-        }
+        self.send_states(orders).await?;
         turn.ended = events.last().map(|event| event.position).or(ended);
         Ok(())
     }
@@ -219,42 +237,53 @@ impl Inner {
         self.send(&delivery).await
     }
 
-    /// Sends an order as it is now; returns it when it was refused, by itself or for another.
-    async fn state<'a>(&self, order: &'a Order) -> Result<Option<&'a Order>, Trouble> {
-        match self.send_state(order).await {
-            Ok(()) => Ok(None),
-            Err(SendError::Refused(_)) => Ok(Some(order)),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// One that is refused alone is left out: no later one waits for it, and the next may pass.
-    async fn state_alone(&self, order: &Order) -> Result<(), Trouble> {
-        match self.send_state(order).await {
-            Err(SendError::Refused(error)) => {
-                tracing::error!(order.id = %order.id, %error, "the broker refuses a state of an order");
-                Ok(())
+    /// Sends the orders as they are now. One that is refused alone is left out: no later one waits for
+    /// it, and the next may pass.
+    async fn send_states(&self, orders: &[Order]) -> Result<(), Trouble> {
+        let mut pages: Vec<Vec<&Order>> = vec![orders.iter().collect()];
+        while let Some(page) = pages.pop() {
+            if page.is_empty() {
+                continue;
             }
-            other => Ok(other?),
+            let refused = self.send_page(&page).await?;
+            if let ([order], Some(error)) = (&page[..], refused.get(&0)) {
+                tracing::error!(order.id = %order.id, %error, "the broker refuses a state of an order");
+            } else if !refused.is_empty() {
+                // Which of them is at fault shows when each is sent alone.
+                let (alone, others): (Vec<_>, Vec<_>) =
+                    page.into_iter().enumerate().partition(|(at, _)| refused.contains_key(at));
+                pages.extend(alone.into_iter().map(|(_, order)| vec![order]));
+                pages.push(others.into_iter().map(|(_, order)| order).collect());
+            }
         }
+        Ok(())
     }
 
-    async fn send_state(&self, order: &Order) -> Result<(), SendError> {
-        let (key, value) = (key(order.id), codec::order_state(order));
-        let told = [
-            ("content-type", "application/json".to_owned()),
-            ("ce_type", codec::STATE.to_owned()),
-            ("ce_sequence", order.version.to_string()),
-        ];
-        let headers =
-            owned_headers(told.iter().map(|(name, value)| (*name, Some(value.as_bytes()))));
-        self.send_record(&Record {
-            topic: &self.config.state_topic,
-            key: &key,
-            value: Some(value.as_bytes()),
-            headers,
-        })
-        .await
+    /// Sends orders as they are now, all or none; returns the places of those that are refused, and why.
+    async fn send_page(&self, page: &[&Order]) -> Result<BTreeMap<usize, KafkaError>, SendError> {
+        let topic = &self.config.state_topic;
+        let texts: Vec<_> =
+            page.iter().map(|order| (key(order.id), codec::order_state(order))).collect();
+        let records: Vec<_> = page
+            .iter()
+            .zip(&texts)
+            .map(|(order, (key, value))| Record {
+                topic,
+                key,
+                value: Some(value.as_bytes()),
+                headers: state_headers(order),
+            })
+            .collect();
+        let sent = self.states.send(&records).await;
+        let (outcome, count) = match &sent {
+            Ok(refused) if refused.is_empty() => ("kept", page.len()),
+            Ok(refused) => ("refused", refused.len()),
+            Err(_) => ("failed", page.len()),
+        };
+        for _ in 0..count {
+            self.instruments.sent(topic, outcome);
+        }
+        sent
     }
 
     /// An event as a record, in the binary mode of CloudEvents.
@@ -293,6 +322,15 @@ impl Inner {
         self.instruments.sent(record.topic, outcome);
         sent.map(|_| ())
     }
+}
+
+fn state_headers(order: &Order) -> OwnedHeaders {
+    let told = [
+        ("content-type", "application/json".to_owned()),
+        ("ce_type", codec::STATE.to_owned()),
+        ("ce_sequence", order.version.to_string()),
+    ];
+    owned_headers(told.iter().map(|(name, value)| (*name, Some(value.as_bytes()))))
 }
 
 fn key(order: OrderId) -> Vec<u8> {

@@ -6,7 +6,8 @@ use mainstay_context::{Context, Principal, RequestId};
 use orders::{
     Error, Orders,
     codec::{self, CloudEvent, Malformed},
-    ports::{Clock as _, OrderRef, Ports},
+    domain::TenantId,
+    ports::{Clock as _, Decision, Operation, OrderRef, Ports, Receipt, ReceiptKey, Store as _},
     usecase::{Action, Verb},
 };
 
@@ -46,8 +47,7 @@ impl<P: Ports> Shipments<P> {
         };
         let cx = self.context(event, shipment.tenant.as_str());
         // A refusal is remembered. Handed out again on purpose, an event gets past those it had.
-        let rounds = if delivery.again { MOST_ROUNDS } else { 1 };
-        for round in 0..rounds {
+        for round in 0..MOST_ROUNDS {
             let Ok(key) = codec::consumed_event_key(&self.group, event, round) else { break };
             let action =
                 Action::Fulfill { lines: shipment.lines.clone(), reason: shipment.reason.clone() };
@@ -55,11 +55,38 @@ impl<P: Ports> Shipments<P> {
             let verb = Verb { order, action, key: Some(key), if_match: None };
             match self.orders.act(&cx, verb).await {
                 Ok(_) => return Verdict::Done,
-                Err(Error::Refused { replayed: true, .. }) if round + 1 < rounds => {}
+                Err(Error::Refused { replayed: true, .. }) if delivery.again => {}
+                Err(error @ Error::Refused { replayed: true, .. }) => {
+                    return match self.passed_since(&cx, event, &shipment.tenant).await {
+                        Ok(true) => Verdict::Done,
+                        Ok(false) => verdict(&error),
+                        Err(unread) => verdict(&unread),
+                    };
+                }
                 Err(error) => return verdict(&error),
             }
         }
         Verdict::Refused("it was refused too often".to_owned())
+    }
+
+    /// Whether an event that was refused at first has passed since, handed out again on purpose.
+    async fn passed_since(
+        &self,
+        cx: &Context,
+        event: &CloudEvent,
+        tenant: &TenantId,
+    ) -> Result<bool, Error> {
+        let ports = self.orders.ports();
+        for round in 1..MOST_ROUNDS {
+            let Ok(key) = codec::consumed_event_key(&self.group, event, round) else { break };
+            let key = ReceiptKey { tenant: tenant.clone(), operation: Operation::Fulfill, key };
+            match ports.store().receipt(cx, &key, ports.clock().now()).await? {
+                Some(Receipt { decision: Decision::Accepted { .. }, .. }) => return Ok(true),
+                Some(Receipt { decision: Decision::Refused(_), .. }) => {}
+                None => break,
+            }
+        }
+        Ok(false)
     }
 
     fn context(&self, event: &CloudEvent, tenant: &str) -> Context {

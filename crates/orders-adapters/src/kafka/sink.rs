@@ -56,16 +56,7 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
-        let mut client = config.client()?;
-        client
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            // Where the clients of Java put a key, too.
-            .set("partitioner", "murmur2_random")
-            .set("queue.buffering.max.messages", config.queue.max(1).to_string())
-            .set("queue.buffering.max.kbytes", "262144")
-            .set("message.timeout.ms", millis(config.delivery_timeout))
-            .set("linger.ms", "1");
+        let client = producer(config)?;
         let producer = client.create_with_context(Logs).map_err(SetupError::Client)?;
         Ok(Self { config: client, producer: Mutex::new(producer) })
     }
@@ -73,23 +64,14 @@ impl Sink {
     /// Sends a record and waits until it is surely kept. A full queue waits for room, as long as the
     /// caller does.
     pub(super) async fn send(&self, record: &Record<'_>) -> Result<Kept, SendError> {
-        let Record { topic, key, value, ref headers } = *record;
-        let record = FutureRecord {
-            payload: value,
-            ..FutureRecord::to(topic).key(key).headers(headers.clone())
-        };
         let producer = self.producer();
-        match producer.send(record, Timeout::Never).await {
+        match producer.send(future_record(record), Timeout::Never).await {
             Ok(delivery) => Ok(Kept { partition: delivery.partition, offset: delivery.offset }),
             Err((error, _)) => {
                 if producer.client().fatal_error().is_some() {
-                    self.renew(&producer).await;
+                    self.renew(producer).await;
                 }
-                Err(if is_of_the_record(&error) {
-                    SendError::Refused(error)
-                } else {
-                    SendError::Failed(error)
-                })
+                Err(error.into())
             }
         }
     }
@@ -111,7 +93,7 @@ impl Sink {
     /// Whatever the old one still had is taken from it and told as failed. What it had already sent may
     /// still be kept, later: whoever keeps an order must not have handed over a record before the one
     /// before it was acknowledged.
-    async fn renew(&self, failed: &FutureProducer<Logs>) {
+    async fn renew(&self, failed: FutureProducer<Logs>) {
         let old = {
             let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
             if ptr::eq(producer.client(), failed.client()) {
@@ -126,11 +108,13 @@ impl Sink {
                 None
             }
         };
-        let Some(old) = old else { return };
-        let why = old.client().fatal_error().map(|(_, why)| why).unwrap_or_default();
-        tracing::error!(error = why, "the Kafka producer failed for good and was made anew");
-        old.purge(PurgeConfig::default().queue().inflight());
-        release(old).await;
+        if let Some(old) = &old {
+            let why = old.client().fatal_error().map(|(_, why)| why).unwrap_or_default();
+            tracing::error!(error = why, "the Kafka producer failed for good and was made anew");
+            old.purge(PurgeConfig::default().queue().inflight());
+        }
+        // Everybody whose record failed has the old one in hand, and the last to let go waits for it.
+        release((old, failed)).await;
     }
 
     fn producer(&self) -> FutureProducer<Logs> {
@@ -144,10 +128,37 @@ impl fmt::Debug for Sink {
     }
 }
 
+/// What every producer is made with.
+pub(super) fn producer(config: &Config) -> Result<ClientConfig, SetupError> {
+    let mut client = config.client()?;
+    client
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        // Where the clients of Java put a key, too.
+        .set("partitioner", "murmur2_random")
+        .set("queue.buffering.max.messages", config.queue.max(1).to_string())
+        .set("queue.buffering.max.kbytes", "262144")
+        .set("message.timeout.ms", millis(config.delivery_timeout))
+        .set("linger.ms", "1");
+    Ok(client)
+}
+
+/// A record as a producer takes it.
+pub(super) fn future_record<'a>(record: &Record<'a>) -> FutureRecord<'a, [u8], [u8]> {
+    let Record { topic, key, value, ref headers } = *record;
+    FutureRecord { payload: value, ..FutureRecord::to(topic).key(key).headers(headers.clone()) }
+}
+
 /// Drops a client where that may block.
 pub(super) async fn release<T: Send + 'static>(client: T) {
     if task::spawn_blocking(move || drop(client)).await.is_err() {
         tracing::error!("a Kafka client could not be closed");
+    }
+}
+
+impl From<KafkaError> for SendError {
+    fn from(error: KafkaError) -> Self {
+        if is_of_the_record(&error) { Self::Refused(error) } else { Self::Failed(error) }
     }
 }
 
@@ -163,4 +174,33 @@ fn is_of_the_record(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::InvalidTimestamp
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        mocking::MockCluster,
+        types::{RDKafkaApiKey, RDKafkaRespErr},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_producer_that_failed_for_good_is_replaced() {
+        let kafka = MockCluster::new(1).unwrap();
+        kafka.create_topic("out", 1, 1).unwrap();
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        kafka.request_errors(RDKafkaApiKey::InitProducerId, &[denied]);
+        let config = Config { brokers: vec![kafka.bootstrap_servers()], ..Config::default() };
+        let sink = Sink::new(&config).unwrap();
+        let failed = sink.producer();
+        let record =
+            Record { topic: "out", key: b"a", value: Some(b"1"), headers: OwnedHeaders::new() };
+        let error = sink.send(&record).await.unwrap_err();
+        assert!(matches!(error, SendError::Failed(_)), "{error:?}");
+        assert!(failed.client().fatal_error().is_some());
+        let kept = sink.send(&record).await.unwrap();
+        assert_eq!(kept, Kept { partition: 0, offset: 0 });
+        release(failed).await;
+    }
 }

@@ -1,8 +1,18 @@
 //! The topics, made with what they need.
 
+use std::{collections::HashMap, time::Duration};
+
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, ConfigResourceResult, NewTopic, OwnedResourceSpecifier,
+        ResourceSpecifier, TopicReplication,
+    },
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataTopic,
+};
+use tokio::{
+    task,
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -16,7 +26,8 @@ use super::{
 ///
 /// The topic of orders is compacted, and dead letter topics keep their records for ever; the others keep
 /// them as long as the cluster does by default. With three replicas or more, a record is taken once two
-/// have it, so that neither the loss of one broker stops the topics nor a second one loses a record.
+/// have it, so that neither the loss of one broker stops the topics nor a second one loses a record. How
+/// it is with fewer, or what the cluster does by default, [`weak_topics`] tells.
 ///
 /// # Errors
 /// [`CreateError`]; some may have been made.
@@ -29,15 +40,14 @@ pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> 
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         if replicas >= 3 { topic.set("min.insync.replicas", "2") } else { topic }
     };
-    let (events, shipped) = (&config.events_topic, &config.inbound.fulfillment_topic);
-    let (events_dlq, shipped_dlq) = (dlq_of(events), dlq_of(shipped));
+    let [events, events_dlq, states, shipped, shipped_dlq] = &names(config);
     let for_ever = |name| make(name).set("retention.ms", "-1").set("retention.bytes", "-1");
     let topics = [
         make(events),
-        for_ever(&events_dlq),
-        make(&config.state_topic).set("cleanup.policy", "compact"),
+        for_ever(events_dlq),
+        make(states).set("cleanup.policy", "compact"),
         make(shipped),
-        for_ever(&shipped_dlq),
+        for_ever(shipped_dlq),
     ];
     let timeout = Some(config.request_timeout);
     let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
@@ -54,6 +64,89 @@ pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> 
     Ok(new)
 }
 
+fn names(config: &Config) -> [String; 5] {
+    let (events, shipped) = (&config.events_topic, &config.inbound.fulfillment_topic);
+    let (events_dlq, shipped_dlq) = (dlq_of(events), dlq_of(shipped));
+    [events.clone(), events_dlq, config.state_topic.clone(), shipped.clone(), shipped_dlq]
+}
+
+/// A topic of which a record is acknowledged when a single broker has it: the loss of that broker loses
+/// the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeakTopic {
+    /// Its name.
+    pub topic: String,
+    /// On how many brokers it is kept, at least.
+    pub replicas: usize,
+    /// How many of them must have a record: its `min.insync.replicas`.
+    pub in_sync: usize,
+}
+
+impl WeakTopic {
+    fn is_weak(&self) -> bool {
+        self.replicas.min(self.in_sync) < 2
+    }
+}
+
+/// The topics of the configuration that acknowledge a record of which there is one copy. Brokers may
+/// take a moment to know a topic that was just made.
+///
+/// # Errors
+/// [`CreateError`], also when a topic does not exist.
+pub async fn weak_topics(config: &Config) -> Result<Vec<WeakTopic>, CreateError> {
+    let begun = Instant::now();
+    loop {
+        match safety(config).await {
+            Ok(topics) => return Ok(topics.into_iter().filter(WeakTopic::is_weak).collect()),
+            Err(error) if begun.elapsed() > config.request_timeout => return Err(error),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// How each of the topics is kept.
+async fn safety(config: &Config) -> Result<Vec<WeakTopic>, CreateError> {
+    let admin: AdminClient<Logs> =
+        config.client()?.create_with_context(Logs).map_err(SetupError::Client)?;
+    let (names, timeout) = (names(config), config.request_timeout);
+    let options = AdminOptions::new().request_timeout(Some(timeout));
+    let asked = names.each_ref().map(|name| ResourceSpecifier::Topic(name));
+    let answers = admin.describe_configs(&asked, &options).await;
+    let in_sync = answers.and_then(|answers| answers.into_iter().map(in_sync).collect());
+    let in_sync: HashMap<_, _> = in_sync.map_err(CreateError::Asked)?;
+    let topic = move |topic: String| {
+        let replicas = replicas(&admin, &topic, timeout)?;
+        let in_sync = in_sync.get(&topic).copied().unwrap_or(1);
+        Ok(WeakTopic { topic, replicas, in_sync })
+    };
+    let read = task::spawn_blocking(move || names.into_iter().map(topic).collect::<Result<_, _>>());
+    read.await.unwrap_or(Err(KafkaError::Canceled)).map_err(CreateError::Asked)
+}
+
+/// Of which topic these settings are, and how many replicas they want to have a record.
+fn in_sync(settings: ConfigResourceResult) -> Result<(String, usize), KafkaError> {
+    let settings = settings.map_err(KafkaError::AdminOp)?;
+    let value = settings.get("min.insync.replicas").and_then(|entry| entry.value.as_ref());
+    let value = value.and_then(|value| value.parse().ok()).unwrap_or(1);
+    match settings.specifier {
+        OwnedResourceSpecifier::Topic(topic) => Ok((topic, value)),
+        OwnedResourceSpecifier::Group(name) => Ok((name, value)),
+        OwnedResourceSpecifier::Broker(id) => Ok((id.to_string(), value)),
+    }
+}
+
+/// On how many brokers the partition of a topic is kept that is on the fewest. May block.
+fn replicas(
+    admin: &AdminClient<Logs>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<usize, KafkaError> {
+    let metadata = admin.inner().fetch_metadata(Some(topic), timeout)?;
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    let replicas = partitions.map(|partition| partition.replicas().len()).min();
+    replicas.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))
+}
+
 /// Why topics were not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
@@ -61,7 +154,7 @@ pub enum CreateError {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The cluster did not answer.
-    #[error("the cluster was not asked to make topics")]
+    #[error("the cluster cannot be asked for topics")]
     Asked(#[source] KafkaError),
     /// The cluster refuses a topic.
     #[error("the cluster does not make the topic {topic}")]
@@ -72,4 +165,17 @@ pub enum CreateError {
         #[source]
         code: RDKafkaErrorCode,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_weak_where_one_copy_is_enough() {
+        let weak =
+            |replicas, in_sync| WeakTopic { topic: String::new(), replicas, in_sync }.is_weak();
+        assert!(weak(1, 1) && weak(3, 1) && weak(1, 2));
+        assert!(!weak(2, 2) && !weak(3, 2));
+    }
 }

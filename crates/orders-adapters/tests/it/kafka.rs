@@ -20,6 +20,7 @@ use orders_testkit::{builders, servers::Kafka};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
     message::{Header, Headers as _, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
@@ -94,21 +95,28 @@ fn read(brokers: &str, topic: &str) -> Vec<Seen> {
         .set("bootstrap.servers", brokers)
         .set("group.id", "plain")
         .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        // What was acknowledged is there at once, and committed in a moment.
+        .set("isolation.level", "read_uncommitted")
         .create()
         .unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let mut list = TopicPartitionList::new();
-    let mut left = 0;
+    // Ends are told, not counted: transactions leave marks between the records.
+    let mut open = metadata.topics()[0].partitions().len();
     for partition in metadata.topics()[0].partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap();
-        left += high - low;
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
     }
     consumer.assign(&list).unwrap();
     let mut seen = Vec::new();
-    while left > 0 {
-        let message = consumer.poll(PATIENCE).unwrap().unwrap();
-        left -= 1;
+    while open > 0 {
+        let message = match consumer.poll(PATIENCE).unwrap() {
+            Err(KafkaError::PartitionEOF(_)) => {
+                open -= 1;
+                continue;
+            }
+            message => message.unwrap(),
+        };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
         seen.push(Seen {
@@ -133,12 +141,15 @@ fn by_key(seen: &[Seen], of: impl Fn(&Seen) -> String) -> BTreeMap<String, Vec<S
 
 /// Sends a record as somebody else would.
 async fn tell(config: &Config, topic: &str, key: &str, value: &str, headers: &[(&str, &str)]) {
-    let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", config.brokers.join(",")).create().unwrap();
     let headers = headers.iter().fold(OwnedHeaders::new(), |all, &(key, value)| {
         all.insert(Header { key, value: Some(value) })
     });
-    let record = FutureRecord::to(topic).key(key).payload(value).headers(headers);
+    send(config, FutureRecord::to(topic).key(key).payload(value).headers(headers)).await;
+}
+
+async fn send(config: &Config, record: FutureRecord<'_, str, str>) {
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", config.brokers.join(",")).create().unwrap();
     producer.send(record, PATIENCE).await.unwrap();
 }
 

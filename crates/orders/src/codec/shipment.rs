@@ -27,20 +27,24 @@ pub struct Shipment {
     pub reason: Option<Reason>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Data {
-    lines: Option<Vec<Line>>,
+    lines: Value,
     reason: Option<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     line_no: u32,
     quantity: i64,
 }
 
-/// Reads what was shipped.
+/// What `lines` says instead of a list when all was shipped that is open.
+const ALL: &str = "all";
+
+/// Reads what was shipped. All of an order is meant only where that is said: money is taken for it.
 ///
 /// # Errors
 /// [`Malformed`] when the event does not say of which tenant and order it is, or its data is not by
@@ -49,30 +53,34 @@ pub fn shipment(event: &CloudEvent) -> Result<Shipment, Malformed> {
     let wrong = |what: &str| Malformed(what.to_owned());
     let tenant = event.tenant.as_deref().and_then(|tenant| tenant.parse().ok());
     let order = event.subject.as_deref().and_then(|subject| subject.parse().ok());
-    let data = match &event.data {
-        Value::Null => Data::default(),
-        data @ Value::Object(_) => {
-            Data::deserialize(data).map_err(|error| Malformed(error.to_string()))?
-        }
-        // A list would be read field by field, and an empty one as all of the order.
-        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            return Err(wrong("its data is not an object"));
-        }
-    };
-    if data.lines.as_ref().is_some_and(|lines| lines.is_empty() || lines.len() > MAX_LINES) {
-        return Err(Malformed(format!("lines must name 1 to {MAX_LINES}, or be left out")));
+    // A list would be read field by field.
+    if !event.data.is_object() {
+        return Err(wrong("its data is not an object"));
     }
-    let pieces = |Line { line_no: line, quantity }| {
-        Quantity::new(quantity).map(|quantity| Pieces { line, quantity })
-    };
-    let lines: Option<Vec<Pieces>> = data.lines.into_iter().flatten().map(pieces).collect();
+    let data = Data::deserialize(&event.data).map_err(|error| Malformed(error.to_string()))?;
+    let lines = if data.lines == ALL { Vec::new() } else { pieces(&data.lines)? };
     let reason = data.reason.map(|reason| reason.parse()).transpose();
     Ok(Shipment {
         tenant: tenant.ok_or_else(|| wrong("its tenantid is none"))?,
         order: OrderId(order.ok_or_else(|| wrong("its subject is not the id of an order"))?),
-        lines: lines.ok_or_else(|| wrong("a quantity must be from 1 to 1,000,000"))?,
+        lines,
         reason: reason.map_err(|error| Malformed(format!("its reason {error}")))?,
     })
+}
+
+/// The pieces of a list that names some.
+fn pieces(lines: &Value) -> Result<Vec<Pieces>, Malformed> {
+    let lines: Vec<Line> =
+        Vec::deserialize(lines).map_err(|error| Malformed(format!("lines: {error}")))?;
+    if lines.is_empty() || lines.len() > MAX_LINES {
+        return Err(Malformed(format!("lines must name 1 to {MAX_LINES}, or say \"{ALL}\"")));
+    }
+    let quantity = |quantity| {
+        let wrong = || Malformed("a quantity must be from 1 to 1,000,000".to_owned());
+        Quantity::new(quantity).ok_or_else(wrong)
+    };
+    let piece = |line: Line| Ok(Pieces { line: line.line_no, quantity: quantity(line.quantity)? });
+    lines.into_iter().map(piece).collect()
 }
 
 /// The idempotency key of an event that this consumer carries out: the same whenever the event comes.
@@ -121,14 +129,28 @@ mod tests {
     }
 
     #[test]
-    fn a_shipment_names_pieces_or_means_all() {
+    fn a_shipment_names_pieces_or_says_all() {
         let some = json!({ "lines": [{ "line_no": 2, "quantity": 3 }], "reason": "parcel 1" });
         let some = shipment(&event(some)).unwrap();
         assert_eq!(some.order.to_string(), ORDER);
         assert_eq!(some.lines, [Pieces { line: 2, quantity: Quantity::new(3).unwrap() }]);
         assert_eq!(some.reason.unwrap().as_str(), "parcel 1");
-        for all in [Value::Null, json!({}), json!({ "carrier": "of no interest" })] {
-            assert_eq!(shipment(&event(all)).unwrap().lines, []);
+        let all = shipment(&event(json!({ "lines": "all" }))).unwrap();
+        assert_eq!((all.lines, all.reason), (vec![], None));
+    }
+
+    #[test]
+    fn what_does_not_say_which_pieces_does_not_ship_all() {
+        for data in [
+            Value::Null,
+            json!({}),
+            json!({ "reason": "parcel 1" }),
+            json!({ "lines": null }),
+            json!({ "items": [{ "line_no": 1, "quantity": 1 }] }),
+            json!({ "lines": "all", "items": [{ "line_no": 1, "quantity": 1 }] }),
+            json!({ "lines": [{ "line_no": 1, "quantity": 1, "unit": "dozen" }] }),
+        ] {
+            assert!(shipment(&event(data.clone())).is_err(), "{data}");
         }
     }
 
@@ -138,14 +160,17 @@ mod tests {
             json!({ "lines": [] }),
             json!({ "lines": [{ "line_no": 1, "quantity": 0 }] }),
             json!({ "lines": [{ "quantity": 1 }] }),
-            json!({ "lines": "all" }),
+            json!({ "lines": "every" }),
             json!({ "reason": "" }),
             json!([]),
         ] {
             assert!(shipment(&event(data.clone())).is_err(), "{data}");
         }
-        assert!(shipment(&CloudEvent { tenant: None, ..event(Value::Null) }).is_err());
-        let nameless = CloudEvent { subject: Some("7".to_owned()), ..event(Value::Null) };
+        assert!(
+            shipment(&CloudEvent { tenant: None, ..event(json!({ "lines": "all" })) }).is_err()
+        );
+        let all = event(json!({ "lines": "all" }));
+        let nameless = CloudEvent { subject: Some("7".to_owned()), ..all };
         assert!(shipment(&nameless).is_err());
     }
 

@@ -12,6 +12,13 @@ use crate::domain::Order;
 /// Of one order, no event is first seen after a later one. An event that is published again is the
 /// same message, recognisable by its id and its version.
 pub trait Publisher: Send + Sync + 'static {
+    /// Gets ready to publish what is read from the store after this: nothing that was read before by
+    /// somebody else who publishes can take the place of it.
+    ///
+    /// # Errors
+    /// [`PublishError`]: nothing is published yet.
+    fn ready(&self, cx: &Context) -> impl Future<Output = Result<(), PublishError>> + Send;
+
     /// Publishes events in this order, and the orders they tell of as they are now; returns once all
     /// of it is surely kept.
     ///

@@ -54,6 +54,7 @@ pub async fn relay(
         store.mark_published(cx, Position(0)).await.map_err(Error::from)?;
     }
     let start = noted.unwrap_or(Position(0));
+    publisher.ready(cx).await?;
     let (after, page) = next_page(cx, store, start, limit).await.map_err(Error::from)?;
     if !page.events.is_empty() {
         let named: BTreeSet<OrderId> = page.events.iter().map(|event| event.order).collect();

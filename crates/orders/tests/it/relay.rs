@@ -27,6 +27,10 @@ struct Kept {
 }
 
 impl Publisher for Kept {
+    async fn ready(&self, _: &Context) -> Result<(), PublishError> {
+        if self.is_away.load(SeqCst) { Err(PublishError("away".into())) } else { Ok(()) }
+    }
+
     async fn publish(
         &self,
         _: &Context,

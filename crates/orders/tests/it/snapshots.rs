@@ -62,8 +62,16 @@ async fn the_state_of_an_order_says_what_its_schema_says_and_nothing_personal() 
 fn a_shipment_is_read_by_its_schema() {
     let schema = schema(codec::SHIPPED);
     assert_eq!(schema["title"], codec::SHIPPED);
-    let lines = &schema["properties"]["lines"]["items"];
-    assert_eq!(names(&lines["properties"]), ["line_no", "quantity"].into());
+    let [all, some] = &schema["properties"]["lines"]["oneOf"].as_array().unwrap()[..] else {
+        panic!("{schema}");
+    };
+    let line = &some["items"];
+    assert_eq!(names(&line["properties"]), ["line_no", "quantity"].into());
+    // What is not known is refused, and what is needed is said.
+    for object in [&schema, line] {
+        assert_eq!(object["additionalProperties"], false);
+    }
+    assert_eq!((&schema["required"], &all["const"]), (&json!(["lines"]), &json!("all")));
     let event = json!({
         "specversion": "1.0", "id": "e-1", "source": "/warehouse", "type": codec::SHIPPED,
         "subject": "01900000-0000-7000-8000-000000000002", "tenantid": "acme",

@@ -12,14 +12,16 @@ pub(super) struct Offsets {
 }
 
 impl Offsets {
-    /// Takes a record; whether it is new. After a pause some may come once more.
+    /// Takes a record; whether it goes on from the one before. If not, the partition is another one
+    /// than it was, and the position goes back to this record.
     pub(super) fn take(&mut self, offset: i64) -> bool {
-        let new = self.next.is_none_or(|next| offset >= next);
-        if new {
-            self.open.insert(offset);
-            self.next = Some(offset + 1);
+        if self.next.is_some_and(|next| offset < next) {
+            *self = Self { next: Some(offset), ..Self::default() };
+            return false;
         }
-        new
+        self.open.insert(offset);
+        self.next = Some(offset + 1);
+        true
     }
 
     /// A record is done with.
@@ -62,12 +64,18 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_comes_twice_is_taken_once() {
+    fn a_record_before_those_taken_takes_the_position_back_to_it_whatever_was_in_hand() {
         let mut offsets = Offsets::default();
-        assert!(offsets.take(5));
-        assert!(!offsets.take(5));
+        for offset in [5, 6, 7] {
+            assert!(offsets.take(offset));
+        }
         offsets.done(5);
-        assert!(!offsets.take(5));
+        assert_eq!(offsets.advance(), Some(6));
+        assert!(!offsets.take(6));
+        // The one that was there before ends.
+        offsets.done(6);
         assert_eq!(offsets.position(), Some(6));
+        offsets.done(7);
+        assert_eq!(offsets.advance(), Some(6));
     }
 }

@@ -8,7 +8,7 @@ use rdkafka::{
     error::KafkaError,
 };
 use tokio::{
-    task::{self, JoinSet},
+    task::{self, JoinError, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -48,6 +48,12 @@ pub(super) enum Broken {
     Parked(#[source] KafkaError),
     #[error("the consumer failed for good")]
     Consumer(#[source] KafkaError),
+    #[error(
+        "partition {partition} goes on at {offset}, before what was read: it was cut, or made anew"
+    )]
+    Backwards { partition: i32, offset: i64 },
+    #[error("carrying a record out panicked")]
+    Panicked(#[source] JoinError),
 }
 
 impl<H: Handler> Session<H> {
@@ -89,10 +95,10 @@ impl<H: Handler> Session<H> {
                     // Bounded by itself, so that a stop waits for it.
                     self.change(change).await?;
                 }
-                Some(done) = self.running.join_next() => self.done(done.ok()),
+                Some(done) = self.running.join_next() => self.done(done)?,
                 _ = commits.tick() => self.commit(),
                 received = received(&self.member) => match received {
-                    Ok(delivery) => self.take(delivery),
+                    Ok(delivery) => self.take(delivery)?,
                     Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
                         return Err(Broken::Consumer(error));
                     }
@@ -127,12 +133,15 @@ impl<H: Handler> Session<H> {
         answered.map_err(Broken::Consumer)
     }
 
-    fn take(&mut self, delivery: Delivery) {
-        if self.offsets.entry(delivery.partition).or_default().take(delivery.offset)
-            && let Some(delivery) = self.lanes.put(delivery)
-        {
+    fn take(&mut self, delivery: Delivery) -> Result<(), Broken> {
+        let Delivery { partition, offset, .. } = delivery;
+        if !self.offsets.entry(partition).or_default().take(offset) {
+            return Err(Broken::Backwards { partition, offset });
+        }
+        if let Some(delivery) = self.lanes.put(delivery) {
             self.begin(delivery);
         }
+        Ok(())
     }
 
     fn begin(&mut self, delivery: Delivery) {
@@ -143,15 +152,21 @@ impl<H: Handler> Session<H> {
         });
     }
 
-    /// A record is done with, unless its task was cut.
-    fn done(&mut self, delivery: Option<Delivery>) {
-        let Some(delivery) = delivery else { return };
+    /// A record is done with, unless its task was cut. One that panicked blocks its key as long as
+    /// this session lasts.
+    fn done(&mut self, done: Result<Delivery, JoinError>) -> Result<(), Broken> {
+        let delivery = match done {
+            Ok(delivery) => delivery,
+            Err(error) if error.is_panic() => return Err(Broken::Panicked(error)),
+            Err(_cut) => return Ok(()),
+        };
         if let Some(offsets) = self.offsets.get_mut(&delivery.partition) {
             offsets.done(delivery.offset);
         }
         if let Some(next) = self.lanes.next(&delivery.lane()) {
             self.begin(next);
         }
+        Ok(())
     }
 
     /// Lets what is being carried out end, within a bound, forgets the rest, and commits.
@@ -159,7 +174,9 @@ impl<H: Handler> Session<H> {
         self.lanes.forget_waiting();
         let ended = timeout(self.limits.drain_timeout, async {
             while let Some(done) = self.running.join_next().await {
-                self.done(done.ok());
+                if let Err(broken) = self.done(done) {
+                    tracing::error!(error = told(&broken), "the record comes again");
+                }
             }
         });
         if ended.await.is_err() {
@@ -236,4 +253,35 @@ impl<H> std::fmt::Debug for Session<H> {
 /// What an ended session says.
 pub(super) fn told(broken: &Broken) -> String {
     cause_of(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use mainstay::metrics::Metrics;
+
+    use super::*;
+    use crate::kafka::{delivery::Verdict, dlq::Lot, instruments::Instruments, sink::Sink};
+
+    struct Nothing;
+
+    impl Handler for Nothing {
+        async fn handle(&self, _: &Delivery) -> Verdict {
+            Verdict::Done
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_in_which_carrying_out_panics_ends() {
+        let config = Config { brokers: vec!["127.0.0.1:1".to_owned()], ..Config::default() };
+        let instruments = Instruments::new(&Metrics::new("test"));
+        let sink = Arc::new(Sink::new(&config).unwrap());
+        let lot = Lot::new(&config, "in", sink, instruments.clone()).unwrap();
+        let hand = Hand { handler: Nothing, lot, instruments, retry_for: Duration::ZERO };
+        let mut session = Session::join(&config, "in", Arc::new(hand)).unwrap();
+        session.running.spawn(async { panic!("beside the handler") });
+        let ended = session.run(pending()).await.unwrap_err();
+        assert!(told(&ended).contains("beside the handler"), "{ended:?}");
+    }
 }

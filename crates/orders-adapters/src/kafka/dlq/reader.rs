@@ -6,6 +6,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataPartition,
 };
 use tokio::time::Instant;
 
@@ -33,6 +34,11 @@ impl Reader {
             .set("group.id", format!("{}.reader", config.inbound.group))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
+            // The last place of a partition need not be a record: whoever writes in transactions leaves
+            // their marks there.
+            .set("enable.partition.eof", "true")
+            // To the very end, where a transaction of somebody else may still be open.
+            .set("isolation.level", "read_uncommitted")
             .set("auto.offset.reset", "earliest");
         let consumer = client.create_with_context(Logs).map_err(SetupError::Client)?;
         Ok(Self { consumer, topic: topic.to_owned(), timeout: config.request_timeout })
@@ -77,6 +83,10 @@ impl Reader {
                     each(delivery);
                     open.retain(|(open, _, end)| *open != partition || next < *end);
                 }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    heard = Instant::now();
+                    open.retain(|(open, _, _)| *open != partition);
+                }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
                 // It goes on by itself, or not in time.
                 Some(Err(_)) | None if heard.elapsed() < self.timeout => {}
@@ -104,15 +114,20 @@ impl Reader {
     /// The partitions that hold something unread: from where, and where they end.
     fn unread(&self, next: impl Fn(i32) -> i64) -> Result<Vec<(i32, i64, i64)>, KafkaError> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), self.timeout)?;
-        let partitions =
-            metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
         let mut unread = Vec::new();
-        // A topic that does not exist has none: nothing was ever parked there.
-        for partition in partitions.map(rdkafka::metadata::MetadataPartition::id) {
-            let (low, high) = self.ends(partition)?;
-            let from = next(partition).max(low);
-            if from < high {
-                unread.push((partition, from, high));
+        for topic in metadata.topics() {
+            match topic.error().map(RDKafkaErrorCode::from) {
+                None => {}
+                // Nothing was ever parked there.
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => continue,
+                Some(error) => return Err(KafkaError::MetadataFetch(error)),
+            }
+            for partition in topic.partitions().iter().map(MetadataPartition::id) {
+                let (low, high) = self.ends(partition)?;
+                let from = next(partition).max(low);
+                if from < high {
+                    unread.push((partition, from, high));
+                }
             }
         }
         Ok(unread)
@@ -127,3 +142,30 @@ fn has_no_leader(error: &KafkaError) -> bool {
 }
 
 const OUT_OF_TIME: RDKafkaErrorCode = RDKafkaErrorCode::OperationTimedOut;
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{mocking::MockCluster, types::RDKafkaRespErr};
+
+    use super::*;
+
+    #[test]
+    fn a_topic_that_cannot_be_described_is_not_taken_for_an_empty_one() {
+        let kafka = MockCluster::new(1).unwrap();
+        let config = Config { brokers: vec![kafka.bootstrap_servers()], ..Config::default() };
+        kafka.create_topic("in.dlq", 1, 1).unwrap();
+        let read = || Reader::new(&config, "in.dlq").unwrap().read(|_| 0, |_| {});
+        read().unwrap();
+        for error in [
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        ] {
+            kafka.topic_error("in.dlq", error).unwrap();
+            let told = read().unwrap_err();
+            assert_eq!(told, KafkaError::MetadataFetch(error.into()));
+        }
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        kafka.topic_error("in.dlq", error).unwrap();
+        read().unwrap();
+    }
+}

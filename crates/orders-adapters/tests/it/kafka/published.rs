@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use mainstay::metrics::{Format, Metrics};
 use orders::{
     domain::{ChangeId, OrderId, Position, Version},
-    ports::{Event, Publisher as _},
+    ports::{Event, OrderRef, Publisher as _},
     usecase::relay,
 };
-use orders_adapters::kafka::{Config, KafkaPublisher, Republisher, create_topics, dlq};
+use orders_adapters::kafka::{
+    Config, KafkaPublisher, Republisher, create_topics, dlq, weak_topics,
+};
 use orders_testkit::{
     World,
     builders::{cancel, confirm, context, draft, key, note, version},
@@ -158,6 +160,10 @@ async fn topics_are_made_once_and_left_as_they_are() {
     assert_eq!(made.len(), 5);
     assert!(made.contains(&format!("{}.dlq", config.events_topic)));
     assert_eq!(create_topics(&config).await.unwrap(), Vec::<String>::new());
+    // All are on the only broker, and that is told.
+    let weak = weak_topics(&config).await.unwrap();
+    assert_eq!(weak.iter().map(|weak| weak.topic.clone()).collect::<BTreeSet<_>>(), made);
+    assert!(weak.iter().all(|weak| (weak.replicas, weak.in_sync) == (1, 1)), "{weak:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,4 +178,63 @@ async fn a_cancelled_order_is_told_as_it_is_now() {
     let value = state.value.as_deref().unwrap();
     assert!(value.contains("\"state\":\"CANCELLED\""), "{value}");
     assert!(!value.contains("secret"), "{value}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_was_read_before_another_process_took_over_is_not_kept_after_its_own() {
+    let (config, world) = (made().await, World::new(1));
+    let cx = request();
+    let (before, after) = (publisher(&config), publisher(&config));
+    let id = orders(&world, 1).await[0];
+    let now = async || {
+        let record = world.orders().get(&context("acme"), OrderRef::Id(id)).await.unwrap();
+        vec![record.order]
+    };
+    before.ready(&cx).await.unwrap();
+    before.publish(&cx, &[], &now().await).await.unwrap();
+    let old = now().await;
+    world.orders().act(&context("acme"), cancel(id, "late")).await.unwrap();
+    after.ready(&cx).await.unwrap();
+    after.publish(&cx, &[], &now().await).await.unwrap();
+
+    // The one before wakes up, with what it read.
+    before.publish(&cx, &[], &old).await.unwrap_err();
+    let versions = async || {
+        let states = seen(&config, &config.state_topic).await;
+        states.iter().map(|state| state.header("ce_sequence").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(versions().await, ["3", "4"]);
+
+    // It may lead again, with what it reads then.
+    before.publish(&cx, &[], &old).await.unwrap_err();
+    before.ready(&cx).await.unwrap();
+    before.publish(&cx, &[], &now().await).await.unwrap();
+    after.publish(&cx, &[], &now().await).await.unwrap_err();
+    assert_eq!(versions().await, ["3", "4", "4"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_the_broker_refuses_is_left_out_and_the_others_are_kept() {
+    let config = names().await;
+    let topic = config.state_topic.clone();
+    let make = move || kafka().create_topic(&topic, 1, 1, &[("max.message.bytes", "3000")]);
+    tokio::task::spawn_blocking(make).await.unwrap();
+    create_topics(&config).await.unwrap();
+    let world = World::new(1);
+    let (orders, cx) = (world.orders(), context("acme"));
+    let first = orders.create(&cx, draft(), key("first")).await.unwrap().record.order.id;
+    let mut large = draft();
+    large.lines = vec![large.lines[0].clone(); 100];
+    orders.create(&cx, large, key("large")).await.unwrap();
+    let last = orders.create(&cx, draft(), key("last")).await.unwrap().record.order.id;
+    let publisher = publisher(&config);
+    assert_eq!(relay(&request(), &world, &publisher, 100).await.unwrap().events, 3);
+    let states = seen(&config, &config.state_topic).await;
+    let keys: BTreeSet<_> = states.into_iter().map(|state| state.key).collect();
+    assert_eq!(keys, [first.to_string(), last.to_string()].into());
+    // And the next page goes on.
+    orders.act(&cx, confirm(first)).await.unwrap();
+    relay(&request(), &world, &publisher, 100).await.unwrap();
+    let states = seen(&config, &config.state_topic).await;
+    assert!(states.iter().any(|state| state.header("ce_sequence") == "2"), "{states:?}");
 }
