@@ -246,6 +246,7 @@ fn store_now(opened: Opened) -> impl Fn() -> Value {
         let Some(orders) = orders.upgrade() else { return json!("closed") };
         let (store, counters) = (orders.ports().store(), orders.ports().store().counters());
         json!({
+            "is_up": store.is_up(),
             "queue_depth": store.queue_depth(),
             "changes": counters.changes,
             "batches": counters.batches,

@@ -61,13 +61,19 @@ impl AnyStore {
         each!(self, store => store.page_secret())
     }
 
-    /// Waits until the store has failed for good and says why. One whose server may come back does
-    /// not.
+    /// Waits until the store has failed for good and says why. That a server is away is no failure: it
+    /// may come back.
     pub async fn failed(&self) -> String {
+        each_async!(self, store => store.failed())
+    }
+
+    /// Whether the store answered when it was last asked. One of this process does, or has failed for
+    /// good.
+    pub fn is_up(&self) -> bool {
         match self {
-            Self::Sqlite(store) => store.failed().await,
+            Self::Sqlite(_) => true,
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => std::future::pending().await,
+            Self::Postgres(store) => store.is_up(),
         }
     }
 

@@ -6,7 +6,8 @@
 //! have a pool of connections. See `commit.rs` for the one write, `feed.rs` for the order of events.
 //!
 //! Deliberately absent: a transaction that is open while anything else is waited for, a look before
-//! the write, session state that a pooler in transaction mode would lose.
+//! the write, session state that a pooler in transaction mode would lose; but for prepared statements,
+//! which `prepare = false` leaves out, and what goes past the pooler (`lead.rs`, `feed::listen`).
 
 mod audit;
 mod cancel;
@@ -18,6 +19,7 @@ mod feed;
 mod fill;
 mod health;
 mod hedge;
+mod lead;
 mod prepared;
 mod read;
 mod rows;
@@ -27,10 +29,12 @@ mod writer;
 
 use std::{
     fmt,
+    future::poll_fn,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    task::Poll,
 };
 
 use jiff::Timestamp;
@@ -53,13 +57,14 @@ use tracing::{Instrument as _, field::Empty};
 pub use crate::settings::Postgres as Config;
 pub use audit::Snapshot;
 pub use connect::OpenError;
-pub use feed::Lead;
 pub use fill::{Beside, FillError, fill};
+pub use lead::Lead;
 pub use schema::{Migrated, migrate, migrate_to};
 
 use self::{
     cancel::Cancels,
-    connect::Pool,
+    connect::{Pool, Servers},
+    feed::Rounds,
     health::Health,
     hedge::Hedges,
     prepared::Prepared,
@@ -82,6 +87,7 @@ pub struct Postgres {
 #[derive(Debug)]
 struct Shared {
     config: Config,
+    servers: Arc<Servers>,
     pool: Pool,
     writers: Pool,
     /// Of one connection, which nobody else is in the way of.
@@ -93,9 +99,49 @@ struct Shared {
     instruments: Instruments,
     tally: Tally,
     head: watch::Sender<Position>,
-    /// Something was committed here that has no place in the feed yet.
+    /// Something was committed here that has no place in the feed yet, or somebody asks for a round.
     unstamped: Notify,
+    rounds: Rounds,
     closing: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// What comes of some work; nothing when the store closes first.
+    async fn while_open<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing) => None,
+            done = work => Some(done),
+        }
+    }
+
+    /// Connections in use, and connections there are.
+    fn connections(&self) -> (usize, usize) {
+        let pools = [&self.pool, &self.writers, &self.probe].map(Pool::status);
+        let idle: usize = pools.iter().map(|pool| pool.available).sum();
+        let there: usize = pools.iter().map(|pool| pool.size).sum();
+        (there.saturating_sub(idle), there)
+    }
+}
+
+/// Tells of the store, for as long as there is one.
+fn measure(shared: &Arc<Shared>, metrics: &Metrics) {
+    let gauge = |name: &str, help: &str, read: fn(&Shared) -> usize| {
+        let shared = Arc::downgrade(shared);
+        let read = move || shared.upgrade().map_or(0, |shared| read(&shared));
+        metrics
+            .gauge_fn(name, help, move || u32::try_from(read()).map_or(f64::INFINITY, f64::from));
+    };
+    gauge("store_up", "1 while the database answers", |shared| shared.health.is_up().into());
+    gauge(
+        "store_connections",
+        "Connections to the database, but those past its pooler",
+        |shared| shared.connections().1,
+    );
+    gauge("store_connections_in_use", "Of these, those that something is done on", |shared| {
+        shared.connections().0
+    });
 }
 
 /// What the store did since it was opened.
@@ -135,15 +181,18 @@ impl Postgres {
     /// [`OpenError`] says what stands in the way: no server, tables of another version, or settings
     /// that would make a promise void.
     pub async fn open(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
-        let pool = connect::pool(config, config.readers)?;
-        let page_secret = schema::check(&pool).await?;
-        let (cancels, cancelled) = cancel::channel();
+        let servers = Servers::new(config)?;
+        // Its connection is kept: later there may be no room for one.
+        let probe = servers.pool(1)?;
+        let page_secret = schema::check(&probe).await?;
+        let (cancels, left) = cancel::channel(config.readers);
         let shared = Arc::new(Shared {
             cancels,
             config: config.clone(),
-            pool,
-            writers: connect::pool(config, config.writers)?,
-            probe: connect::pool(config, 1)?,
+            pool: servers.pool(config.readers)?,
+            writers: servers.pool(config.writers)?,
+            probe,
+            servers,
             health: Health::default(),
             hedges: Hedges::new(config.readers, metrics),
             queue: Queue::new(config.queue),
@@ -151,13 +200,15 @@ impl Postgres {
             tally: Tally::default(),
             head: watch::Sender::new(Position(0)),
             unstamped: Notify::new(),
+            rounds: Rounds::new(metrics),
             closing: watch::Sender::new(false),
         });
+        measure(&shared, metrics);
         let mut tasks = JoinSet::new();
         for _ in 0..config.writers.max(1) {
             tasks.spawn(writer::run(Arc::clone(&shared)));
         }
-        tasks.spawn(cancel::run(Arc::clone(&shared), cancelled, connect::tls(config)?));
+        tasks.spawn(cancel::run(Arc::clone(&shared), left));
         tasks.spawn(health::run(Arc::clone(&shared)));
         tasks.spawn(feed::stamp_on_news(Arc::clone(&shared)));
         tasks.spawn(feed::listen(Arc::clone(&shared)));
@@ -173,8 +224,7 @@ impl Postgres {
     pub async fn close(&self) {
         self.shared.queue.close();
         self.shared.closing.send_replace(true);
-        let mut tasks =
-            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks = std::mem::take(&mut *self.tasks());
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(error = %error, "a task of the store ended by a panic");
@@ -183,6 +233,30 @@ impl Postgres {
         self.shared.pool.close();
         self.shared.writers.close();
         self.shared.probe.close();
+    }
+
+    /// Waits until one of the store's tasks has ended by a panic: what it did for all is not done any
+    /// more. Whoever owns the process must end it.
+    pub async fn failed(&self) -> String {
+        poll_fn(|cx| {
+            loop {
+                match self.tasks().poll_join_next(cx) {
+                    Poll::Ready(Some(Err(error))) if error.is_panic() => {
+                        return Poll::Ready(format!(
+                            "a task of the store ended by a panic: {error}"
+                        ));
+                    }
+                    Poll::Ready(Some(_)) => {}
+                    // Those of a store that was closed have another who waits for them.
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes that wait for a writer now.
@@ -210,18 +284,12 @@ impl Postgres {
         self.shared.health.is_up()
     }
 
-    /// Connections in use, and connections there are.
-    pub fn connections(&self) -> (usize, usize) {
-        let status = self.shared.pool.status();
-        (status.size.saturating_sub(status.available), status.size)
-    }
-
     /// Waits until this process is the one that carries the feed out of this database.
     ///
     /// # Errors
-    /// When the database cannot be reached past its pooler.
+    /// When the database cannot be reached past its pooler, [`OpenError::Pooled`] when that shows.
     pub async fn lead(&self) -> Result<Lead, OpenError> {
-        feed::lead(&self.shared.config).await
+        lead::lead(&self.shared.config).await
     }
 }
 
@@ -315,8 +383,10 @@ impl Store for Postgres {
     }
 
     async fn events_after(&self, position: Position) {
+        let mut head = self.shared.head.subscribe();
+        let grown = async { head.wait_for(|head| *head > position).await.is_ok() };
         // When the store is closed nothing will come; the caller looks, and learns why.
-        drop(self.shared.head.subscribe().wait_for(|head| *head > position).await);
+        let _grown = self.shared.while_open(grown).await;
     }
 
     async fn published(&self, cx: &Context) -> Result<Option<Position>, ReadError> {
@@ -358,7 +428,9 @@ impl Failed {
             What::Contended | What::Expired => not_written(NotWritten::Busy),
             What::Full => not_written(NotWritten::Full),
             What::Unknown => CommitError::OutcomeUnknown,
-            What::Refused | What::Unavailable => CommitError::Unavailable(Some(self.cause)),
+            What::Refused | What::Outdated | What::Unavailable | What::Gone => {
+                CommitError::Unavailable(Some(self.cause))
+            }
         }
     }
 
@@ -366,9 +438,41 @@ impl Failed {
         match self.what {
             What::Contended => ReadError::Busy,
             What::Expired => ReadError::Expired,
-            What::Full | What::Unknown | What::Refused | What::Unavailable => {
-                ReadError::Unavailable(Some(self.cause))
-            }
+            What::Full
+            | What::Unknown
+            | What::Refused
+            | What::Outdated
+            | What::Unavailable
+            | What::Gone => ReadError::Unavailable(Some(self.cause)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orders_testkit::servers;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_one_of_whose_tasks_panicked_has_failed() {
+        let config = Config::at(servers::postgres().database());
+        migrate(&config).await.unwrap();
+        let store = Postgres::open(&config, &Metrics::new("test")).await.unwrap();
+        // Waits already when it happens.
+        let (failed, _) = tokio::join!(store.failed(), async {
+            tokio::task::yield_now().await;
+            store.tasks().spawn(async { panic!("a writer's bug") });
+        });
+        assert!(failed.contains("panic"), "{failed}");
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_events_learns_that_the_store_is_closed() {
+        let config = Config::at(servers::postgres().database());
+        migrate(&config).await.unwrap();
+        let store = Postgres::open(&config, &Metrics::new("test")).await.unwrap();
+        tokio::join!(store.events_after(Position(9)), store.close());
     }
 }

@@ -16,7 +16,7 @@ pub struct Postgres {
     #[schemars(example = &"postgres://orderly@db-1,db-2/orderly?sslmode=require")]
     pub url: String,
     /// The same database past any pooler, for what a pooler in transaction mode cannot carry:
-    /// notifications and the relay's lock. Default: `url`.
+    /// notifications and the relay's lock, without which nothing is relayed. Default: `url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direct_url: Option<String>,
     /// The file with the password. Default: none.
@@ -27,8 +27,8 @@ pub struct Postgres {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// Whether statements are prepared once for each connection, which costs the server less. A pooler
-    /// in transaction mode that does not know of them, as PgBouncer before 1.21, needs `false`.
-    /// Default: `true`.
+    /// in transaction mode that does not follow them needs `false`: PgBouncer before 1.24, or with
+    /// `max_prepared_statements = 0`. Default: `true`.
     pub prepare: bool,
     /// Connections that write. At most 16. Default: 2.
     pub writers: usize,
@@ -39,7 +39,8 @@ pub struct Postgres {
     pub batch: usize,
     /// Connections that read. At most 256. Default: 8.
     pub readers: usize,
-    /// How long a connection may take to be made. Default 2 s.
+    /// How long a connection to one of the hosts may take to be made; then the next is asked. Default
+    /// 2 s.
     #[serde(with = "duration::Text")]
     pub connect_timeout: Duration,
     /// How long a change may wait for a row that another transaction holds, before it is tried alone,

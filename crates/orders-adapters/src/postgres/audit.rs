@@ -42,8 +42,7 @@ impl Snapshot {
         let pool = connect::pool(config, 1)?;
         super::schema::check(&pool).await?;
         pool.close();
-        let connected = connect::direct(config)?.connect(connect::tls(config)?).await;
-        let (client, connection) = connected.map_err(OpenError::server)?;
+        let (client, connection) = connect::direct(config).await?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             if let Err(error) = connection.await {

@@ -4,26 +4,31 @@
 //! "everything after the last id" loses events. Therefore an event first goes to `outbox`, with its
 //! change; afterwards, when it is committed and seen, it is given the next position and moved to
 //! `events`. Only one transaction of a database does that at a time, behind a lock that ends with it,
-//! so positions have no gap and never change. Any process may be the one: whoever has committed
-//! something does it at once, and whoever reads the feed to its end does it for what is left. Within an
-//! order, versions come in their order: a version is committed only after the one before was seen.
+//! so positions have no gap and never change. Any process may be the one. In each, one task does it, in
+//! rounds: at once when something was committed there, and when somebody reads the feed to its end, for
+//! what is left. Within an order, versions come in their order: a version is committed only after the
+//! one before was seen.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
+use mainstay::{
+    metrics::{Gauge, Metrics},
+    telemetry::error_chain,
+};
 use mainstay_context::Context;
 use orders::{
     domain::Position,
     ports::{CommitError, Cutoff, FeedPage, Forgotten, Page, ReadError, Scope},
 };
-use tokio::time::{sleep, timeout, timeout_at};
-use tokio_postgres::{
-    AsyncMessage, Client, Connection, Row, Socket, tls::MakeTlsConnect, types::Type,
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Row, types::Type};
 
 use super::{
-    Config, OpenError, Shared, connect,
+    OpenError, Shared, connect,
     read::{Sees, deadline, own},
     rows::{self, EVENT},
     session::{Param, Query},
@@ -32,14 +37,16 @@ use crate::stored::{Read, count, position};
 
 /// Held by whoever gives positions, until the transaction ends.
 const STAMP_LOCK: &str = "pg_advisory_xact_lock(6072110951138)";
-/// Held by the one process that carries the feed out of this database.
-const LEAD_LOCK: i64 = 6_072_110_951_139;
 /// The channel on which the last position is told.
 const CHANNEL: &str = "orderly_feed";
 /// Events that are given positions in one transaction.
 const STAMPS: i64 = 2_000;
 /// Between two tries of what cannot be had now.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Rounds that fail before it is told: one that waits too long for another process is no trouble.
+const TROUBLE: u32 = 3;
+/// Between two looks whether the connection that listens is still there.
+const HEARD: Duration = Duration::from_secs(5);
 
 /// The feed's end and its beginning come from one statement, so that it sees one state.
 const STAMP: &str = "
@@ -94,30 +101,116 @@ impl Shared {
     }
 }
 
-/// Gives positions whenever something was committed here, and looks for what others left, until the
-/// store closes.
+/// The rounds in which this process gives positions, one after the other.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    now: watch::Sender<Round>,
+    oldest: Gauge,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    begun: u64,
+    ended: u64,
+    /// Whether the last one that ended gave all of them.
+    is_whole: bool,
+}
+
+impl Rounds {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let help = "For how long the oldest of the committed events has had no place in the feed, \
+                    while places cannot be given";
+        Self {
+            now: watch::Sender::default(),
+            oldest: metrics.gauge("feed_unplaced_oldest_seconds", help, &[]),
+        }
+    }
+}
+
+impl Shared {
+    /// Gives positions to all that is committed when this begins, and tells who waits for that.
+    async fn round(&self) -> Result<(), CommitError> {
+        self.rounds.now.send_modify(|round| round.begun += 1);
+        let given = loop {
+            match self.stamp().await {
+                Ok(given) if given < STAMPS => break Ok(()),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.rounds.now.send_modify(|round| {
+            round.ended = round.begun;
+            round.is_whole = given.is_ok();
+        });
+        given
+    }
+
+    /// Has a round made; says whether it gave positions to all that is committed now.
+    async fn next_round(&self) -> bool {
+        let mut rounds = self.rounds.now.subscribe();
+        // One that is under way may have looked before.
+        let begun = rounds.borrow_and_update().begun;
+        self.unstamped.notify_one();
+        rounds.wait_for(|round| round.ended > begun).await.is_ok_and(|round| round.is_whole)
+    }
+
+    /// Tells since when events wait for their places, as far as that can be found out now.
+    async fn tell_oldest(&self) {
+        let Ok(request) = "stamp".parse() else { return };
+        let limit = Instant::now() + self.config.connect_timeout;
+        let cx = Context::new(request).with_deadline(limit.into_std());
+        let sql = "SELECT greatest(extract(epoch FROM clock_timestamp() - at), 0)::float8
+            FROM outbox ORDER BY seq LIMIT 1";
+        let query = Query { sql, params: Vec::new(), answers: true };
+        let found = self.read(&cx, Sees::Everybody, &[query]).await;
+        if let Some(row) = found.ok().as_ref().and_then(|rows| rows.first()?.first())
+            && let Ok(seconds) = row.try_get(0)
+        {
+            self.rounds.oldest.set(seconds, &[]);
+        }
+    }
+}
+
+/// Gives positions whenever something was committed here or somebody asks, and looks for what others
+/// left, until the store closes.
 pub(super) async fn stamp_on_news(shared: Arc<Shared>) {
-    let mut closing = shared.closing.subscribe();
     let work = async {
+        let mut failures = 0;
         loop {
             // Whether news came or it was only time to look.
             let _told = timeout(shared.config.poll, shared.unstamped.notified()).await;
-            loop {
-                match shared.stamp().await {
-                    Ok(given) if given < STAMPS => break,
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::debug!(error = %error, "events could not be given positions");
-                        break;
+            match shared.round().await {
+                Ok(()) => {
+                    if failures >= TROUBLE {
+                        tracing::info!("events are given their places in the feed again");
+                    }
+                    failures = 0;
+                    shared.rounds.oldest.set(0.0, &[]);
+                }
+                Err(error) => {
+                    failures += 1;
+                    went_wrong(&error, failures);
+                    shared.tell_oldest().await;
+                    if failures > 1 {
+                        sleep(AGAIN).await;
                     }
                 }
             }
         }
     };
-    tokio::select! {
-        biased;
-        _ = closing.wait_for(|closing| *closing) => {}
-        () = work => {}
+    shared.while_open(work).await;
+}
+
+/// Tells of a round that failed; aloud when it is not the first, and once.
+fn went_wrong(error: &CommitError, failures: u32) {
+    let error = error_chain(error);
+    if failures == TROUBLE {
+        tracing::warn!(
+            error,
+            "committed events are not given their places in the feed; nobody sees them until they are"
+        );
+    } else {
+        tracing::debug!(error, "events could not be given positions");
     }
 }
 
@@ -133,10 +226,10 @@ pub(super) async fn events(
     if !is_behind || first.events.len() >= page.limit {
         return Ok(first);
     }
-    match timeout_at(deadline(cx), shared.stamp()).await {
-        Ok(Ok(_)) => Ok(page_of(shared, cx, scope, page).await?.0),
+    match timeout_at(deadline(cx), shared.while_open(shared.next_round())).await {
+        Ok(Some(true)) => Ok(page_of(shared, cx, scope, page).await?.0),
         // Who cannot write now, or not in time, still reads what has its place.
-        Ok(Err(_)) | Err(_) => Ok(first),
+        Ok(Some(false) | None) | Err(_) => Ok(first),
     }
 }
 
@@ -291,42 +384,29 @@ SELECT count(*) FROM gone";
     Ok(Forgotten { events: gone(0), receipts: gone(1) })
 }
 
-type Direct = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
-
-/// A connection past any pooler.
-async fn direct(config: &Config) -> Result<(Client, Direct), OpenError> {
-    let connected = connect::direct(config)?.connect(connect::tls(config)?).await;
-    connected.map_err(OpenError::server)
-}
-
 /// Hears from other processes how far the feed goes, until the store closes. Polling is what is relied
 /// on; this is what makes it quick.
 pub(super) async fn listen(shared: Arc<Shared>) {
-    let mut closing = shared.closing.subscribe();
     let work = async {
         loop {
             if let Err(error) = hear(&shared).await {
-                tracing::debug!(error = %error, "nobody tells of events for a while");
+                tracing::debug!(error = error_chain(&error), "nobody tells of events for a while");
             }
             sleep(AGAIN).await;
         }
     };
-    tokio::select! {
-        biased;
-        _ = closing.wait_for(|closing| *closing) => {}
-        () = work => {}
-    }
+    shared.while_open(work).await;
 }
 
 async fn hear(shared: &Shared) -> Result<(), OpenError> {
-    let (client, mut connection) = direct(&shared.config).await?;
+    let (client, mut connection) = connect::direct(&shared.config).await?;
     let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
-    let asked = format!("LISTEN {CHANNEL}");
     let listening = async {
-        let listens = client.batch_execute(&asked).await;
-        listens.map_err(OpenError::server)?;
-        // Only an error ends this: the client has to live as long as it is heard.
-        std::future::pending::<Result<(), OpenError>>().await
+        run(&client, &format!("LISTEN {CHANNEL}"), shared.config.connect_timeout).await?;
+        loop {
+            sleep(HEARD).await;
+            run(&client, "", shared.config.connect_timeout).await?;
+        }
     };
     let hearing = async {
         while let Some(message) = messages.next().await {
@@ -344,43 +424,7 @@ async fn hear(shared: &Shared) -> Result<(), OpenError> {
     }
 }
 
-/// While this is held, no other process carries the feed out of this database.
-#[derive(Debug)]
-pub struct Lead {
-    client: Client,
-    /// Ends when the connection does, and with it the lock.
-    connection: tokio::task::JoinSet<()>,
-}
-
-impl Lead {
-    /// Waits until the lead is lost, as far as that shows: the server may have given it to another
-    /// some time before.
-    pub async fn lost(&mut self) {
-        drop(self.connection.join_next().await);
-    }
-
-    /// Asks whether it is still held.
-    pub async fn is_held(&self) -> bool {
-        let asked = timeout(Duration::from_secs(2), self.client.simple_query("SELECT 1")).await;
-        matches!(asked, Ok(Ok(_)))
-    }
-}
-
-/// Waits for the lead.
-pub(super) async fn lead(config: &Config) -> Result<Lead, OpenError> {
-    let (client, driven) = direct(config).await?;
-    let mut connection = tokio::task::JoinSet::new();
-    connection.spawn(async move {
-        if let Err(error) = driven.await {
-            tracing::debug!(error = %error, "the relay's connection ended");
-        }
-    });
-    loop {
-        let params: Vec<Param<'_>> = vec![(&LEAD_LOCK, Type::INT8)];
-        let row = client.query_typed_one("SELECT pg_try_advisory_lock($1)", &params).await;
-        if row.and_then(|row| row.try_get(0)).map_err(OpenError::server)? {
-            return Ok(Lead { client, connection });
-        }
-        sleep(AGAIN).await;
-    }
+async fn run(client: &Client, sql: &str, patience: Duration) -> Result<(), OpenError> {
+    let ran = timeout(patience, client.batch_execute(sql)).await;
+    ran.map_err(|_| OpenError::silent())?.map_err(OpenError::server)
 }

@@ -73,8 +73,7 @@ pub async fn fill(
     if let Some(finding) = report.findings.first() {
         return Err(FillError::Unsound(finding.to_string()));
     }
-    let connected = connect::direct(config)?.connect(connect::tls(config)?).await;
-    let (mut client, connection) = connected.map_err(OpenError::server)?;
+    let (mut client, connection) = connect::direct(config).await?;
     let mut driver = JoinSet::new();
     driver.spawn(async move {
         if let Err(error) = connection.await {

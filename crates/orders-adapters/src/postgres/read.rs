@@ -1,6 +1,6 @@
 //! What is read: each read is one transaction over one snapshot, which sees one tenant's rows only.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{pin::pin, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use deadpool_postgres::Object;
 use mainstay_context::{Activity, Context};
@@ -37,8 +37,8 @@ pub(super) fn deadline(cx: &Context) -> Instant {
     cx.deadline().map_or_else(|| Instant::now() + PATIENCE, Instant::from_std)
 }
 
-/// Lets go of a connection: back to the pool once its read has ended, and else nowhere. A read whose
-/// caller is gone is cancelled where that is safe, so that the server does not finish it for nobody.
+/// Lets go of a connection: back to the pool once its read has ended, and else to who sees to what is
+/// still under way.
 struct Borrowed<'a> {
     client: Option<Object>,
     shared: &'a Shared,
@@ -50,10 +50,7 @@ impl Drop for Borrowed<'_> {
         let Some(client) = self.client.take() else { return };
         if !self.ended {
             self.shared.tally.interrupted.fetch_add(1, Relaxed);
-            let client = Object::take(client);
-            if self.shared.config.prepare {
-                self.shared.cancels.cancel(client);
-            }
+            self.shared.cancels.leave(client);
         }
     }
 }
@@ -86,14 +83,22 @@ impl Shared {
         cx.enter(Activity::Storing, now());
         let began = Instant::now();
         let mut borrowed = Borrowed { client: Some(client), shared: self, ended: false };
-        let read = borrowed.run(sees, deadline, queries);
-        let answered = timeout_at(deadline, read).await;
+        let answered = {
+            let read = pin!(borrowed.run(sees, deadline, queries));
+            timeout_at(deadline, self.attended(read)).await
+        };
         self.instruments.read.observe(began.elapsed().as_secs_f64(), &[]);
         drop(waiting);
-        let Ok(answered) = answered else { return Err(ReadError::Expired) };
+        let Ok(answered) = answered else {
+            self.health.doubt();
+            return Err(ReadError::Expired);
+        };
         self.tally.finished.fetch_add(1, Relaxed);
-        borrowed.ended = answered.as_ref().err().is_none_or(|failed| !failed.is_of_the_server());
+        borrowed.ended = true;
         answered.map_err(|failed| {
+            if failed.is_of_the_connection() {
+                drop(borrowed.client.take().map(Object::take));
+            }
             self.note(&failed);
             failed.read_error()
         })

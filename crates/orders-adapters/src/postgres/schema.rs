@@ -58,8 +58,7 @@ pub async fn migrate_to(config: &Config, step: i32) -> Result<Migrated, OpenErro
 }
 
 async fn run(config: &Config, target: Target) -> Result<Migrated, OpenError> {
-    let connected = connect::direct(config)?.connect(connect::tls(config)?).await;
-    let (mut client, connection) = connected.map_err(OpenError::server)?;
+    let (mut client, connection) = connect::direct(config).await?;
     let mut driver = tokio::task::JoinSet::new();
     driver.spawn(async move {
         if let Err(error) = connection.await {
@@ -140,8 +139,7 @@ async fn guard(client: &Client) -> Result<(), OpenError> {
 /// Checks that the database has the tables and that its settings keep what is promised; gives the
 /// store's secret.
 pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
-    let client =
-        pool.get().await.map_err(|error| OpenError::Unreachable(error.to_string().into()))?;
+    let client = pool.get().await.map_err(OpenError::pool)?;
     let there = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
     let row = client.query_typed_one(there, &[]).await.map_err(OpenError::server)?;
     if !get::<bool>(&row, 0)? {

@@ -44,8 +44,13 @@ pub(super) enum What {
     Full,
     /// It was cut short by its time limit: nothing was written.
     Expired,
-    /// The server cannot serve now, or not here: nothing was written.
+    /// What the connection has prepared is not there any more, or not as the tables are now: nothing
+    /// was written, and another connection serves.
+    Outdated,
+    /// No connection can be had, or the server is too busy for us: nothing was written.
     Unavailable,
+    /// The server ends, or takes no writes any more: nothing was written.
+    Gone,
     /// The connection was lost before the answer came.
     Unknown,
 }
@@ -76,9 +81,9 @@ impl Failed {
         Self { what, cause: error.into() }
     }
 
-    /// Whether other connections to the same server are worth nothing either.
-    pub(super) fn is_of_the_server(&self) -> bool {
-        matches!(self.what, What::Unavailable | What::Unknown)
+    /// Whether its connection is not to be used again.
+    pub(super) fn is_of_the_connection(&self) -> bool {
+        matches!(self.what, What::Outdated | What::Unavailable | What::Gone | What::Unknown)
     }
 }
 
@@ -87,8 +92,10 @@ fn what(code: &SqlState) -> What {
         "55P03" | "40P01" | "40001" => What::Contended,
         "53100" => What::Full,
         "57014" => What::Expired,
-        // Read-only since a failover; shutting down, starting up, or too busy for us.
-        "25006" | "57P01" | "57P02" | "57P03" => What::Unavailable,
+        // Gone, there already, or with a plan whose result has other types by now.
+        "26000" | "42P05" | "0A000" => What::Outdated,
+        // Read-only since a failover; shutting down, or starting up.
+        "25006" | "57P01" | "57P02" | "57P03" => What::Gone,
         code if code.starts_with("53") => What::Unavailable,
         // A pooler lost the server, which had all of the transaction by then, its COMMIT too.
         code if code.starts_with("08") => What::Unknown,
@@ -188,9 +195,11 @@ mod tests {
         for (code, expected) in [
             (SqlState::LOCK_NOT_AVAILABLE, What::Contended),
             (SqlState::DISK_FULL, What::Full),
-            (SqlState::READ_ONLY_SQL_TRANSACTION, What::Unavailable),
-            (SqlState::ADMIN_SHUTDOWN, What::Unavailable),
+            (SqlState::READ_ONLY_SQL_TRANSACTION, What::Gone),
+            (SqlState::ADMIN_SHUTDOWN, What::Gone),
             (SqlState::TOO_MANY_CONNECTIONS, What::Unavailable),
+            (SqlState::INVALID_SQL_STATEMENT_NAME, What::Outdated),
+            (SqlState::FEATURE_NOT_SUPPORTED, What::Outdated),
             (SqlState::CHECK_VIOLATION, What::Refused),
             // What a pooler says when it has lost the server.
             (SqlState::PROTOCOL_VIOLATION, What::Unknown),

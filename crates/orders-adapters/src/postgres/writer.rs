@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fmt,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -288,14 +289,15 @@ impl Desk<'_> {
 
     /// Waits for a transaction's answer, and no longer than that may take.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
-        let answered = timeout(self.shared.config.answer_timeout, work).await;
+        let work = pin!(work);
+        let answered = timeout(self.shared.config.answer_timeout, self.shared.attended(work)).await;
         answered.unwrap_or_else(|_| Err(Failed::unanswered()))
     }
 
     /// Keeps a connection for what comes next. One that gave no answer is not used again.
     fn put_back<T>(&mut self, client: Object, answered: Result<T, Failed>) -> Result<T, Failed> {
         match &answered {
-            Err(failed) if failed.is_of_the_server() => {
+            Err(failed) if failed.is_of_the_connection() => {
                 drop(Object::take(client));
                 self.shared.note(failed);
             }
@@ -400,10 +402,12 @@ impl Shared {
         let mut lent = Lent(Some(got.map_err(Failed::unsent)?));
         let Some(client) = &lent.0 else { return Err(Failed::unsent("no connection")) };
         let begin = begin_write(&self.config);
-        let work = transaction(client, &begin, self.config.prepare, queries);
-        let answered = timeout(patience, work).await;
+        let answered = {
+            let work = pin!(transaction(client, &begin, self.config.prepare, queries));
+            timeout(patience, self.attended(work)).await
+        };
         let answered = answered.unwrap_or_else(|_| Err(Failed::unanswered()));
-        if answered.as_ref().err().is_none_or(|failed| !failed.is_of_the_server()) {
+        if answered.as_ref().err().is_none_or(|failed| !failed.is_of_the_connection()) {
             drop(lent.0.take());
         }
         Ok(answered?.into_iter().flatten().collect())

@@ -10,6 +10,7 @@ mod feed;
 mod fixture;
 mod hedged;
 mod idempotency;
+mod lead;
 mod load;
 mod opening;
 mod poison;

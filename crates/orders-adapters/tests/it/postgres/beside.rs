@@ -4,7 +4,7 @@ use std::{ops::Deref, time::Duration};
 
 use orders::audit;
 use orders_adapters::postgres::{self, Config, Snapshot};
-use orders_testkit::World;
+use orders_testkit::{World, proxy::Proxy};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_postgres::{Client, NoTls};
 
@@ -15,6 +15,15 @@ pub(crate) async fn replicas(config: &Config) -> [Process; 2] {
     postgres::migrate(config).await.unwrap();
     let world = World::new(1);
     [process(config, &world).await, process(config, &world).await]
+}
+
+/// A proxy before the server of a database, and the database's URL through it.
+pub(crate) fn proxied(database: &str) -> (Proxy, String) {
+    let target: tokio_postgres::Config = database.parse().unwrap();
+    let address = format!("127.0.0.1:{}", target.get_ports()[0]);
+    let proxy = Proxy::start(address.parse().unwrap(), 1);
+    let url = database.replacen(&address, &proxy.address().to_string(), 1);
+    (proxy, url)
 }
 
 /// Fails unless an audit finds nothing, and says how many orders there are.

@@ -10,13 +10,17 @@ use orders::{
 use orders_adapters::postgres::{self, Config};
 use orders_testkit::{
     World, builders,
-    proxy::{Fault, Proxy, Way},
+    proxy::{Fault, Way},
     servers::{self, Postgres, Shutdown},
 };
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, sleep},
+};
+use tokio_postgres::NoTls;
 
 use super::{
-    beside::{sound, until},
+    beside::{proxied, sound, until},
     process::process,
 };
 
@@ -67,10 +71,7 @@ async fn a_database_that_is_down_is_told_at_once_and_used_again_when_it_is_back(
 #[tokio::test]
 async fn a_database_that_is_silent_for_a_while_is_used_again_by_new_connections() {
     let database = servers::postgres().database();
-    let target: tokio_postgres::Config = database.parse().unwrap();
-    let address = format!("127.0.0.1:{}", target.get_ports()[0]);
-    let proxy = Proxy::start(address.parse().unwrap(), 1);
-    let url = database.replacen(&address, &proxy.address().to_string(), 1);
+    let (proxy, url) = proxied(&database);
     let config = Config {
         connect_timeout: Duration::from_secs(1),
         answer_timeout: Duration::from_secs(1),
@@ -89,5 +90,50 @@ async fn a_database_that_is_silent_for_a_while_is_used_again_by_new_connections(
     proxy.heal();
     until(async || create("silent").await.is_ok()).await;
     assert_eq!(sound(&Config::at(&*database)).await, 2);
+    store.close().await;
+}
+
+/// Takes every connection that there is room for, and each that becomes free.
+async fn occupy(url: String) {
+    let mut sessions = JoinSet::new();
+    let mut clients = Vec::new();
+    loop {
+        match tokio_postgres::connect(&url, NoTls).await {
+            Ok((client, connection)) => {
+                clients.push(client);
+                sessions.spawn(async move { drop(connection.await) });
+            }
+            Err(_) => sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_with_no_room_for_more_connections_is_not_taken_for_one_that_is_away() {
+    let server = spawn_blocking(|| Postgres::private(&[("max_connections", "20")])).await.unwrap();
+    // Nobody gives positions meanwhile: that takes a connection too.
+    let config = Config { poll: Duration::from_hours(1), ..Config::at(server.database()) };
+    postgres::migrate(&config).await.unwrap();
+    let orders = process(&config, &World::new(1)).await;
+    let (store, cx) = (orders.ports().store(), builders::context("shop"));
+    let placed = orders.create(&cx, builders::draft(), builders::key("before")).await.unwrap();
+    let id = OrderRef::Id(placed.record.order.id);
+    until(async || store.head().0 == 1).await;
+    orders.get(&cx, id).await.unwrap();
+    let mut others = JoinSet::new();
+    others.spawn(occupy(config.url.clone()));
+    let full = "SELECT count(*) >= 18 FROM pg_stat_activity WHERE backend_type = 'client backend'";
+    until(async || server.sql(full) == "t").await;
+
+    // More than there are connections for.
+    let answers = join_all((0..8).map(async |_| orders.get(&cx, id).await)).await;
+    assert!(answers.iter().any(|answer| matches!(answer, Err(Error::Unavailable(_)))));
+    for _ in 0..50 {
+        orders.get(&cx, id).await.unwrap();
+        sleep(Duration::from_millis(2)).await;
+    }
+    orders.create(&cx, builders::draft(), builders::key("after")).await.unwrap();
+    assert!(store.is_up());
+    others.abort_all();
     store.close().await;
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 use mainstay_context::Context;
 use orders::ports::{OrderRef, Ports as _, ReadError, Store as _};
 use orders_adapters::postgres::{Config, Postgres};
-use orders_testkit::{builders, servers};
+use orders_testkit::{
+    builders,
+    proxy::{Fault, Way},
+    servers,
+};
 use tokio::time::Instant;
 
 use super::{
-    beside::{Session, sound, until},
+    beside::{Session, proxied, sound, until},
     dropping::{every_call, narrow, narrow_process, serves},
     fixture::Fixture,
 };
@@ -29,6 +33,39 @@ async fn a_call_dropped_at_any_await_leaves_the_store_as_it_was() {
 #[tokio::test]
 async fn a_call_dropped_at_any_await_leaves_the_store_behind_a_pooler_as_it_was() {
     every_call_may_be_dropped(&narrow(Fixture::behind_a_pooler())).await;
+}
+
+#[tokio::test]
+async fn a_dropped_read_that_cannot_be_cancelled_keeps_its_place_in_the_pool() {
+    let database = servers::postgres().database();
+    let (proxy, url) = proxied(&database);
+    let config = narrow(Config {
+        direct_url: Some(database),
+        connect_timeout: Duration::from_hours(1),
+        poll: Duration::from_hours(1),
+        ..Config::at(url)
+    });
+    let orders = narrow_process(&config).await;
+    let shop = builders::context("shop");
+    let done = orders.create(&shop, builders::draft(), builders::key("locked")).await.unwrap();
+    let (order, tenant) = (OrderRef::Id(done.record.order.id), "shop".parse().unwrap());
+    let store = orders.ports().store();
+    until(async || store.head().0 == 1).await;
+    let (locker, watcher) = (Session::open(&config).await, Session::open(&config).await);
+    locker.run("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await;
+    tokio::select! {
+        answer = store.order(&shop, &tenant, order) => panic!("{answer:?}"),
+        () = until(async || watcher.number(STUCK).await == 1) => {}
+    }
+    // Who connects now waits, whether to cancel or to read.
+    proxy.set(Fault::Blackhole { way: Way::ToServer });
+    let before = proxy.counts().connections;
+    let answer = store.order(&within(Duration::from_millis(500)), &tenant, order).await;
+    assert!(matches!(answer, Err(ReadError::Expired)), "{answer:?}");
+    assert!(proxy.counts().connections <= before + 1, "one is there to cancel, and none to read");
+    assert_eq!(watcher.number(STUCK).await, 1, "it goes on");
+    locker.run("ROLLBACK").await;
+    store.close().await;
 }
 
 /// How many of the store's statements wait for a lock.
@@ -88,7 +125,7 @@ async fn a_dropped_read_behind_an_old_pooler_ends_with_its_time() {
 }
 
 #[tokio::test]
-async fn a_read_past_its_deadline_has_expired_and_is_cancelled() {
+async fn a_read_past_its_deadline_has_expired_and_ends_with_its_time() {
     let config = narrow(Config::at(servers::postgres().database()));
     behind_a_lock(&config, within(Duration::from_millis(300)), late).await;
 }

@@ -9,17 +9,21 @@ use std::{
     time::Duration,
 };
 
+use mainstay::metrics::{Format, Metrics};
 use orders::{
     domain::{OrderId, Position},
     ports::{Event, Page, Ports as _, Scope, Store as _},
 };
-use orders_adapters::postgres::Config;
-use orders_testkit::{Stream, builders, servers};
-use tokio::{task::JoinSet, time::timeout};
+use orders_adapters::postgres::{self, Config, Postgres};
+use orders_testkit::{Stream, World, builders, servers};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use super::{
     beside::{Session, replicas, sound, until},
-    process::Process,
+    process::{Process, process},
 };
 
 const WRITERS: usize = 16;
@@ -171,4 +175,103 @@ async fn an_event_that_commits_after_a_later_id_is_skipped_by_ids_and_not_by_pos
     let after = store.events(&cx, &Scope::All, page(before.next)).await.unwrap();
     assert_eq!(after.events.len(), 1);
     assert_eq!(after.events[0].tenant.as_str(), "slow");
+}
+
+/// Nobody looks for events that he is not told of.
+fn untold(config: Config) -> Config {
+    Config { poll: Duration::from_hours(1), ..config }
+}
+
+#[tokio::test]
+async fn a_process_is_told_of_the_events_of_another() {
+    let config = untold(Config::at(servers::postgres().database()));
+    let [one, other] = replicas(&config).await;
+    let cx = builders::context("shop");
+    let mut placed = 0;
+    // It may not listen yet when the first are placed.
+    while other.ports().store().head() == Position(0) {
+        placed += 1;
+        let key = builders::key(&format!("told-{placed}"));
+        one.create(&cx, builders::draft(), key).await.unwrap();
+    }
+    let head = one.ports().store().head();
+    other.ports().store().events_after(Position(head.0 - 1)).await;
+}
+
+/// Whoever gives positions holds this.
+const STAMPS: i64 = 6_072_110_951_138;
+
+#[tokio::test]
+async fn readers_at_the_end_of_the_feed_wait_for_one_and_leave_connections_to_others() {
+    let config = untold(Config {
+        readers: 2,
+        lock_timeout: Duration::from_mins(1),
+        answer_timeout: Duration::from_mins(1),
+        ..Config::at(servers::postgres().database())
+    });
+    postgres::migrate(&config).await.unwrap();
+    let orders = process(&config, &World::new(1)).await;
+    let cx = builders::context("shop");
+    let holder = Session::open(&config).await;
+    holder.run(&format!("SELECT pg_advisory_lock({STAMPS})")).await;
+    orders.create(&cx, builders::draft(), builders::key("waits")).await.unwrap();
+    let mut readers = JoinSet::new();
+    for _ in 0..20 {
+        let (orders, cx) = (Arc::clone(&orders), cx.clone());
+        readers.spawn(async move {
+            let page = Page { after: None, limit: 9 };
+            orders.ports().store().events(&cx, &Scope::All, page).await.unwrap().events.len()
+        });
+    }
+    let store = orders.ports().store();
+    until(async || store.counters().reads.finished >= 20).await;
+    let soon = (Instant::now() + Duration::from_secs(10)).into_std();
+    store.published(&cx.clone().with_deadline(soon)).await.unwrap();
+    holder.run(&format!("SELECT pg_advisory_unlock({STAMPS})")).await;
+    assert_eq!(readers.join_all().await, [1; 20]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn all_that_was_committed_is_in_the_feed_however_much_it_is() {
+    let config = untold(Config::at(servers::postgres().database()));
+    postgres::migrate(&config).await.unwrap();
+    let orders = process(&config, &World::new(1)).await;
+    let (store, cx) = (orders.ports().store(), builders::context("shop"));
+    orders.create(&cx, builders::draft(), builders::key("first")).await.unwrap();
+    until(async || store.head() == Position(1)).await;
+    let many = "INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at)
+        SELECT gen_random_uuid(), gen_random_uuid(), kind, data, tenant, 1, at
+        FROM events, generate_series(1, 4500)";
+    Session::open(&config).await.run(many).await;
+    let page = Page { after: None, limit: 10_000 };
+    assert_eq!(store.events(&cx, &Scope::All, page).await.unwrap().events.len(), 4_501);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn that_events_get_no_places_is_measured_until_they_do() {
+    let config =
+        Config { poll: Duration::from_millis(20), ..Config::at(servers::postgres().database()) };
+    postgres::migrate(&config).await.unwrap();
+    let (orders, metrics) = (process(&config, &World::new(1)).await, Metrics::new("test"));
+    let measured = Postgres::open(&config, &metrics).await.unwrap();
+    let oldest = || -> f64 {
+        let text = metrics.render(Format::Text);
+        let line = text.lines().find(|line| line.starts_with("test_feed_unplaced_oldest_seconds"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    };
+    let beside = Session::open(&config).await;
+    beside.run("ALTER TABLE events ADD CONSTRAINT refused CHECK (tenant <> 'shop')").await;
+    let cx = builders::context("shop");
+    orders.create(&cx, builders::draft(), builders::key("placeless")).await.unwrap();
+    until(async || oldest() > 0.0).await;
+    let page = Page { after: None, limit: 9 };
+    let seen = measured.events(&cx, &Scope::All, page).await.unwrap();
+    assert!(seen.events.is_empty(), "who reads is told what there is");
+    beside.run("ALTER TABLE events DROP CONSTRAINT refused").await;
+    until(async || oldest() == 0.0).await;
+    assert_eq!(measured.events(&cx, &Scope::All, page).await.unwrap().events.len(), 1);
+    measured.close().await;
+    orders.ports().store().close().await;
 }

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mainstay::metrics::Metrics;
-use orders::ports::{Ports as _, ReadError, Store as _};
+use mainstay::{metrics::Metrics, telemetry::error_chain};
+use orders::ports::{Ports as _, ReadError, Store as _, TaskId};
 use orders_adapters::postgres::{self, Config, OpenError, Postgres};
 use orders_testkit::{World, builders, servers};
 use tracing_subscriber::fmt::MakeWriter;
@@ -138,5 +138,32 @@ async fn a_closed_store_is_done_and_says_so() {
     let write = orders.create(&cx, builders::draft(), builders::key("second")).await;
     assert!(write.is_err(), "{write:?}");
     // Again: there is nothing left to do.
+    store.close().await;
+}
+
+#[tokio::test]
+async fn why_a_database_cannot_be_used_is_told_in_its_own_words() {
+    let database = servers::postgres().database();
+    postgres::migrate(&Config::at(&*database)).await.unwrap();
+    let config = Config::at(database.replacen("orderly:orderly", "stranger", 1));
+    let refused = Postgres::open(&config, &Metrics::new("test")).await.unwrap_err();
+    let told = error_chain(&refused);
+    assert!(told.contains("role \"stranger\" does not exist"), "{told}");
+}
+
+#[tokio::test]
+async fn a_connection_whose_statements_are_of_an_older_table_is_not_used_again() {
+    let config = Config { readers: 1, ..Config::at(servers::postgres().database()) };
+    postgres::migrate(&config).await.unwrap();
+    let store = Postgres::open(&config, &Metrics::new("test")).await.unwrap();
+    let (cx, nobody) = (builders::context("shop"), "00000000-0000-7000-8000-000000000000");
+    let read = async || store.task(&cx, TaskId(nobody.parse().unwrap())).await;
+    assert!(read().await.unwrap().is_none());
+    let beside = Session::open(&config).await;
+    beside.run("ALTER TABLE tasks ALTER kind TYPE varchar").await;
+    let refused = read().await;
+    assert!(matches!(refused, Err(ReadError::Unavailable(_))), "{refused:?}");
+    assert!(read().await.unwrap().is_none());
+    assert!(store.is_up());
     store.close().await;
 }
