@@ -64,7 +64,7 @@ async fn reaches(client: &Client, id: &str, state: &str) {
 /// Waits until so many events are told.
 async fn has_told(service: &Service, events: u32) {
     until("it is told", async || {
-        let told = service.metric("order_service_relay_published_position ").await;
+        let told = service.metric("order_service_relay_published_position").await;
         (told >= f64::from(events)).then_some(())
     })
     .await;

@@ -237,3 +237,24 @@ fn set_guard(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .execute_batch(&format!("BEGIN; DROP TRIGGER IF EXISTS orders_guard; {guard}; COMMIT;"))
 }
+
+#[cfg(test)]
+mod tests {
+    use refinery::Target;
+
+    use super::*;
+
+    #[test]
+    fn a_feed_that_was_published_before_still_is() {
+        for (before, after) in [(0, None), (5, Some(5))] {
+            let mut db = Connection::open_in_memory().unwrap();
+            let first = embedded::migrations::runner().set_target(Target::Version(3));
+            first.run(&mut db).unwrap();
+            db.execute("UPDATE meta SET published = ?1", [before]).unwrap();
+            embedded::migrations::runner().run(&mut db).unwrap();
+            let sql = "SELECT published FROM meta";
+            let published: Option<i64> = db.query_row(sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(published, after);
+        }
+    }
+}

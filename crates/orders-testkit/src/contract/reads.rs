@@ -124,8 +124,8 @@ pub(super) async fn walk(
 pub async fn orders_are_read_together_whosever_they_are(factory: &impl Factory) {
     let (subject, mut make) = (factory.make().await, Maker::new());
     let mut expected = Vec::new();
-    for tenant in ["t", "u", "t"] {
-        let placed = make.place(tenant, None, full_draft());
+    for (tenant, key) in [("t", "first"), ("u", "first"), ("t", "second")] {
+        let placed = make.create(tenant, key);
         commit(&subject, &placed).await;
         expected.push(order_of(&placed).clone());
     }
