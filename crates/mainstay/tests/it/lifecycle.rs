@@ -15,7 +15,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 fn hello() -> Router {
     Router::new().route("/", on_get(async || "hello"))
@@ -68,10 +68,7 @@ async fn an_orderly_stop_passes_every_phase() {
 
 /// A process that serves nothing, with this long a drain, and work that ends with it: once it is
 /// draining, and `take` more has passed. What is returned last is the phase in which it ended.
-fn worker(
-    drain: Duration,
-    take: Duration,
-) -> (Lifecycle, JoinHandle<Report>, Arc<OnceLock<Phase>>) {
+fn worker(drain: Duration, take: Duration) -> (Lifecycle, JoinSet<Report>, Arc<OnceLock<Phase>>) {
     let flush = Duration::from_millis(200);
     let lifecycle = Lifecycle::new(Config { lame_duck: Duration::ZERO, drain, flush });
     let (watched, ended) = (lifecycle.clone(), Arc::new(OnceLock::new()));
@@ -81,13 +78,15 @@ fn worker(
         tokio::time::sleep(take).await;
         end.set(watched.phase()).unwrap();
     });
-    let running = lifecycle.clone();
-    (lifecycle, tokio::spawn(async move { running.run_tasks().await }), ended)
+    let (runs, mut running) = (lifecycle.clone(), JoinSet::new());
+    running.spawn(async move { runs.run_tasks().await });
+    (lifecycle, running, ended)
 }
 
 #[tokio::test]
 async fn without_a_server_the_drain_lasts_until_the_work_in_hand_has_ended() {
-    let (lifecycle, running, ended) = worker(Duration::from_mins(1), Duration::from_millis(300));
+    let (lifecycle, mut running, ended) =
+        worker(Duration::from_mins(1), Duration::from_millis(300));
     let (watched, store) = (lifecycle.clone(), Arc::clone(&ended));
     lifecycle.tasks().spawn("store", async move {
         watched.reached(Phase::Flushing).await;
@@ -95,7 +94,7 @@ async fn without_a_server_the_drain_lasts_until_the_work_in_hand_has_ended() {
     });
     until(|| lifecycle.phase() == Phase::Ready).await;
     lifecycle.stop();
-    let report = soon(running).await.unwrap();
+    let report = soon(running.join_next()).await.unwrap().unwrap();
     assert_eq!((report.end, report.tasks_cut), (End::Stopped, vec![]));
     assert_eq!(ended.get(), Some(&Phase::Draining));
     assert_eq!(lifecycle.tasks().panics(), 0);
@@ -103,10 +102,10 @@ async fn without_a_server_the_drain_lasts_until_the_work_in_hand_has_ended() {
 
 #[tokio::test]
 async fn work_that_outlasts_the_drain_gets_the_flush_and_is_cut_and_named() {
-    let (lifecycle, running, ended) = worker(Duration::from_millis(50), Duration::from_mins(1));
+    let (lifecycle, mut running, ended) = worker(Duration::from_millis(50), Duration::from_mins(1));
     until(|| lifecycle.phase() == Phase::Ready).await;
     lifecycle.stop();
-    let report = soon(running).await.unwrap();
+    let report = soon(running.join_next()).await.unwrap().unwrap();
     assert_eq!((report.end, report.tasks_cut), (End::Stopped, vec!["worker"]));
     assert_eq!(ended.get(), None);
 }
