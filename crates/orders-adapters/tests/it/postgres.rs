@@ -2,6 +2,7 @@
 
 mod beside;
 mod contract;
+mod crowded;
 mod down;
 mod dropped;
 mod dropping;
