@@ -130,6 +130,13 @@ CREATE TABLE tasks (
 
 CREATE INDEX tasks_due ON tasks (due, id);
 
+-- The moves of orders that any version makes; the guard of orders is made of them.
+CREATE TABLE moves (
+    from_state text NOT NULL,
+    to_state   text NOT NULL,
+    PRIMARY KEY (from_state, to_state)
+);
+
 CREATE TABLE meta (
     singleton   boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (singleton),
     -- The last position that was forgotten.

@@ -12,6 +12,7 @@ mod fixture;
 mod hedged;
 mod idempotency;
 mod load;
+mod migrating;
 mod opening;
 mod poison;
 mod process;

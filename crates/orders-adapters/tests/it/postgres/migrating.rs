@@ -1,0 +1,104 @@
+//! Migrations beside services of several versions, and what the database itself refuses.
+
+use orders::{domain::OrderId, ports::Ports as _};
+use orders_adapters::postgres::{self, Config};
+use orders_testkit::{World, builders, servers};
+use tokio::task::JoinSet;
+
+use super::{
+    beside::{Session, sound, until},
+    process::{Process, process},
+};
+
+async fn placed(orders: &Process, name: &str) -> OrderId {
+    let cx = builders::context("shop");
+    orders.create(&cx, builders::draft(), builders::key(name)).await.unwrap().record.order.id
+}
+
+/// A new database with its tables, and a session beside the store.
+async fn migrated() -> (Config, Session) {
+    let config = Config::at(servers::postgres().database());
+    postgres::migrate(&config).await.unwrap();
+    let beside = Session::open(&config).await;
+    (config, beside)
+}
+
+#[tokio::test]
+async fn a_migration_that_waits_for_a_table_makes_no_change_fail() {
+    let config = Config::at(servers::postgres().database());
+    postgres::migrate_to(&config, 1).await.unwrap();
+    let orders = process(&config, &World::new(1)).await;
+    let reader = Session::open(&config).await;
+    reader.run("BEGIN; LOCK TABLE outbox IN ACCESS SHARE MODE").await;
+    let mut migration = JoinSet::new();
+    let migrated = config.clone();
+    migration.spawn(async move { postgres::migrate(&migrated).await });
+    let watcher = Session::open(&config).await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted
+        AND relation = 'outbox'::regclass";
+    for n in 0..5 {
+        until(async || watcher.number(waits).await == 1).await;
+        placed(&orders, &format!("meanwhile-{n}")).await;
+    }
+    reader.run("ROLLBACK").await;
+    let migrated = migration.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(migrated.steps, ["V2__outbox_router"]);
+    assert_eq!(sound(&config).await, 5);
+    orders.ports().store().close().await;
+}
+
+#[tokio::test]
+async fn one_of_two_migrations_at_once_does_the_work() {
+    let config = Config::at(servers::postgres().database());
+    let (one, other) = tokio::join!(postgres::migrate(&config), postgres::migrate(&config));
+    let mut steps = [one.unwrap().steps.len(), other.unwrap().steps.len()];
+    steps.sort_unstable();
+    assert_eq!(steps, [0, 2]);
+}
+
+/// What the guard says, as the server has it.
+async fn guard(beside: &Session) -> String {
+    let sql = "SELECT prosrc FROM pg_proc WHERE proname = 'orders_guard'";
+    beside.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn moves_that_another_version_makes_stay_legal() {
+    let (config, beside) = migrated().await;
+    assert!(!guard(&beside).await.contains("EXPIRED>PENDING"));
+    beside.run("INSERT INTO moves VALUES ('EXPIRED', 'PENDING')").await;
+    for _ in 0..2 {
+        postgres::migrate(&config).await.unwrap();
+        let guard = guard(&beside).await;
+        assert!(guard.contains("'EXPIRED>PENDING'"), "{guard}");
+        assert!(guard.contains("'PENDING>CONFIRMED'"), "{guard}");
+    }
+}
+
+#[tokio::test]
+async fn a_guard_of_newer_tables_is_left_alone() {
+    let (config, beside) = migrated().await;
+    let newer = "INSERT INTO refinery_schema_history
+            SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1;
+        CREATE OR REPLACE FUNCTION orders_guard() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RETURN new; END'";
+    beside.run(newer).await;
+    assert_eq!(postgres::migrate(&config).await.unwrap().steps, [""; 0]);
+    assert_eq!(guard(&beside).await, "BEGIN RETURN new; END");
+}
+
+#[tokio::test]
+async fn an_illegal_move_is_refused_by_the_database() {
+    let (config, beside) = migrated().await;
+    let orders = process(&config, &World::new(1)).await;
+    let id = placed(&orders, "guarded").await;
+    for change in ["state = 'EXPIRED', version = 3", "state = 'COMPLETED', version = 2"] {
+        let sql = format!("UPDATE orders SET {change} WHERE id = '{id}'");
+        let refused = beside.batch_execute(&sql).await.unwrap_err();
+        let told = refused.as_db_error().unwrap().message();
+        assert_eq!(told, "not a legal change of an order", "{change}");
+    }
+    beside
+        .run(&format!("UPDATE orders SET state = 'EXPIRED', version = 2 WHERE id = '{id}'"))
+        .await;
+}
