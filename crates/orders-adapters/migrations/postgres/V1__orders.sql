@@ -52,6 +52,26 @@ CREATE TABLE history (
     PRIMARY KEY (order_id, version)
 );
 
+-- It is only added to, by whomever: but for the position, which is set once. Whoever owns the table
+-- can take the trigger away, and leaves a trace in the catalogue by that.
+CREATE FUNCTION history_stands() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF old.position IS NULL THEN
+            old.position := new.position;
+            IF old IS NOT DISTINCT FROM new THEN
+                RETURN new;
+            END IF;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'history is only added to';
+END
+$$;
+
+CREATE TRIGGER history_stands BEFORE UPDATE OR DELETE ON history
+    FOR EACH ROW EXECUTE FUNCTION history_stands();
+CREATE TRIGGER history_stays BEFORE TRUNCATE ON history EXECUTE FUNCTION history_stands();
+
 -- Committed events that have no place in the feed yet. By seq they stand in the order in which they
 -- were written, which is not the order in which they become visible: it is no cursor. The columns are
 -- named as Debezium's outbox event router expects them, for those who prefer change data capture.

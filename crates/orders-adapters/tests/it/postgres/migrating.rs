@@ -102,3 +102,22 @@ async fn an_illegal_move_is_refused_by_the_database() {
         .run(&format!("UPDATE orders SET state = 'EXPIRED', version = 2 WHERE id = '{id}'"))
         .await;
 }
+
+#[tokio::test]
+async fn history_is_only_added_to() {
+    let (config, beside) = migrated().await;
+    let orders = process(&config, &World::new(1)).await;
+    placed(&orders, "told").await;
+    let refused = async |sql: &str| {
+        let refused = beside.batch_execute(sql).await.unwrap_err();
+        assert_eq!(refused.as_db_error().unwrap().message(), "history is only added to", "{sql}");
+    };
+    refused("UPDATE history SET actor = 'nobody'").await;
+    refused("UPDATE history SET actor = 'nobody', position = 1").await;
+    refused("DELETE FROM history").await;
+    refused("TRUNCATE history").await;
+    // Where its event stood is told once, when that is forgotten.
+    beside.run("UPDATE history SET position = 1").await;
+    refused("UPDATE history SET position = 2").await;
+    refused("UPDATE history SET position = NULL").await;
+}
