@@ -63,6 +63,9 @@ pub enum OpenError {
         /// What to do.
         hint: &'static str,
     },
+    /// The database cannot hold every text.
+    #[error("the database has the encoding {0}, which lacks most characters; make one in UTF8")]
+    Encoding(String),
     /// The tables cannot be brought to this version's shape.
     #[error("cannot bring the tables to this version")]
     Migrate(#[source] Cause),

@@ -17,10 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    Shared,
-    session::{Failed, told},
-};
+use super::{OpenError, Shared, schema, session::Failed};
 
 /// Between two looks at a database that is down: soon enough that its return is noticed within a
 /// second.
@@ -78,10 +75,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 async fn answers(shared: &Shared) -> Result<(), String> {
     let client = shared.probe.get().await.map_err(|error| error.to_string())?;
-    let asked = timeout(shared.config.connect_timeout, client.simple_query("SELECT 1")).await;
+    // It may be another server than before, which is set otherwise.
+    let asked = timeout(shared.config.connect_timeout, schema::settings(&client)).await;
     let failed = match asked {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => told(&error),
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(OpenError::Unreachable(cause))) => cause.to_string(),
+        Ok(Err(unsafe_settings)) => unsafe_settings.to_string(),
         Err(_) => "it does not answer".to_owned(),
     };
     // Another look is another connection: this one may wait for a peer that is no more.

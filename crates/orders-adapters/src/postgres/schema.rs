@@ -194,6 +194,7 @@ pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
         return Err(OpenError::Old { there, needed: OLDEST });
     }
     settings(&client).await?;
+    weaknesses(&client).await?;
     let secret = "SELECT page_secret FROM meta";
     let row = client.query_typed_one(secret, &[]).await.map_err(OpenError::server)?;
     let secret: Vec<u8> = get(&row, 0)?;
@@ -201,33 +202,39 @@ pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
     first.ok_or_else(|| OpenError::Unreachable("the store's secret is too short".into()))
 }
 
-/// Refuses settings that make a promise void, and warns of those that weaken one.
-async fn settings(client: &Client) -> Result<(), OpenError> {
+/// Refuses settings that make a promise void. Asked of every server that is connected to: one that
+/// took over may be set otherwise.
+pub(super) async fn settings(client: &Client) -> Result<(), OpenError> {
     let sql = "SELECT current_setting('fsync'), current_setting('full_page_writes'),
-            current_setting('synchronous_commit'),
-            (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
-            current_user::text";
+        current_setting('synchronous_commit'), current_setting('server_encoding')";
     let row = client.query_typed_one(sql, &[]).await.map_err(OpenError::server)?;
-    for (at, name) in ["fsync", "full_page_writes"].into_iter().enumerate() {
+    for (at, name, hint) in [
+        (0, "fsync", "set it to on"),
+        (1, "full_page_writes", "set it to on"),
+        (2, "synchronous_commit", "set it to on for this database or this role"),
+    ] {
         if get::<String>(&row, at)? == "off" {
-            let hint = "set it to on";
             return Err(OpenError::Unsafe { setting: format!("{name} = off"), hint });
         }
     }
-    let commits: String = get(&row, 2)?;
-    if commits == "off" {
-        let hint = "set it to on for this database or this role";
-        return Err(OpenError::Unsafe { setting: format!("synchronous_commit = {commits}"), hint });
-    }
-    if commits == "local" {
+    let encoding: String = get(&row, 3)?;
+    if encoding == "UTF8" { Ok(()) } else { Err(OpenError::Encoding(encoding)) }
+}
+
+/// Warns of what weakens a promise.
+async fn weaknesses(client: &Client) -> Result<(), OpenError> {
+    let sql = "SELECT current_setting('synchronous_commit'), current_user::text,
+            (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)";
+    let row = client.query_typed_one(sql, &[]).await.map_err(OpenError::server)?;
+    if get::<String>(&row, 0)? == "local" {
         tracing::warn!(
             "the server has synchronous_commit = local: an acknowledged order may be missing on a \
              standby that is promoted"
         );
     }
-    if get::<Option<bool>>(&row, 3)? == Some(true) {
+    if get::<Option<bool>>(&row, 2)? == Some(true) {
         tracing::warn!(
-            user = get::<String>(&row, 4)?,
+            user = get::<String>(&row, 1)?,
             "connected as a role that row-level security does not hold for: a second wall between \
              tenants is missing; use a role that is neither superuser nor BYPASSRLS"
         );

@@ -26,7 +26,7 @@ use super::{
     commit::{self, Touched},
     facts::{self, Verdict},
     prepared::Prepared,
-    rows,
+    rows, schema,
     session::{Failed, Param, Query, What, transaction},
 };
 use crate::{
@@ -312,8 +312,26 @@ impl Desk<'_> {
         if !self.shared.health.is_up() {
             return Err(Failed::unsent("the database is unavailable"));
         }
-        let got = self.shared.writers.get().await.map_err(Failed::unsent);
+        let got = match self.shared.writers.get().await {
+            Ok(client) => self.relied_on(client).await,
+            Err(error) => Err(Failed::unsent(error)),
+        };
         got.inspect_err(|failed| self.shared.note(failed))
+    }
+
+    /// A new connection may lead to another server than the last one, with settings of its own.
+    async fn relied_on(&self, client: Object) -> Result<Object, Failed> {
+        if Object::metrics(&client).recycle_count > 0 {
+            return Ok(client);
+        }
+        let asked = timeout(self.shared.config.connect_timeout, schema::settings(&client)).await;
+        let failed = match asked {
+            Ok(Ok(())) => return Ok(client),
+            Ok(Err(error)) => Failed::unsent(error),
+            Err(_) => Failed::unsent("the database does not answer"),
+        };
+        drop(Object::take(client));
+        Err(failed)
     }
 
     /// Waits for a transaction's answer, and no longer than that may take.

@@ -1,7 +1,8 @@
 //! Migrations beside services of several versions, and what the database itself refuses.
 
-use orders::{domain::OrderId, ports::Ports as _};
-use orders_adapters::postgres::{self, Config};
+use mainstay::metrics::Metrics;
+use orders::{Error, domain::OrderId, ports::Ports as _};
+use orders_adapters::postgres::{self, Config, OpenError, Postgres};
 use orders_testkit::{World, builders, servers};
 use tokio::task::JoinSet;
 
@@ -120,4 +121,53 @@ async fn history_is_only_added_to() {
     beside.run("UPDATE history SET position = 1").await;
     refused("UPDATE history SET position = 2").await;
     refused("UPDATE history SET position = NULL").await;
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_text_is_refused() {
+    let utf8 = servers::postgres().database();
+    let (server, name) = utf8.rsplit_once('/').unwrap();
+    servers::postgres().sql(&format!(
+        "CREATE DATABASE {name}_latin OWNER orderly TEMPLATE template0 ENCODING 'LATIN1' \
+         LC_COLLATE 'C' LC_CTYPE 'C'"
+    ));
+    let config = Config::at(format!("{server}/{name}_latin"));
+    postgres::migrate(&config).await.unwrap();
+    let refused = Postgres::open(&config, &Metrics::new("test")).await;
+    let Err(OpenError::Encoding(encoding)) = refused else { panic!("{refused:?}") };
+    assert_eq!(encoding, "LATIN1");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_to_be_relied_on_any_more_is_not_written_to() {
+    let (config, beside) = migrated().await;
+    let orders = process(&config, &World::new(1)).await;
+    placed(&orders, "before").await;
+    // As a standby would be that is set otherwise and takes over.
+    let set = |value: &str| {
+        format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {value}', \
+             current_database()); END $$"
+        )
+    };
+    beside.run(&set("off")).await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'orderly'";
+    beside.run(end).await;
+    let (store, cx) = (orders.ports().store(), builders::context("shop"));
+    let create = async || orders.create(&cx, builders::draft(), builders::key("after")).await;
+    until(async || {
+        let refused = create().await;
+        assert!(
+            matches!(refused, Err(Error::Unavailable(_) | Error::OutcomeUnknown)),
+            "{refused:?}"
+        );
+        !store.is_up()
+    })
+    .await;
+    assert_eq!(beside.number("SELECT count(*) FROM orders").await, 1);
+    beside.run(&set("on")).await;
+    until(async || store.is_up()).await;
+    create().await.unwrap();
+    store.close().await;
 }
