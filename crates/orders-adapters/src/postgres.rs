@@ -55,7 +55,7 @@ pub use crate::settings::Postgres as Config;
 pub use audit::Snapshot;
 pub use connect::OpenError;
 pub use feed::Lead;
-pub use fill::{Beside, FillError, fill};
+pub use fill::{Beside, FillError, Filled, fill};
 pub use schema::{Migrated, migrate, migrate_to};
 
 use self::{

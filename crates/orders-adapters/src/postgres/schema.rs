@@ -184,17 +184,22 @@ async fn guard(client: &Client) -> Result<(), OpenError> {
 pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
     let client =
         pool.get().await.map_err(|error| OpenError::Unreachable(error.to_string().into()))?;
+    check_on(&client).await
+}
+
+/// As [`check`], over this connection.
+pub(super) async fn check_on(client: &Client) -> Result<[u8; 32], OpenError> {
     let there = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
     let row = client.query_typed_one(there, &[]).await.map_err(OpenError::server)?;
     if !get::<bool>(&row, 0)? {
         return Err(OpenError::Empty);
     }
-    let there = version(&client).await?;
+    let there = version(client).await?;
     if there < OLDEST {
         return Err(OpenError::Old { there, needed: OLDEST });
     }
-    settings(&client).await?;
-    weaknesses(&client).await?;
+    settings(client).await?;
+    weaknesses(client).await?;
     let secret = "SELECT page_secret FROM meta";
     let row = client.query_typed_one(secret, &[]).await.map_err(OpenError::server)?;
     let secret: Vec<u8> = get(&row, 0)?;
