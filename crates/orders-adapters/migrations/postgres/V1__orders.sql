@@ -172,7 +172,9 @@ VALUES (0, 0, decode(
     replace(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));
 
 -- A second wall around tenants: a transaction sees the rows of the tenant that it says it works for,
--- and none when it says nothing. The service itself, which works for all, says '*'.
+-- and none when it says nothing. The service itself, which works for all, says '*'. That is asked once for
+-- a statement: of a condition on every row the server expects that one of 200 passes, and to find the first
+-- of them by an index it would read and sort the whole table.
 DO $$
 DECLARE
     walled text;
@@ -181,7 +183,8 @@ BEGIN
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', walled);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', walled);
         EXECUTE format(
-            'CREATE POLICY tenants ON %I USING (current_setting(''orderly.tenant'', true) IN (tenant, ''*''))',
+            'CREATE POLICY tenants ON %I USING ((SELECT current_setting(''orderly.tenant'', true) = ''*'')
+                OR tenant = (SELECT current_setting(''orderly.tenant'', true)))',
             walled);
     END LOOP;
 END

@@ -9,6 +9,7 @@ mod dropping;
 mod faults;
 mod feed;
 mod fixture;
+mod forgetting;
 mod hedged;
 mod idempotency;
 mod load;
