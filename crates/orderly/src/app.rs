@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// What traces call the service.
-const NAME: &str = "orderly";
+pub(crate) const NAME: &str = "orderly";
 
 /// Runs the service until it is told to stop, or fails.
 pub(crate) fn serve(options: &Serve) -> Result<ExitCode, Failure> {

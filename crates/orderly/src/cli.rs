@@ -73,8 +73,9 @@ pub(crate) enum Command {
     ///
     /// The service must be stopped. The tables must be there (orderly migrate) and empty. Orders, their
     /// history, the feed with its positions, keys, tasks and personal data are written in one
-    /// transaction: all of it or nothing. Before it the source is audited, after it the target, and each
-    /// order is compared. The file is left as it is: keep it as a backup, and do not serve from it again.
+    /// transaction: all of it or nothing. The source is audited first, then what was written, and each
+    /// order is compared before that is committed. The file is left as it is: keep it as a backup. A
+    /// mark beside it, FILE-moved, keeps services from starting on it: remove that to go back.
     Move(Move),
     /// Make the Kafka topics, show what is parked behind them, and hand it out again.
     Events {

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use mainstay::telemetry;
 use orders_adapters::settings;
 
 use crate::{
+    app,
     cli::Migrate,
     config,
     console::{Failure, say},
@@ -16,6 +18,8 @@ pub(crate) fn run(options: &Migrate) -> Result<ExitCode, Failure> {
     let Some(postgres) = &config.postgres else {
         return Err("postgres.url is not set: the embedded store makes its tables by itself".into());
     };
+    // It may wait for others for minutes, and says so there.
+    let _telemetry = telemetry::init(app::NAME, &config.log)?;
     let steps = migrate(postgres, options.to)?;
     for step in &steps {
         say(step);

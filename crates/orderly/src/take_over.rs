@@ -58,7 +58,10 @@ mod shared {
             }
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let census = runtime.block_on(fill(postgres, &snapshot, beside, told))?;
+        let filled = runtime.block_on(fill(postgres, &snapshot, beside, told))?;
+        // Before the commit: at no time may both be served from, whatever ends this process.
+        source.mark_moved(&postgres.url)?;
+        let census = runtime.block_on(filled.commit())?;
         say(&format!(
             "taken over: {}, {}, {}, {}, {}",
             many(census.orders, "order"),
@@ -67,7 +70,10 @@ mod shared {
             many(census.receipts, "receipt"),
             many(census.tasks, "task"),
         ));
-        say("both stores are sound and say the same; serve from postgres.url from now on");
+        say(
+            "both stores are sound and say the same; serve from postgres.url from now on: the file is \
+             marked as moved, and no service starts on it",
+        );
         Ok(ExitCode::SUCCESS)
     }
 }

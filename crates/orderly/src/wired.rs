@@ -142,7 +142,8 @@ pub(crate) fn with_hint(error: OpenError) -> Failure {
     let hint = match error {
         OpenError::InUse(_) => "stop that one, or name another file with --store FILE",
         OpenError::Missing(_) => "name the one that is meant with --config FILE or --store FILE",
-        OpenError::Linked(_)
+        OpenError::Moved { .. }
+        | OpenError::Linked(_)
         | OpenError::NoFolder(_)
         | OpenError::Folder(_)
         | OpenError::Foreign(_)

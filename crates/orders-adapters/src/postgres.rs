@@ -35,6 +35,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -57,7 +58,7 @@ use tracing::{Instrument as _, field::Empty};
 pub use crate::settings::Postgres as Config;
 pub use audit::Snapshot;
 pub use connect::OpenError;
-pub use fill::{Beside, FillError, fill};
+pub use fill::{Beside, FillError, Filled, fill};
 pub use lead::Lead;
 pub use schema::{Migrated, migrate, migrate_to};
 
@@ -407,13 +408,15 @@ impl Store for Postgres {
     }
 }
 
-/// How a transaction that writes begins: it works for every tenant, and waits for no row for long.
+/// How a transaction that writes begins: it works for every tenant, and waits for no row for longer
+/// than that.
 ///
 /// Two settings are not left to the database or the role. A snapshot from before a lock was had would
 /// miss what its last holder wrote. And a time limit that ends the wait for a synchronous standby makes
 /// PostgreSQL say that it has committed.
-fn begin_write(config: &Config) -> String {
-    let wait = config.lock_timeout.as_millis();
+fn begin_write(patience: Duration) -> String {
+    // None at all would be waited for without end.
+    let wait = patience.as_millis().max(1);
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; \
          SET LOCAL orderly.tenant = '*'; SET LOCAL lock_timeout = {wait}"

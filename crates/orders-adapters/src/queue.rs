@@ -73,19 +73,24 @@ impl<T> Queue<T> {
             }
             inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
-        Some(inner.take(most))
+        Some(inner.take(most, |_| true))
     }
 
-    /// As [`take`](Self::take), without a thread that waits.
+    /// As [`take`](Self::take), without a thread that waits, and only work that fits. What does not
+    /// fit keeps its place in the queue.
     #[cfg(feature = "postgres")]
-    pub(crate) async fn taken(&self, most: usize) -> Option<Vec<T>> {
+    pub(crate) async fn taken(
+        &self,
+        most: usize,
+        mut fits: impl FnMut(&T) -> bool,
+    ) -> Option<Vec<T>> {
         loop {
             // Listen first, then look: what comes in between still wakes this.
             let ready = self.ready.listen();
             {
                 let mut inner = self.lock();
                 if inner.len > 0 {
-                    return Some(inner.take(most));
+                    return Some(inner.take(most, &mut fits));
                 }
                 if inner.closed {
                     return None;
@@ -114,21 +119,46 @@ impl<T> Queue<T> {
 }
 
 impl<T> Inner<T> {
-    /// Takes up to `most`, one of every owner in turn.
-    fn take(&mut self, most: usize) -> Vec<T> {
+    /// Takes up to `most` that fit, one of every owner in turn. Passes over no more than `most` that do
+    /// not: those go back to the front of their lines.
+    fn take(&mut self, most: usize, mut fits: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut batch = Vec::with_capacity(most.min(self.len));
-        while batch.len() < most {
-            let Some(owner) = self.turns.pop_front() else { break };
-            let Some(line) = self.waiting.get_mut(&owner) else { continue };
-            batch.extend(line.pop_front());
-            if line.is_empty() {
-                self.waiting.remove(&owner);
+        let mut left = Vec::new();
+        while batch.len() < most && left.len() < most {
+            let Some((owner, work)) = self.next() else { break };
+            if fits(&work) {
+                batch.push(work);
             } else {
-                self.turns.push_back(owner);
+                left.push((owner, work));
             }
         }
-        self.len -= batch.len();
+        for (owner, work) in left.into_iter().rev() {
+            self.put_back(owner, work);
+        }
         batch
+    }
+
+    fn next(&mut self) -> Option<(Owner, T)> {
+        let owner = self.turns.pop_front()?;
+        let line = self.waiting.get_mut(&owner)?;
+        let work = line.pop_front()?;
+        self.len -= 1;
+        if line.is_empty() {
+            self.waiting.remove(&owner);
+        } else {
+            self.turns.push_back(owner.clone());
+        }
+        Some((owner, work))
+    }
+
+    fn put_back(&mut self, owner: Owner, work: T) {
+        self.len += 1;
+        if let Some(line) = self.waiting.get_mut(&owner) {
+            line.push_front(work);
+        } else {
+            self.turns.push_front(owner.clone());
+            self.waiting.insert(owner, VecDeque::from([work]));
+        }
     }
 }
 
@@ -167,5 +197,65 @@ mod tests {
         assert_eq!(queue.push(&Some(tenant("a")), 2), Err(2));
         assert_eq!(queue.take(2).unwrap(), [1]);
         assert_eq!(queue.take(2), None::<Vec<i32>>);
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test]
+    async fn what_does_not_fit_keeps_its_place_and_holds_up_nobody() {
+        let queue = Queue::new(10);
+        for work in ["hot1", "hot2", "hot3", "a4"] {
+            queue.push(&Some(tenant("a")), work).unwrap();
+        }
+        queue.push(&Some(tenant("b")), "b1").unwrap();
+        let one_hot = || {
+            let mut hot = 0;
+            move |work: &&str| {
+                hot += usize::from(work.starts_with("hot"));
+                hot <= 1 || !work.starts_with("hot")
+            }
+        };
+        assert_eq!(queue.taken(10, one_hot()).await.unwrap(), ["hot1", "b1", "a4"]);
+        queue.push(&Some(tenant("b")), "b2").unwrap();
+        assert_eq!(queue.len(), 3);
+        assert_eq!(queue.taken(10, one_hot()).await.unwrap(), ["hot2", "b2"]);
+        assert_eq!(queue.taken(10, one_hot()).await.unwrap(), ["hot3"]);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test]
+    async fn no_more_than_a_batch_is_passed_over() {
+        let queue = Queue::new(10);
+        for work in 0..10 {
+            queue.push(&Some(tenant("a")), work).unwrap();
+        }
+        let mut seen = Vec::new();
+        let all_but_zero_wait = |work: &i32| {
+            seen.push(*work);
+            *work == 0
+        };
+        assert_eq!(queue.taken(3, all_but_zero_wait).await.unwrap(), [0]);
+        assert_eq!(seen, [0, 1, 2, 3]);
+        assert_eq!(queue.take(9).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test]
+    async fn whoever_waits_without_a_thread_is_woken_by_work_and_by_the_end() {
+        let queue = Queue::new(2);
+        let woken = async |queue: &Queue<i32>| queue.taken(2, |_| true).await;
+        let pushed = async {
+            // The other side waits by now.
+            tokio::task::yield_now().await;
+            queue.push(&None, 1).unwrap();
+        };
+        assert_eq!(tokio::join!(woken(&queue), pushed).0, Some(vec![1]));
+        let closed = async {
+            tokio::task::yield_now().await;
+            queue.push(&None, 2).unwrap();
+            queue.close();
+        };
+        assert_eq!(tokio::join!(woken(&queue), closed).0, Some(vec![2]));
+        assert_eq!(woken(&queue).await, None);
     }
 }

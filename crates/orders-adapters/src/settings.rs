@@ -43,8 +43,9 @@ pub struct Postgres {
     /// 2 s.
     #[serde(with = "duration::Text")]
     pub connect_timeout: Duration,
-    /// How long a change may wait for a row that another transaction holds, before it is tried alone,
-    /// and then refused as busy. Default 500 ms.
+    /// How long a transaction may wait for a row that another one holds. Then its changes are tried in
+    /// ever smaller parts, each of which waits a sixteenth of that, and what still stands behind such a
+    /// row is refused as busy. Default 500 ms.
     #[serde(with = "duration::Text")]
     pub lock_timeout: Duration,
     /// How long a transaction may take to be answered; after that its connection counts as lost and its

@@ -62,7 +62,8 @@ use crate::instruments::{Instruments, Queued, TIMES, Waiting};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The file, relative to the working directory; its folder is made if only that is missing.
-    /// Beside it stand `-wal`, `-shm` and `-lock`. Default: `data/orderly.db`.
+    /// Beside it stand `-wal`, `-shm` and `-lock`, and `-moved` once `orderly move` took it over.
+    /// Default: `data/orderly.db`.
     pub path: PathBuf,
     /// Changes that may wait for the writer; more are refused as busy. At most 1,000,000. Default:
     /// 4,096.
@@ -127,7 +128,8 @@ impl Sqlite {
     /// Opens the store, creating it if it is not there and its folder with it, and starts its threads.
     ///
     /// # Errors
-    /// [`OpenError`] says what stands in the way; a store that another process writes is refused.
+    /// [`OpenError`] says what stands in the way; a store that another process writes is refused, and
+    /// one that another store took over.
     pub fn open(config: &Config) -> Result<Self, OpenError> {
         Self::open_measured(config, &Metrics::new("unread"))
     }
@@ -139,6 +141,7 @@ impl Sqlite {
     /// # Errors
     /// As those of [`open`](Self::open).
     pub fn open_measured(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
+        schema::not_moved(&config.path)?;
         let writer = Writer::open(config)?;
         let page_secret = writer.page_secret().map_err(OpenError::sqlite(&config.path))?;
         let instruments = Instruments::new(metrics);

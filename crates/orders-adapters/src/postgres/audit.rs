@@ -15,11 +15,12 @@ use super::{
     connect::{self, OpenError},
     feed::{SPAN, read_span},
     rows::{self, CREATE_RECEIPT, ENTRY, EVENT, ORDER, RECEIPT, TASK},
+    schema,
     session::{Param, told},
 };
 use crate::stored::{Read, position};
 
-/// One read transaction over a whole store. While it is held the server keeps what was deleted since,
+/// One transaction that reads a whole store. While it is held the server keeps what was deleted since,
 /// so hold it no longer than needed.
 pub struct Snapshot {
     client: Client,
@@ -39,20 +40,28 @@ impl Snapshot {
     /// # Errors
     /// [`OpenError`] when there is no store, or it cannot be reached.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        let pool = connect::pool(config, 1)?;
-        super::schema::check(&pool).await?;
-        pool.close();
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL orderly.tenant = '*'; \
+                     SELECT FROM meta";
+        Self::begun_by(config, begin).await
+    }
+
+    /// Checks the database and begins a transaction.
+    pub(super) async fn begun_by(config: &Config, begin: &str) -> Result<Self, OpenError> {
         let (client, connection) = connect::direct(config).await?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error = %error, "the audit's connection ended");
+                tracing::debug!(error = %error, "a snapshot's connection ended");
             }
         });
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL orderly.tenant = '*'; \
-                     SELECT FROM meta";
+        schema::check_on(&client).await?;
         client.batch_execute(begin).await.map_err(OpenError::server)?;
         Ok(Self { client, _connection: driver })
+    }
+
+    /// The connection, in the transaction.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
     }
 
     async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, ReadError> {

@@ -3,7 +3,7 @@
 //!
 //! A statement checks every change by itself and writes those that pass; it answers which. So a change
 //! that is refused takes nobody with it. Within a batch no two changes touch the same row, which
-//! [`split`] sees to.
+//! [`Touched`] sees to.
 
 use std::collections::HashSet;
 
@@ -170,7 +170,7 @@ RETURNING true";
 
 /// What a batch touches, so that no two of its changes touch the same.
 #[derive(Debug, Default)]
-struct Touched {
+pub(super) struct Touched {
     ids: HashSet<Uuid>,
     keys: HashSet<(String, &'static str, String)>,
     numbers: HashSet<(String, u64)>,
@@ -179,7 +179,7 @@ struct Touched {
 
 impl Touched {
     /// Adds what a change touches, unless another touches some of it.
-    fn add(&mut self, change: &Change) -> bool {
+    pub(super) fn add(&mut self, change: &Change) -> bool {
         let mut ids: Vec<Uuid> = change.plans.iter().map(|task| task.id.0).collect();
         ids.extend(change.lease.map(|lease| lease.task.0).filter(|id| !ids.contains(id)));
         let order = order_of(change);
@@ -205,12 +205,6 @@ impl Touched {
         }
         free
     }
-}
-
-/// Which changes may be written together; the others, in their order, have to wait for them.
-pub(super) fn split<T>(items: Vec<T>, change: impl Fn(&T) -> &Change) -> (Vec<T>, Vec<T>) {
-    let mut touched = Touched::default();
-    items.into_iter().partition(|item| touched.add(change(item)))
 }
 
 fn order_of(change: &Change) -> Option<Uuid> {

@@ -85,6 +85,9 @@ pub enum OpenError {
         /// What to do.
         hint: &'static str,
     },
+    /// The database cannot hold every text.
+    #[error("the database has the encoding {0}, which lacks most characters; make one in UTF8")]
+    Encoding(String),
     /// The tables cannot be brought to this version's shape.
     #[error("cannot bring the tables to this version")]
     Migrate(#[source] Cause),
@@ -95,16 +98,6 @@ impl OpenError {
     pub(super) fn server(error: Error) -> Self {
         Self::Unreachable(told(&error).into())
     }
-
-    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` has")]
-    pub(super) fn pool(error: PoolError) -> Self {
-        Self::Unreachable(pool_told(&error).into())
-    }
-
-    pub(super) fn silent() -> Self {
-        Self::Unreachable("it does not answer".into())
-    }
-}
 
 /// Why a pool has no connection: what the server says, if it said something.
 pub(super) fn pool_told(error: &PoolError) -> String {

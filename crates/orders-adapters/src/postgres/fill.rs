@@ -7,17 +7,13 @@ use orders::{
     domain::{ExternalReference, OrderId, Position, Reason, State},
     ports::{AuditSource, Census, Decision, Dossier, Operation, Page, Receipt},
 };
-use tokio::task::JoinSet;
 use tokio_postgres::{
-    Client, Transaction,
+    Client,
     types::{ToSql, Type},
 };
 use uuid::Uuid;
 
-use super::{
-    Config, Snapshot,
-    connect::{self, OpenError},
-};
+use super::{Config, OpenError, Snapshot};
 use crate::{
     content,
     stored::{count, trace_column},
@@ -35,14 +31,14 @@ pub struct Beside {
     pub published: Option<Position>,
 }
 
-/// Why a store was not taken over. Nothing of it was.
+/// Why a store was not taken over. Nothing of it was, unless it says so.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
     /// The database cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The database holds orders.
-    #[error("the database holds {0} orders already; only an empty one can be filled")]
+    #[error("the database holds {0} orders or events already; only an empty one can be filled")]
     NotEmpty(i64),
     /// The source cannot be read.
     #[error("the source cannot be read")]
@@ -56,10 +52,43 @@ pub enum FillError {
     /// What was written is not what was read.
     #[error("what was written is not what was read: {0}")]
     Differs(String),
+    /// It is not known whether the last word arrived.
+    #[error(
+        "the database did not answer the commit: it holds all of the store or nothing, which \
+         `orderly audit` on it tells; when it is empty, take the store over again"
+    )]
+    Unanswered(#[source] tokio_postgres::Error),
+}
+
+/// How the filling transaction begins. Nobody uses the tables meanwhile.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; \
+    SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL orderly.tenant = '*'; \
+    LOCK TABLE orders, history, outbox, events, receipts, personal, notes, tasks \
+    IN ACCESS EXCLUSIVE MODE";
+
+/// All that a store holds, written and found to be the same, but not committed: dropped, it is as if
+/// nothing had been written.
+#[derive(Debug)]
+#[must_use = "nothing is taken over before it is committed"]
+pub struct Filled {
+    written: Snapshot,
+    census: Census,
+}
+
+impl Filled {
+    /// Makes it so, and says how much there is.
+    ///
+    /// # Errors
+    /// [`FillError::Unanswered`].
+    pub async fn commit(self) -> Result<Census, FillError> {
+        let committed = self.written.client().batch_execute("COMMIT").await;
+        committed.map_err(FillError::Unanswered)?;
+        Ok(self.census)
+    }
 }
 
 /// Takes over all that `source` holds, in one transaction, and compares what was written with what was
-/// read. `source` must not change meanwhile.
+/// read before that is committed. `source` must not change meanwhile, nor afterwards.
 ///
 /// # Errors
 /// [`FillError`].
@@ -68,71 +97,65 @@ pub async fn fill(
     source: &impl AuditSource,
     beside: Beside,
     mut progress: impl FnMut(u64),
-) -> Result<Census, FillError> {
+) -> Result<Filled, FillError> {
+    let written = Snapshot::begun_by(config, BEGIN).await?;
+    let client = written.client();
+    is_empty(client).await?;
     let report = audit(source).await?;
     if let Some(finding) = report.findings.first() {
         return Err(FillError::Unsound(finding.to_string()));
     }
-    let (mut client, connection) = connect::direct(config).await?;
-    let mut driver = JoinSet::new();
-    driver.spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = %error, "the filling connection ended");
-        }
-    });
     let census = report.census;
-    copy(&mut client, source, census, beside, &mut progress).await?;
-    verify(config, source, census).await?;
-    Ok(census)
+    copy(client, source, &mut progress).await?;
+    let forgotten = count(census.oldest.0.saturating_sub(1));
+    let (published, secret) = (beside.published.map(|to| count(to.0)), &beside.page_secret[..]);
+    let sql = "UPDATE meta SET forgotten = $1, published = $2, page_secret = $3";
+    let wrote = client.execute(sql, &[&forgotten, &published, &secret]).await;
+    wrote.map_err(FillError::Write)?;
+    // Without it the server takes the tables for small, and looks for every page in all of them.
+    let analyze = "ANALYZE orders, history, events, receipts, personal, notes, tasks";
+    client.batch_execute(analyze).await.map_err(FillError::Write)?;
+    verify(&written, source, census).await?;
+    Ok(Filled { written, census })
+}
+
+async fn is_empty(client: &Client) -> Result<(), FillError> {
+    let sql = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM events)
+        + (SELECT count(*) FROM outbox)";
+    let row = client.query_one(sql, &[]).await.map_err(FillError::Write)?;
+    match row.try_get(0).map_err(FillError::Write)? {
+        0 => Ok(()),
+        there => Err(FillError::NotEmpty(there)),
+    }
 }
 
 async fn copy(
-    client: &mut Client,
+    client: &Client,
     source: &impl AuditSource,
-    census: Census,
-    beside: Beside,
     progress: &mut impl FnMut(u64),
 ) -> Result<(), FillError> {
-    let transaction = client.transaction().await.map_err(FillError::Write)?;
-    let begin = "SET LOCAL orderly.tenant = '*';
-        LOCK TABLE orders, history, outbox, events, receipts, tasks IN ACCESS EXCLUSIVE MODE";
-    transaction.batch_execute(begin).await.map_err(FillError::Write)?;
-    let sql = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM events)
-        + (SELECT count(*) FROM outbox)";
-    let row = transaction.query_one(sql, &[]).await.map_err(FillError::Write)?;
-    let there: i64 = row.try_get(0).map_err(FillError::Write)?;
-    if there > 0 {
-        return Err(FillError::NotEmpty(there));
-    }
     let (mut after, mut done) = (None, 0);
     loop {
         let page =
             source.dossiers(Page { after, limit: PAGE }).await.map_err(orders::Error::from)?;
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.id);
         for table in tables(&page) {
-            table.insert(&transaction).await.map_err(FillError::Write)?;
+            table.insert(client).await.map_err(FillError::Write)?;
         }
         done += page.len() as u64;
         progress(done);
     }
-    let forgotten = count(census.oldest.0.saturating_sub(1));
-    let (published, secret) = (beside.published.map(|to| count(to.0)), &beside.page_secret[..]);
-    let sql = "UPDATE meta SET forgotten = $1, published = $2, page_secret = $3";
-    let wrote = transaction.execute(sql, &[&forgotten, &published, &secret]).await;
-    wrote.map_err(FillError::Write)?;
-    transaction.commit().await.map_err(FillError::Write)
 }
 
 /// Audits what was written and compares it, order by order, with the source.
 async fn verify(
-    config: &Config,
+    written: &Snapshot,
     source: &impl AuditSource,
     census: Census,
 ) -> Result<(), FillError> {
     let differs = |what: String| Err(FillError::Differs(what));
-    let written = Snapshot::open(config).await?;
-    let report = audit(&written).await?;
+    let report = audit(written).await?;
     if let Some(finding) = report.findings.first() {
         return differs(finding.to_string());
     }
@@ -196,7 +219,7 @@ impl Table {
         self
     }
 
-    async fn insert(&self, transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    async fn insert(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
         let names: Vec<&str> = self.columns.iter().map(|(name, ..)| *name).collect();
         let arrays: Vec<String> = self
             .columns
@@ -212,8 +235,8 @@ impl Table {
         );
         let params: Vec<&(dyn ToSql + Sync)> =
             self.columns.iter().map(|(.., values)| &**values as &(dyn ToSql + Sync)).collect();
-        let statement = transaction.prepare(&sql).await?;
-        transaction.execute(&statement, &params).await.map(drop)
+        let statement = client.prepare(&sql).await?;
+        client.execute(&statement, &params).await.map(drop)
     }
 }
 

@@ -20,9 +20,10 @@ use tokio::{
 use tokio_postgres::error::SqlState;
 
 use super::{
-    Shared,
+    OpenError, Shared,
     connect::pool_told,
-    session::{Failed, What, told},
+    schema,
+    session::{Failed, What},
 };
 
 /// Between two looks at a database that is down: soon enough that its return is noticed within a
@@ -134,10 +135,16 @@ async fn ask(shared: &Shared) -> Result<(), Unanswered> {
         }
         Err(error) => return Err(Unanswered { is_silent: false, why: pool_told(&error) }),
     };
-    let asked = timeout(shared.config.connect_timeout, client.simple_query("SELECT 1")).await;
+    // It may be another server than before, which is set otherwise.
+    let asked = timeout(shared.config.connect_timeout, schema::settings(&client)).await;
     let unanswered = match asked {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => Unanswered { is_silent: false, why: told(&error) },
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(OpenError::Unreachable(cause))) => {
+            Unanswered { is_silent: false, why: cause.to_string() }
+        }
+        Ok(Err(unsafe_settings)) => {
+            Unanswered { is_silent: false, why: unsafe_settings.to_string() }
+        }
         Err(_) => Unanswered { is_silent: true, why: "it does not answer".to_owned() },
     };
     // Another look is another connection: this one may wait for a peer that is no more.

@@ -5,12 +5,12 @@ use std::{error::Error, time::Duration};
 use orders::domain::state::TRANSITIONS;
 use refinery::Target;
 use tokio::time::sleep;
-use tokio_postgres::{Client, Row, error::SqlState};
+use tokio_postgres::{Client, Row, error::SqlState, types::Type};
 
 use super::{
     Config,
     connect::{self, OpenError, Pool},
-    session::told,
+    session::{Param, told},
 };
 
 mod embedded {
@@ -21,12 +21,16 @@ mod embedded {
 /// may start before a migration and be rolled back behind one.
 const OLDEST: i32 = 1;
 
-/// How often a step is tried whose table is in use, and how long others go first in between.
-const LOCK_TRIES: u32 = 15;
-const LOCK_PAUSE: Duration = Duration::from_secs(2);
+/// How often a step is tried whose table is in use, and how long others go first in between. Everybody
+/// else waits behind a step that waits for a table, so it does that for much less than they have.
+const LOCK_TRIES: u32 = 50;
+const LOCK_WAIT: &str = "SET lock_timeout = '100ms'";
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
-/// Held by whoever brings the tables to its version.
-const MIGRATE_LOCK: &str = "SELECT pg_advisory_lock(6072110951140)";
+/// Held by whoever brings the tables to its version, and how often another one asks for it, twice a
+/// second: for ten minutes.
+const MIGRATE_LOCK: &str = "SELECT pg_try_advisory_lock(6072110951140)";
+const MIGRATE_TRIES: u32 = 1_200;
 
 /// What a migration did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +53,7 @@ pub async fn migrate(config: &Config) -> Result<Migrated, OpenError> {
 /// # Errors
 /// As [`migrate`], and [`OpenError::NoStep`].
 pub async fn migrate_to(config: &Config, step: i32) -> Result<Migrated, OpenError> {
-    let steps = embedded::migrations::runner();
-    let newest = steps.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0);
+    let newest = newest();
     if !(OLDEST..=newest).contains(&step) {
         return Err(OpenError::NoStep { step, oldest: OLDEST, newest });
     }
@@ -65,9 +68,8 @@ async fn run(config: &Config, target: Target) -> Result<Migrated, OpenError> {
             tracing::debug!(error = %error, "the migration's connection ended");
         }
     });
-    client.batch_execute(MIGRATE_LOCK).await.map_err(OpenError::server)?;
-    // Everybody else waits behind a migration that waits for a table: so not for long, and again.
-    client.batch_execute("SET lock_timeout = '1s'").await.map_err(OpenError::server)?;
+    client.batch_execute(LOCK_WAIT).await.map_err(OpenError::server)?;
+    take_turn(&client).await?;
     let steps = embedded::migrations::runner().set_abort_missing(false).set_target(target);
     let mut done = Vec::new();
     for left in (0..LOCK_TRIES).rev() {
@@ -88,6 +90,34 @@ async fn run(config: &Config, target: Target) -> Result<Migrated, OpenError> {
     Ok(Migrated { steps: done })
 }
 
+/// Waits until no other process brings the tables to its version.
+async fn take_turn(client: &Client) -> Result<(), OpenError> {
+    for tried in 0..MIGRATE_TRIES {
+        let row = client.query_typed_one(MIGRATE_LOCK, &[]).await.map_err(OpenError::server)?;
+        if get(&row, 0)? {
+            return Ok(());
+        }
+        if tried == 0 {
+            tracing::info!("another migration is under way; waiting for it");
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+    Err(OpenError::Migrate("another migration has not ended in ten minutes".into()))
+}
+
+/// The newest tables that this version knows.
+fn newest() -> i32 {
+    let steps = embedded::migrations::runner();
+    steps.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0)
+}
+
+/// The step that the tables are at.
+async fn version(client: &Client) -> Result<i32, OpenError> {
+    let sql = "SELECT coalesce(max(version), 0)::int4 FROM refinery_schema_history";
+    let row = client.query_typed_one(sql, &[]).await.map_err(OpenError::server)?;
+    get(&row, 0)
+}
+
 fn applied(report: &refinery::Report) -> impl Iterator<Item = String> {
     report.applied_migrations().iter().map(ToString::to_string)
 }
@@ -105,17 +135,30 @@ fn is_locked(error: &refinery::Error) -> bool {
     false
 }
 
-/// Sets a trigger that refuses what the table of transitions does not hold, whoever writes.
+/// Sets a trigger that refuses what no version's table of transitions holds, whoever writes.
+///
+/// Versions run side by side, before and after a migration, so moves are only ever added: a version
+/// never meets a guard that refuses its own. To drop one takes a step, after the last version that makes
+/// it is gone. And whoever finds tables newer than it knows leaves the guard to those who made them.
 async fn guard(client: &Client) -> Result<(), OpenError> {
-    let moves: Vec<String> = TRANSITIONS
-        .iter()
-        .filter_map(|t| t.from.map(|from| format!("'{from}>{}'", t.to)))
-        .collect();
+    if version(client).await? > newest() {
+        return Ok(());
+    }
+    let moves = TRANSITIONS.iter().filter_map(|t| Some((t.from?.as_str(), t.to.as_str())));
+    let (from, to): (Vec<&str>, Vec<&str>) = moves.unzip();
+    let add = "INSERT INTO moves SELECT DISTINCT * FROM unnest($1::text[], $2::text[])
+        ON CONFLICT DO NOTHING";
+    let params: [Param<'_>; 2] = [(&from, Type::TEXT_ARRAY), (&to, Type::TEXT_ARRAY)];
+    client.query_typed(add, &params).await.map_err(OpenError::server)?;
+    // The moves stand in the function, since to look them up would cost every change of an order.
+    let all = "SELECT string_agg(quote_literal(from_state || '>' || to_state), ',') FROM moves";
+    let row = client.query_typed_one(all, &[]).await.map_err(OpenError::server)?;
+    let moves: String = get(&row, 0)?;
     let sql = format!(
         "CREATE OR REPLACE FUNCTION orders_guard() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
              IF new.version <> old.version + 1
-                 OR old.state || '>' || new.state NOT IN ({}) THEN
+                 OR old.state || '>' || new.state NOT IN ({moves}) THEN
                  RAISE EXCEPTION 'not a legal change of an order';
              END IF;
              RETURN new;
@@ -130,8 +173,7 @@ async fn guard(client: &Client) -> Result<(), OpenError> {
                      FOR EACH ROW EXECUTE FUNCTION orders_guard();
              END IF;
          END
-         $$;",
-        moves.join(",")
+         $$;"
     );
     client.batch_execute(&sql).await.map_err(OpenError::server)
 }
@@ -140,18 +182,22 @@ async fn guard(client: &Client) -> Result<(), OpenError> {
 /// store's secret.
 pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
     let client = pool.get().await.map_err(OpenError::pool)?;
+    check_on(&client).await
+}
+
+/// As [`check`], over this connection.
+pub(super) async fn check_on(client: &Client) -> Result<[u8; 32], OpenError> {
     let there = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
     let row = client.query_typed_one(there, &[]).await.map_err(OpenError::server)?;
     if !get::<bool>(&row, 0)? {
         return Err(OpenError::Empty);
     }
-    let version = "SELECT coalesce(max(version), 0)::int4 FROM refinery_schema_history";
-    let row = client.query_typed_one(version, &[]).await.map_err(OpenError::server)?;
-    let there: i32 = get(&row, 0)?;
+    let there = version(client).await?;
     if there < OLDEST {
         return Err(OpenError::Old { there, needed: OLDEST });
     }
-    settings(&client).await?;
+    settings(client).await?;
+    weaknesses(client).await?;
     let secret = "SELECT page_secret FROM meta";
     let row = client.query_typed_one(secret, &[]).await.map_err(OpenError::server)?;
     let secret: Vec<u8> = get(&row, 0)?;
@@ -159,33 +205,39 @@ pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
     first.ok_or_else(|| OpenError::Unreachable("the store's secret is too short".into()))
 }
 
-/// Refuses settings that make a promise void, and warns of those that weaken one.
-async fn settings(client: &Client) -> Result<(), OpenError> {
+/// Refuses settings that make a promise void. Asked of every server that is connected to: one that
+/// took over may be set otherwise.
+pub(super) async fn settings(client: &Client) -> Result<(), OpenError> {
     let sql = "SELECT current_setting('fsync'), current_setting('full_page_writes'),
-            current_setting('synchronous_commit'),
-            (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
-            current_user::text";
+        current_setting('synchronous_commit'), current_setting('server_encoding')";
     let row = client.query_typed_one(sql, &[]).await.map_err(OpenError::server)?;
-    for (at, name) in ["fsync", "full_page_writes"].into_iter().enumerate() {
+    for (at, name, hint) in [
+        (0, "fsync", "set it to on"),
+        (1, "full_page_writes", "set it to on"),
+        (2, "synchronous_commit", "set it to on for this database or this role"),
+    ] {
         if get::<String>(&row, at)? == "off" {
-            let hint = "set it to on";
             return Err(OpenError::Unsafe { setting: format!("{name} = off"), hint });
         }
     }
-    let commits: String = get(&row, 2)?;
-    if commits == "off" {
-        let hint = "set it to on for this database or this role";
-        return Err(OpenError::Unsafe { setting: format!("synchronous_commit = {commits}"), hint });
-    }
-    if commits == "local" {
+    let encoding: String = get(&row, 3)?;
+    if encoding == "UTF8" { Ok(()) } else { Err(OpenError::Encoding(encoding)) }
+}
+
+/// Warns of what weakens a promise.
+async fn weaknesses(client: &Client) -> Result<(), OpenError> {
+    let sql = "SELECT current_setting('synchronous_commit'), current_user::text,
+            (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)";
+    let row = client.query_typed_one(sql, &[]).await.map_err(OpenError::server)?;
+    if get::<String>(&row, 0)? == "local" {
         tracing::warn!(
             "the server has synchronous_commit = local: an acknowledged order may be missing on a \
              standby that is promoted"
         );
     }
-    if get::<Option<bool>>(&row, 3)? == Some(true) {
+    if get::<Option<bool>>(&row, 2)? == Some(true) {
         tracing::warn!(
-            user = get::<String>(&row, 4)?,
+            user = get::<String>(&row, 1)?,
             "connected as a role that row-level security does not hold for: a second wall between \
              tenants is missing; use a role that is neither superuser nor BYPASSRLS"
         );

@@ -23,9 +23,11 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
-    Shared, begin_write, commit, facts,
+    Shared, begin_write,
+    commit::{self, Touched},
+    facts,
     prepared::Prepared,
-    rows,
+    rows, schema,
     session::{Failed, Param, Query, What, transaction},
 };
 use crate::{
@@ -38,6 +40,10 @@ type Outcome = Result<Answer, CommitError>;
 
 /// How often a change is tried again of which nothing can be seen that speaks against it.
 const ROUNDS: usize = 3;
+
+/// By how much less the parts of a batch wait for rows than the batch did, so that together they do not
+/// wait much longer.
+const HASTE: u32 = 16;
 
 /// Nobody has taken the work yet.
 const WAITING: u8 = 0;
@@ -80,9 +86,14 @@ impl Job {
         &self.prepared.change
     }
 
+    /// Whether it is too late to begin with it.
+    fn is_over(&self) -> bool {
+        self.cx.ended(now()).is_some()
+    }
+
     /// Takes it off its caller's hands, if that still waits.
     fn take(&self, taken: Instant) -> bool {
-        if self.cx.ended(taken.into_std()).is_some() {
+        if self.is_over() {
             return false;
         }
         let was = self.state.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire);
@@ -118,18 +129,17 @@ impl Ticket {
 
 /// One writer, until the queue is closed and empty.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut waiting = Vec::new();
-    loop {
-        if waiting.is_empty() {
-            let Some(jobs) = shared.queue.taken(shared.config.batch).await else { return };
-            waiting = taken(&shared, jobs);
-        }
-        let (batch, rest) = commit::split(waiting, Job::change);
-        waiting = rest;
-        if !batch.is_empty() {
-            work(&shared, batch).await;
-        }
+    while let Some(jobs) = next(&shared).await {
+        work(&shared, jobs).await;
     }
+}
+
+/// The next jobs that may be written together. What touches the same as one of them stays in the queue,
+/// where its deadline is watched, and others go past it.
+async fn next(shared: &Shared) -> Option<Vec<Job>> {
+    let mut touched = Touched::default();
+    let fits = |job: &Job| job.is_over() || touched.add(job.change());
+    shared.queue.taken(shared.config.batch, fits).await
 }
 
 /// Those jobs that somebody still waits for.
@@ -150,12 +160,23 @@ fn taken(shared: &Shared, jobs: Vec<Job>) -> Vec<Job> {
     batch
 }
 
-/// Commits a batch and answers each of its jobs.
-async fn work(shared: &Shared, batch: Vec<Job>) {
+/// Commits jobs as one batch and answers each.
+async fn work(shared: &Shared, jobs: Vec<Job>) {
+    let mut desk = Desk { shared, begin: begin_write(shared.config.lock_timeout), client: None };
+    // This may take long, so it comes before anything is taken off its caller's hands.
+    let connected = desk.client().await;
+    let batch = taken(shared, jobs);
+    if batch.is_empty() {
+        return;
+    }
     let began = Instant::now();
-    let mut desk = Desk { shared, begin: begin_write(&shared.config), client: None };
-    let changes: Vec<&Prepared> = batch.iter().map(|job| &job.prepared).collect();
-    let outcomes = desk.settle(&changes).await;
+    let outcomes = match connected {
+        Ok(client) => {
+            desk.client = Some(client);
+            desk.settle(&batch).await
+        }
+        Err(failed) => failed.for_each(batch.len()),
+    };
     shared.instruments.committed(batch.len(), began.elapsed());
     shared.tally.changes.fetch_add(batch.len() as u64, Ordering::Relaxed);
     shared.tally.batches.fetch_add(1, Ordering::Relaxed);
@@ -176,44 +197,49 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Commits changes and says what became of each, in their order.
-    async fn settle(&mut self, changes: &[&Prepared]) -> Vec<Outcome> {
-        match self.write(changes).await {
-            Ok(outcomes) => outcomes,
-            // One that stands in the way, or that the server refuses, is not to take others with it.
-            Err(failed) if changes.len() > 1 && failed.is_of_a_change() => {
-                let mut outcomes = Vec::with_capacity(changes.len());
-                for change in changes {
-                    let alone = self.write(&[*change]).await;
-                    let refused = |failed: Failed| vec![Err(failed.commit_error())];
-                    outcomes.extend(alone.unwrap_or_else(refused));
+    /// Commits jobs and says what became of each, in their order.
+    async fn settle(&mut self, jobs: &[Job]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        // What is still to be written, the first last.
+        let mut parts = vec![jobs];
+        while let Some(part) = parts.pop() {
+            match self.write(part).await {
+                Ok(done) => outcomes.extend(done),
+                // One that stands in the way, or that the server refuses, is not to take others with
+                // it: it is looked for by halves, which wait for rows a fraction of the time only.
+                Err(failed) if part.len() > 1 && failed.is_of_a_change() => {
+                    self.begin = begin_write(self.shared.config.lock_timeout / HASTE);
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
                 }
-                outcomes
+                Err(failed) => outcomes.extend(failed.for_each(part.len())),
             }
-            Err(failed) => failed.for_each(changes.len()),
         }
+        outcomes
     }
 
-    /// Writes what passes, and finds out why the rest did not.
-    async fn write(&mut self, changes: &[&Prepared]) -> Result<Vec<Outcome>, Failed> {
-        let written = self.send(changes).await?;
-        let mut outcomes: Vec<Option<Outcome>> = changes
-            .iter()
-            .map(|prepared| written.contains(&prepared.change.id.0))
-            .map(|is_written| is_written.then_some(Ok(Answer::Committed)))
-            .collect();
+    /// Writes what passes, and finds out why the rest did not. Begins with nothing that is over.
+    async fn write(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, Failed> {
+        let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+        outcomes.resize_with(jobs.len(), || None);
+        let open = still_open(jobs, &mut outcomes);
+        let changes: Vec<&Prepared> = open.iter().map(|at| &jobs[*at].prepared).collect();
+        let written = self.send(&changes).await?;
+        for at in open {
+            let is_written = written.contains(&jobs[at].change().id.0);
+            outcomes[at] = is_written.then_some(Ok(Answer::Committed));
+        }
         for _ in 0..ROUNDS {
-            let open: Vec<usize> =
-                (0..changes.len()).filter(|at| outcomes[*at].is_none()).collect();
+            let open = still_open(jobs, &mut outcomes);
             if open.is_empty() {
                 break;
             }
-            let left: Vec<&Change> = open.iter().map(|at| &changes[*at].change).collect();
+            let left: Vec<&Change> = open.iter().map(|at| jobs[*at].change()).collect();
             match self.judge(&left).await {
                 Ok(verdicts) => {
                     for (at, verdict) in open.into_iter().zip(verdicts) {
                         outcomes[at] = match verdict {
-                            Ok(verdict) => self.follow(changes[at], verdict).await,
+                            Ok(verdict) => self.follow(&jobs[at], verdict).await,
                             Err(cause) => Some(Err(CommitError::Unavailable(Some(cause)))),
                         };
                     }
@@ -232,15 +258,18 @@ impl Desk<'_> {
     }
 
     /// Does what a verdict asks for; `None` when the facts have to be looked at again.
-    async fn follow(&mut self, prepared: &Prepared, verdict: Verdict) -> Option<Outcome> {
+    async fn follow(&mut self, job: &Job, verdict: Verdict) -> Option<Outcome> {
         let done = match verdict {
             Verdict::Answer(answer) => Ok(Some(answer)),
+            Verdict::Remember(..) | Verdict::Write if job.is_over() => {
+                return Some(Err(CommitError::NotWritten(NotWritten::Expired)));
+            }
             Verdict::Remember(answer, receipt) => {
-                let remembered = self.remember(prepared.change.at, &receipt).await;
+                let remembered = self.remember(job.change().at, &receipt).await;
                 remembered.map(|is_remembered| is_remembered.then_some(answer))
             }
             Verdict::Write => {
-                let written = self.send(&[prepared]).await;
+                let written = self.send(&[&job.prepared]).await;
                 written.map(|written| (!written.is_empty()).then_some(Answer::Committed))
             }
         };
@@ -248,6 +277,9 @@ impl Desk<'_> {
     }
 
     async fn send(&mut self, changes: &[&Prepared]) -> Result<HashSet<Uuid>, Failed> {
+        if changes.is_empty() {
+            return Ok(HashSet::new());
+        }
         let client = self.client().await?;
         let prepare = self.shared.config.prepare;
         let sent = commit::write(&client, &self.begin, prepare, changes);
@@ -283,8 +315,26 @@ impl Desk<'_> {
         if !self.shared.health.is_up() {
             return Err(Failed::unsent("the database is unavailable"));
         }
-        let got = self.shared.writers.get().await.map_err(Failed::unsent);
+        let got = match self.shared.writers.get().await {
+            Ok(client) => self.relied_on(client).await,
+            Err(error) => Err(Failed::unsent(error)),
+        };
         got.inspect_err(|failed| self.shared.note(failed))
+    }
+
+    /// A new connection may lead to another server than the last one, with settings of its own.
+    async fn relied_on(&self, client: Object) -> Result<Object, Failed> {
+        if Object::metrics(&client).recycle_count > 0 {
+            return Ok(client);
+        }
+        let asked = timeout(self.shared.config.connect_timeout, schema::settings(&client)).await;
+        let failed = match asked {
+            Ok(Ok(())) => return Ok(client),
+            Ok(Err(error)) => Failed::unsent(error),
+            Err(_) => Failed::unsent("the database does not answer"),
+        };
+        drop(Object::take(client));
+        Err(failed)
     }
 
     /// Waits for a transaction's answer, and no longer than that may take.
@@ -305,6 +355,19 @@ impl Desk<'_> {
         }
         answered
     }
+}
+
+/// Which jobs have no outcome yet; those that are over are given theirs.
+fn still_open(jobs: &[Job], outcomes: &mut [Option<Outcome>]) -> Vec<usize> {
+    let mut open = Vec::with_capacity(jobs.len());
+    for (at, (job, outcome)) in jobs.iter().zip(outcomes).enumerate() {
+        if outcome.is_none() && job.is_over() {
+            *outcome = Some(Err(CommitError::NotWritten(NotWritten::Expired)));
+        } else if outcome.is_none() {
+            open.push(at);
+        }
+    }
+    open
 }
 
 impl Failed {
@@ -401,7 +464,7 @@ impl Shared {
         };
         let mut lent = Lent(Some(got.map_err(Failed::unsent)?));
         let Some(client) = &lent.0 else { return Err(Failed::unsent("no connection")) };
-        let begin = begin_write(&self.config);
+        let begin = begin_write(self.config.lock_timeout);
         let answered = {
             let work = pin!(transaction(client, &begin, self.config.prepare, queries));
             timeout(patience, self.attended(work)).await

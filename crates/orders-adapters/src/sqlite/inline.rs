@@ -57,6 +57,15 @@ impl Inline {
         Ok(self.writer.page_secret()?)
     }
 
+    /// Says beside the file that `to` took the store over: no [`Sqlite`](super::Sqlite) is opened from
+    /// it any more.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn mark_moved(&self, to: &str) -> Result<(), OpenError> {
+        schema::mark_moved(&self.path, to)
+    }
+
     /// Commits one change, as [`commit`](orders::ports::Store::commit) does.
     ///
     /// # Errors

@@ -32,6 +32,19 @@ pub enum OpenError {
         "cannot make {0}: the folder above it is not there either; make it if the path is right"
     )]
     NoFolder(PathBuf),
+    /// Another store took it over.
+    #[error(
+        "{store} was taken over by {to}: serve from there, with postgres.url; to go back to what this \
+         file holds, without what came since, remove {mark}"
+    )]
+    Moved {
+        /// The file.
+        store: PathBuf,
+        /// What took it over.
+        to: String,
+        /// What says so.
+        mark: PathBuf,
+    },
     /// It is a folder.
     #[error("{} is a folder; name a file in it, such as {}", .0.display(), .0.join("orderly.db").display())]
     Folder(PathBuf),
@@ -110,6 +123,31 @@ pub(super) fn find(path: &Path) -> Result<(), OpenError> {
     if path.exists() { Ok(()) } else { Err(OpenError::Missing(whole(path))) }
 }
 
+/// Says beside the store that `to` took it over.
+pub(super) fn mark_moved(path: &Path, to: &str) -> Result<(), OpenError> {
+    let mark = moved_mark(path);
+    let said = File::create(&mark).and_then(|mut file| {
+        io::Write::write_all(&mut file, to.as_bytes())?;
+        file.sync_all()
+    });
+    said.map_err(OpenError::file(&mark))?;
+    sync_folder(&mark)
+}
+
+/// Refuses a store that another one took over.
+pub(super) fn not_moved(path: &Path) -> Result<(), OpenError> {
+    let mark = moved_mark(path);
+    match fs::read_to_string(&mark) {
+        Ok(to) => Err(OpenError::Moved { store: whole(path), to, mark }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::file(&mark)(error)),
+    }
+}
+
+fn moved_mark(path: &Path) -> PathBuf {
+    beside(&path.canonicalize().unwrap_or_else(|_| whole(path)), "-moved")
+}
+
 /// Whether a store is at `path`, or could be made there. Makes nothing.
 pub(super) fn place(path: &Path) -> Result<(), OpenError> {
     match fs::metadata(path) {
@@ -131,6 +169,7 @@ pub(super) fn place(path: &Path) -> Result<(), OpenError> {
 /// it. Makes and changes nothing.
 pub(super) fn probe(path: &Path) -> Result<(), OpenError> {
     place(path)?;
+    not_moved(path)?;
     if !path.exists() {
         return Ok(());
     }

@@ -17,7 +17,7 @@ use orders::{
 use orders_adapters::{
     SystemClock, SystemIds,
     gateway::Configured,
-    sqlite::{Config, OpenError, Prepared, Sqlite, Writer},
+    sqlite::{Config, Inline, OpenError, Prepared, Sqlite, Writer},
 };
 use orders_testkit::{builders, contract::Subject as _};
 
@@ -372,4 +372,26 @@ async fn an_abandoned_store_is_dropped_while_its_writer_is_held() {
     });
     wait.recv_timeout(Duration::from_secs(20)).expect("the drop waited for the writer");
     drop(held);
+}
+
+#[test]
+fn a_store_that_another_one_took_over_is_not_opened_until_its_mark_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let config = Config::at(&path);
+    let source = Inline::open(&config).unwrap();
+    source.mark_moved("postgres://orderly@db/orderly").unwrap();
+    drop(source);
+    let mark = folder.path().join("orders.db-moved");
+    for refused in [Sqlite::open(&config).map(drop), Sqlite::probe(&path)] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("was taken over by postgres://orderly@db/orderly"), "{refused}");
+        assert!(refused.ends_with(&format!("remove {}", mark.display())), "{refused}");
+    }
+    // It can be read, and taken over again.
+    Sqlite::snapshot(&path).unwrap();
+    drop(Inline::open(&config).unwrap());
+    std::fs::remove_file(mark).unwrap();
+    Sqlite::probe(&path).unwrap();
+    drop(Sqlite::open(&config).unwrap());
 }

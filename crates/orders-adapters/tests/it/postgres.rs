@@ -2,16 +2,19 @@
 
 mod beside;
 mod contract;
+mod crowded;
 mod down;
 mod dropped;
 mod dropping;
 mod faults;
 mod feed;
 mod fixture;
+mod forgetting;
 mod hedged;
 mod idempotency;
 mod lead;
 mod load;
+mod migrating;
 mod opening;
 mod poison;
 mod process;

@@ -10,15 +10,25 @@ use crate::{
     support::{Home, Process, get, order, until},
 };
 
-/// A home whose store is an empty database.
-fn on_postgres(home: Home) -> Home {
+/// The URL of an empty database; its password is in the home.
+fn database(home: &Home) -> String {
     let url = servers::postgres().database();
     let (scheme, rest) = url.split_once("://").unwrap();
     let (user, at) = rest.split_once('@').unwrap();
     let (user, password) = user.split_once(':').unwrap();
     std::fs::write(home.path("postgres-password"), password).unwrap();
-    home.set(&format!("postgres.url={scheme}://{user}@{at}"))
-        .set("postgres.password_file=postgres-password")
+    format!("{scheme}://{user}@{at}")
+}
+
+/// A home whose store is the database there.
+fn on_database(home: Home, url: &str) -> Home {
+    home.set(&format!("postgres.url={url}")).set("postgres.password_file=postgres-password")
+}
+
+/// A home whose store is an empty database.
+fn on_postgres(home: Home) -> Home {
+    let url = database(&home);
+    on_database(home, &url)
 }
 
 /// The same with its tables made.
@@ -187,4 +197,47 @@ async fn a_provider_s_list_is_compared_with_the_shared_store() {
     }
     service.stop().await;
     sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_grown_embedded_store_is_moved_and_not_served_from_any_more() {
+    let file = Home::new();
+    let service = file.serve().await;
+    let id = placed(&service.client(), "moved").await;
+    let confirmed = service.client().verb(&id, "confirm", "moved-confirm-0000", &json!({})).await;
+    assert_eq!(confirmed.status, 200, "{}", confirmed.text());
+    service.stop().await;
+
+    let url = database(&file);
+    let shared = on_database(file.clone(), &url);
+    let from = format!("sqlite://{}", file.store().display());
+    let arguments = ["move", "--from", &from, "--to", &url];
+    let without_tables = shared.run(&arguments).await;
+    assert_ne!(without_tables.code, Some(0), "{without_tables:?}");
+    let told = "no tables of orderly; run `orderly migrate` first";
+    assert!(without_tables.err.contains(told), "{without_tables:?}");
+    // Nothing was taken over, so the file still serves.
+    file.serve().await.stop().await;
+
+    migrate(&shared, "the tables are ready").await;
+    let moved = shared.run(&arguments).await;
+    assert_eq!(moved.code, Some(0), "{moved:?}");
+    assert!(moved.out.contains("taken over: 1 order, 2 history rows, 2 events, "), "{moved:?}");
+    let free = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    for command in [&free[..], &["config", "check"]] {
+        let told = format!("was taken over by {url}: serve from there, with postgres.url");
+        refused(&file.run(command).await, &told);
+    }
+    let service = shared.serve().await;
+    let again = service.client().create("moved-place-0000000").await;
+    assert_eq!((again.placed(), again.header("idempotent-replayed")), (id.clone(), "true"));
+    let order = service.client().get(&format!("/v1/orders/{id}")).await.json();
+    assert_eq!((&order["state"], &order["version"]), (&json!("CONFIRMED"), &json!(2)));
+    service.stop().await;
+    assert_eq!(shared.sound().await["orders"], 1);
+
+    let twice = shared.run(&arguments).await;
+    assert!(twice.err.contains("only an empty one can be filled"), "{twice:?}");
+    std::fs::remove_file(file.path("orderly.db-moved")).unwrap();
+    file.serve().await.stop().await;
 }

@@ -12,7 +12,7 @@ use orders::{
     usecase::{Action, Policy, Verb},
 };
 use orders_adapters::{
-    postgres::{self, Beside, Config, FillError, Postgres},
+    postgres::{self, Beside, Config, FillError, OpenError, Postgres},
     sqlite::{self, Inline, Sqlite},
 };
 use orders_testkit::{
@@ -20,6 +20,9 @@ use orders_testkit::{
     builders::{context, draft, key, note},
     servers,
 };
+use tempfile::TempDir;
+
+use super::beside::Session;
 
 /// The embedded store under a world's clock, ids and gateway.
 struct Shop {
@@ -107,8 +110,9 @@ async fn a_grown_store_is_taken_over_whole() {
     postgres::migrate(&config).await.unwrap();
     let mut told = 0;
     let snapshot = source.snapshot().unwrap();
-    let census =
+    let filled =
         postgres::fill(&config, &snapshot, beside(&source), |done| told = done).await.unwrap();
+    let census = filled.commit().await.unwrap();
     assert!(census.orders > 10 && census.tasks > 0 && census.personal > 0 && census.notes > 0);
     assert!(census.oldest > Position(1), "some events are forgotten: {census:?}");
     assert_eq!(told, census.orders);
@@ -125,4 +129,92 @@ async fn a_grown_store_is_taken_over_whole() {
 
     let again = postgres::fill(&config, &snapshot, beside(&source), |_| {}).await;
     assert!(matches!(again, Err(FillError::NotEmpty(_))), "{again:?}");
+}
+
+/// A grown store in a folder of its own, and a database with its tables.
+async fn from_and_to() -> (TempDir, Inline, Config, Session) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    grown(&path).await;
+    let source = Inline::open(&sqlite::Config::at(&path)).unwrap();
+    let config = Config::at(servers::postgres().database());
+    postgres::migrate(&config).await.unwrap();
+    let beside = Session::open(&config).await;
+    (folder, source, config, beside)
+}
+
+const WRITTEN: &str = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM history)
+    + (SELECT count(*) FROM receipts) + (SELECT count(*) FROM tasks)";
+
+#[tokio::test]
+async fn what_was_written_otherwise_than_it_was_read_is_not_taken_over() {
+    let (_folder, source, config, beside) = from_and_to().await;
+    let snapshot = source.snapshot().unwrap();
+    for (table, change) in [
+        ("orders", "new.customer_id := 'c-2'"),
+        ("orders", "new.total_minor := 1"),
+        ("history", "new.actor := 'nobody'"),
+        ("events", "new.at := new.at + interval '1 hour'"),
+        ("receipts", "new.expires_at := new.expires_at + interval '1 hour'"),
+        ("personal", "new.data := replace(new.data, 'Buyer', 'Payer')"),
+        ("notes", "new.text := 'call last'"),
+        ("tasks", "new.due := new.due + interval '1 hour'"),
+    ] {
+        let tamper = format!(
+            "CREATE FUNCTION tamper() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN {change}; RETURN new; END $$;
+             CREATE TRIGGER tamper BEFORE INSERT ON {table}
+                FOR EACH ROW EXECUTE FUNCTION tamper()"
+        );
+        beside.run(&tamper).await;
+        let filled = postgres::fill(&config, &snapshot, self::beside(&source), |_| {}).await;
+        assert!(matches!(filled, Err(FillError::Differs(_))), "{change}: {filled:?}");
+        assert_eq!(beside.number(WRITTEN).await, 0, "{change}");
+        beside.run("DROP FUNCTION tamper CASCADE").await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_hold_together_is_not_taken_over() {
+    let (folder, source, config, beside) = from_and_to().await;
+    let store = rusqlite::Connection::open(folder.path().join("orders.db")).unwrap();
+    store.execute_batch("DELETE FROM notes").unwrap();
+    let snapshot = source.snapshot().unwrap();
+    let filled = postgres::fill(&config, &snapshot, self::beside(&source), |_| {}).await;
+    assert!(matches!(filled, Err(FillError::Unsound(_))), "{filled:?}");
+    assert_eq!(beside.number(WRITTEN).await, 0);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_over_before_it_is_committed() {
+    let (_folder, source, config, beside) = from_and_to().await;
+    let snapshot = source.snapshot().unwrap();
+    let fill = async || postgres::fill(&config, &snapshot, self::beside(&source), |_| {}).await;
+    drop(fill().await.unwrap());
+    assert_eq!(beside.number(WRITTEN).await, 0);
+    let filled = fill().await.unwrap();
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'orderly'";
+    assert!(beside.number(end).await >= 1);
+    let committed = filled.commit().await;
+    assert!(matches!(committed, Err(FillError::Unanswered(_))), "{committed:?}");
+    assert_eq!(beside.number(WRITTEN).await, 0);
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_to_be_relied_on_takes_nothing_over() {
+    let (_folder, source, config, beside) = from_and_to().await;
+    let snapshot = source.snapshot().unwrap();
+    let fill = async |config: &Config| {
+        postgres::fill(config, &snapshot, self::beside(&source), |_| {}).await
+    };
+    let empty = Config::at(servers::postgres().database());
+    let filled = fill(&empty).await;
+    assert!(matches!(filled, Err(FillError::Open(OpenError::Empty))), "{filled:?}");
+    let set = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off',
+        current_database()); END $$";
+    beside.run(set).await;
+    let filled = fill(&config).await;
+    assert!(matches!(filled, Err(FillError::Open(OpenError::Unsafe { .. }))), "{filled:?}");
+    assert_eq!(beside.number(WRITTEN).await, 0);
 }
