@@ -50,7 +50,8 @@ pub struct Replayed {
     pub passed: usize,
     /// How many keys have none left.
     pub released: usize,
-    /// The first record of each key that failed again, which stays with all behind it, and why.
+    /// The first record of each key that has some left, which stays with all behind it, and why: it
+    /// failed again, or was parked meanwhile.
     pub stuck: Vec<(Entry, String)>,
 }
 
@@ -99,15 +100,28 @@ pub async fn replay(
         keys.retain(|parked, _| parked == key);
     }
     let sink = Arc::new(Sink::new(config)?);
-    let mut replayed = Replayed::default();
+    let (mut replayed, mut through) = (Replayed::default(), Vec::new());
     for (key, entries) in keys {
         let noted = replay_key((&sink, &dlq_of(topic)), &key, entries, handler).await;
         let (passed, stuck) = noted.map_err(|error| DlqError::Note(error.into()))?;
         replayed.passed += passed;
-        replayed.released += usize::from(stuck.is_none());
-        replayed.stuck.extend(stuck);
+        match stuck {
+            Some(stuck) => replayed.stuck.push(stuck),
+            None => through.push(key),
+        }
     }
     release(sink).await;
+    // What came while they were handed out was parked behind them.
+    let mut left = if through.is_empty() { Keys::new() } else { list(config, topic).await? };
+    for key in through {
+        match left.remove(&key).and_then(|entries| entries.into_iter().next()) {
+            Some(entry) => {
+                let cause = entry.cause.clone();
+                replayed.stuck.push((entry, cause));
+            }
+            None => replayed.released += 1,
+        }
+    }
     Ok(replayed)
 }
 

@@ -10,14 +10,18 @@ use mainstay::metrics::Metrics;
 use orders_adapters::kafka::{Config, Consumer, Delivery, Handler, Verdict, create_topics, dlq};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    producer::{BaseProducer, BaseRecord, FutureRecord, Producer as _},
 };
 use tokio::{
     sync::{Semaphore, oneshot},
     task::{self, JoinSet},
+    time::{sleep, timeout},
 };
 
-use super::{PATIENCE, by_key, made, seen, tell, until};
+use super::{PATIENCE, by_key, made, seen, send, tell, until};
 
 /// Remembers what it carried out, refuses some values, and waits before others.
 #[derive(Clone, Default)]
@@ -82,6 +86,7 @@ impl Handler for Warehouse {
 
 /// A consumer that runs.
 struct Running {
+    consumer: Arc<Consumer<Warehouse>>,
     stop: oneshot::Sender<()>,
     task: JoinSet<()>,
 }
@@ -92,11 +97,17 @@ impl Running {
         let consumer =
             Consumer::new(config, topic, handler.clone(), &Metrics::new("test")).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let mut task = JoinSet::new();
+        let (mut task, consumer) = (JoinSet::new(), Arc::new(consumer));
+        let runs = Arc::clone(&consumer);
         task.spawn(async move {
-            consumer.run(async { stopped.await.unwrap_or_default() }).await;
+            runs.run(async { stopped.await.unwrap_or_default() }).await;
         });
-        Self { stop, task }
+        Self { consumer, stop, task }
+    }
+
+    /// Why it joined the group anew, if it did.
+    fn last_error(&self) -> Option<String> {
+        self.consumer.status()["last_error"].as_str().map(str::to_owned)
     }
 
     async fn stop(self) {
@@ -113,8 +124,13 @@ async fn put(config: &Config, key: &str, value: &str) {
     tell(config, &config.inbound.fulfillment_topic, key, value, &[]).await;
 }
 
-/// The sum of what the group has committed, over all partitions.
-async fn committed(config: &Config) -> i64 {
+async fn put_into(config: &Config, partition: i32, key: &str, value: &str) {
+    let topic = &config.inbound.fulfillment_topic;
+    send(config, FutureRecord::to(topic).partition(partition).key(key).payload(value)).await;
+}
+
+/// What the group has committed, by partition.
+async fn committed(config: &Config) -> [i64; 3] {
     let config = config.clone();
     let read = move || {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -125,8 +141,22 @@ async fn committed(config: &Config) -> i64 {
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&config.inbound.fulfillment_topic, 0, 2);
         let offsets = consumer.committed_offsets(list, PATIENCE).unwrap();
-        let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
-        offsets.elements().iter().map(|element| offset(element.offset())).sum()
+        [0, 1, 2].map(|partition| {
+            let found = offsets.find_partition(&config.inbound.fulfillment_topic, partition);
+            if let Offset::Offset(offset) = found.unwrap().offset() { offset } else { 0 }
+        })
+    };
+    task::spawn_blocking(read).await.unwrap()
+}
+
+/// How many places of a topic are taken.
+async fn places(config: &Config, topic: &str) -> i64 {
+    let (brokers, topic) = (config.brokers.join(","), topic.to_owned());
+    let read = move || {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        let end = |partition| consumer.fetch_watermarks(&topic, partition, PATIENCE).unwrap().1;
+        (0..3).map(end).sum()
     };
     task::spawn_blocking(read).await.unwrap()
 }
@@ -230,23 +260,26 @@ async fn what_may_pass_is_tried_in_its_place_and_parked_when_it_had_its_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_behind_a_record_in_hand_is_committed_when_its_process_dies() {
     let (config, warehouse) = (made().await, Warehouse::default());
-    // All in one partition, so that the first holds back the offset of the others.
+    // All in one partition, so that the one that is held holds back the offset of the others.
     let key = |n: u32| format!("k{n}");
     warehouse.hold("k0-0");
     let running = Running::start(&config, &warehouse);
+    put_into(&config, 0, "first", "first").await;
     for n in 0..20 {
-        put(&config, &key(n), &format!("{}-0", key(n))).await;
+        put_into(&config, 0, &key(n), &format!("{}-0", key(n))).await;
     }
     until("the others", async || (1..20).all(|n| warehouse.of(&key(n)).len() == 1)).await;
+    // A commit is of all partitions, so this one shows that there was one since.
+    put_into(&config, 1, "other", "other").await;
+    until("a commit", async || committed(&config).await[1] == 1).await;
     running.kill().await;
-    let before = committed(&config).await;
-    assert!(before < 20, "{before}");
+    assert_eq!(committed(&config).await, [1, 1, 0]);
 
     warehouse.0.held.lock().unwrap().clear();
     let running = Running::start(&config, &warehouse);
     until("the first", async || warehouse.of(&key(0)).len() == 1).await;
     running.stop().await;
-    assert_eq!(committed(&config).await, 20);
+    assert_eq!(committed(&config).await, [21, 1, 0]);
     for n in 0..20 {
         assert!(!warehouse.of(&key(n)).is_empty(), "{n}");
     }
@@ -265,8 +298,9 @@ async fn more_than_may_be_in_hand_waits_and_comes_later() {
     held.add_permits(1);
     let expected: Vec<String> = (0..30).map(|n| format!("a{n}")).collect();
     until("all", async || warehouse.of("a") == expected).await;
+    assert_eq!(running.last_error(), None);
     running.stop().await;
-    assert_eq!(committed(&config).await, 30);
+    assert_eq!(committed(&config).await.iter().sum::<i64>(), 30);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -315,4 +349,91 @@ async fn a_consumer_waits_until_its_topic_is_made() {
     put(&config, "a", "a1").await;
     until("carried out", async || warehouse.of("a") == values(&["a1"])).await;
     running.stop().await;
+}
+
+/// Hands out again, while the service parks one more of the same key.
+struct Slow(Config);
+
+impl Handler for Slow {
+    async fn handle(&self, _: &Delivery) -> Verdict {
+        put(&self.0, "a", "a2").await;
+        let parked = async {
+            let topic = &self.0.inbound.fulfillment_topic;
+            while dlq::list(&self.0, topic).await.unwrap()["a".as_bytes()].len() < 2 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, parked).await.unwrap();
+        Verdict::Done
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_got_a_record_while_it_was_handed_out_again_does_not_count_as_released() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    let topic = config.inbound.fulfillment_topic.clone();
+    warehouse.refuse("a1");
+    let running = Running::start(&config, &warehouse);
+    put(&config, "a", "a1").await;
+    until("parked", async || dlq::list(&config, &topic).await.unwrap().len() == 1).await;
+    let replayed = dlq::replay(&config, &topic, None, &Slow(config.clone())).await.unwrap();
+    assert_eq!((replayed.passed, replayed.released, replayed.stuck.len()), (1, 0, 1));
+    assert_eq!(replayed.stuck[0].0.delivery.value.as_deref(), Some(b"a2".as_slice()));
+    let replayed = dlq::replay(&config, &topic, None, &warehouse).await.unwrap();
+    assert_eq!((replayed.passed, replayed.released, replayed.stuck.len()), (1, 1, 0));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_parked_is_read_to_an_end_that_is_no_record() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    let topic = config.inbound.fulfillment_topic.clone();
+    let dlq = format!("{topic}.dlq");
+    // A tool that writes in transactions: each ends with a mark, which takes a place of its own.
+    let write = {
+        let (brokers, id) = (config.brokers.join(","), config.inbound.group.clone());
+        move || {
+            let producer: BaseProducer = ClientConfig::new()
+                .set("bootstrap.servers", brokers)
+                .set("transactional.id", id)
+                .create()
+                .unwrap();
+            producer.init_transactions(PATIENCE).unwrap();
+            producer.begin_transaction().unwrap();
+            let record = BaseRecord::to(&dlq).key("a").payload("a1");
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+            producer.commit_transaction(PATIENCE).unwrap();
+        }
+    };
+    task::spawn_blocking(write).await.unwrap();
+    until("the mark", async || places(&config, &format!("{topic}.dlq")).await == 2).await;
+    assert_eq!(dlq::list(&config, &topic).await.unwrap()["a".as_bytes()].len(), 1);
+    let running = Running::start(&config, &warehouse);
+    put(&config, "b", "b1").await;
+    until("others flow", async || warehouse.of("b") == values(&["b1"])).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    let topic = config.inbound.fulfillment_topic.clone();
+    let running = Running::start(&config, &warehouse);
+    for value in ["a1", "a2", "a3"] {
+        put_into(&config, 0, "a", value).await;
+    }
+    until("the old ones", async || warehouse.of("a") == values(&["a1", "a2", "a3"])).await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", config.brokers.join(",")).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    admin.delete_topics(&[topic.as_str()], &options).await.unwrap().remove(0).unwrap();
+    let anew = NewTopic::new(&topic, 3, TopicReplication::Fixed(1));
+    until("made anew", async || {
+        admin.create_topics([&anew], &options).await.unwrap().remove(0).is_ok()
+    })
+    .await;
+    put_into(&config, 0, "a", "a4").await;
+    until("the new one", async || warehouse.of("a") == values(&["a1", "a2", "a3", "a4"])).await;
+    running.stop().await;
+    assert_eq!(committed(&config).await, [1, 0, 0]);
 }
