@@ -99,6 +99,16 @@ impl OpenError {
         Self::Unreachable(told(&error).into())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` has")]
+    pub(super) fn pool(error: PoolError) -> Self {
+        Self::Unreachable(pool_told(&error).into())
+    }
+
+    pub(super) fn silent() -> Self {
+        Self::Unreachable("it does not answer".into())
+    }
+}
+
 /// Why a pool has no connection: what the server says, if it said something.
 pub(super) fn pool_told(error: &PoolError) -> String {
     match error {
@@ -241,11 +251,6 @@ fn drive(driven: Driven, age: u64, mut cut: watch::Receiver<u64>) -> JoinHandle<
             _ = cut.wait_for(|before| age < *before) => {}
         }
     })
-}
-
-/// A pool of up to so many connections, for one who needs nothing else.
-pub(super) fn pool(config: &Config, most: usize) -> Result<Pool, OpenError> {
-    Servers::new(config)?.pool(most)
 }
 
 /// A connection past any pooler.

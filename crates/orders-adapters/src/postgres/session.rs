@@ -171,7 +171,7 @@ mod tests {
     /// A transaction that begins so and makes a table.
     async fn begun_by(begin: &str) -> (What, bool) {
         let config = Config::at(servers::postgres().database());
-        let pool = connect::pool(&config, 1).unwrap();
+        let pool = connect::Servers::new(&config).unwrap().pool(1).unwrap();
         let client = pool.get().await.unwrap();
         let make = Query { sql: "CREATE TABLE made ()", params: Vec::new(), answers: false };
         let failed = transaction(&client, begin, false, &[make]).await.unwrap_err();

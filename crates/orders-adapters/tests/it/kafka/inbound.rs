@@ -18,6 +18,7 @@ use rdkafka::{
 use tokio::{
     sync::{Semaphore, oneshot},
     task::{self, JoinSet},
+    time::{sleep, timeout},
 };
 
 use super::{PATIENCE, by_key, made, seen, send, tell, until};
@@ -356,10 +357,13 @@ struct Slow(Config);
 impl Handler for Slow {
     async fn handle(&self, _: &Delivery) -> Verdict {
         put(&self.0, "a", "a2").await;
-        let topic = &self.0.inbound.fulfillment_topic;
-        while dlq::list(&self.0, topic).await.unwrap()["a".as_bytes()].len() < 2 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let parked = async {
+            let topic = &self.0.inbound.fulfillment_topic;
+            while dlq::list(&self.0, topic).await.unwrap()["a".as_bytes()].len() < 2 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, parked).await.unwrap();
         Verdict::Done
     }
 }

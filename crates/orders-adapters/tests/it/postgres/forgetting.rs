@@ -26,7 +26,7 @@ async fn a_chunk_that_is_forgotten_is_looked_up_and_not_searched_for() {
     beside.run(GROWN).await;
     let later = World::new(1).clock().now() + SignedDuration::from_hours(24 * 365 * 100);
     let cutoff =
-        Cutoff { events_before: later, now: later, events_up_to: None, receipts_before: later };
+        Cutoff { events_before: later, now: later, unpublished: false, receipts_before: later };
     let forgotten = store.forget(&builders::context("shop"), cutoff, 100).await.unwrap();
     assert_eq!(forgotten.events, 100);
     // The server tells some time later what it did; nobody else looks into history.
