@@ -71,7 +71,9 @@ impl Bus {
             let mut told = now + fate.told;
             if let Some(after) = fate.kept {
                 let at = self.in_order(&record, now + after);
-                told = told.max(at);
+                if fate.acknowledged {
+                    told = told.max(at);
+                }
                 self.sent += 1;
                 self.wire.insert((at, self.sent), record);
             }
