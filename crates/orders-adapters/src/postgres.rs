@@ -456,7 +456,7 @@ mod tests {
         migrate(&config).await.unwrap();
         let store = Postgres::open(&config, &Metrics::new("test")).await.unwrap();
         // Waits already when it happens.
-        let (failed, _) = tokio::join!(store.failed(), async {
+        let (failed, ()) = tokio::join!(store.failed(), async {
             tokio::task::yield_now().await;
             store.tasks().spawn(async { panic!("a writer's bug") });
         });

@@ -9,6 +9,7 @@ use mainstay::{metrics::Metrics, telemetry::error_chain};
 use orders::ports::{Ports as _, ReadError, Store as _, TaskId};
 use orders_adapters::postgres::{self, Config, OpenError, Postgres};
 use orders_testkit::{World, builders, servers};
+use tokio::task::JoinSet;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{
@@ -56,7 +57,8 @@ async fn the_tables_of_the_step_before_are_served_while_they_are_migrated() {
     // Somebody is long at the table that the next step changes.
     let reader = Session::open(&config).await;
     reader.run("BEGIN; LOCK TABLE outbox IN ACCESS SHARE MODE").await;
-    let migration = tokio::spawn({
+    let mut migration = JoinSet::new();
+    migration.spawn({
         let config = config.clone();
         async move { postgres::migrate(&config).await }
     });
@@ -67,7 +69,7 @@ async fn the_tables_of_the_step_before_are_served_while_they_are_migrated() {
     orders.create(&cx, builders::draft(), builders::key("meanwhile")).await.unwrap();
     reader.run("ROLLBACK").await;
 
-    let rest = migration.await.unwrap().unwrap();
+    let rest = migration.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(rest.steps, ["V2__outbox_router"]);
     orders.create(&cx, builders::draft(), builders::key("after")).await.unwrap();
     assert_eq!(sound(&config).await, 3);

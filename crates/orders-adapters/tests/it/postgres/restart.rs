@@ -103,7 +103,7 @@ async fn what_was_acknowledged_is_there_once_after_a_primary_fell_silent_and_a_s
     postgres::migrate(&config).await.unwrap();
     let orders = process(&config, &World::new(1)).await;
     let store = orders.ports().store();
-    let mut lead = store.lead().await.unwrap();
+    let mut first = store.lead().await.unwrap();
     let load = Load::start(&orders, WRITERS);
     load.more(200).await;
     // It takes connections, and says nothing on those that there are and on new ones.
@@ -113,7 +113,7 @@ async fn what_was_acknowledged_is_there_once_after_a_primary_fell_silent_and_a_s
     load.more(1).await;
     println!("the first success came {:?} after the primary fell silent", silent.elapsed());
     load.more(100).await;
-    lead.lost().await;
+    first.lost().await;
     drop(store.lead().await.unwrap());
     let acknowledged = load.stop().await;
     all_there(&orders, &acknowledged).await;
