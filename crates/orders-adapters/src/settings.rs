@@ -39,8 +39,7 @@ pub struct Postgres {
     pub batch: usize,
     /// Connections that read. At most 256. Default: 8.
     pub readers: usize,
-    /// How long a connection to one of the hosts may take to be made; then the next is asked. Default
-    /// 2 s.
+    /// How long it may take to connect to one host; then the next is asked. Default 2 s.
     #[serde(with = "duration::Text")]
     pub connect_timeout: Duration,
     /// How long a transaction may wait for a row that another one holds. Then its changes are tried in

@@ -159,7 +159,7 @@ mod tests {
         let hedges = hedges_of(2, MS).await;
         assert_eq!(read(&hedges, async |_| sleep(9 * MS).await).await, 1);
         assert_eq!(
-            read(&hedges, async |n| sleep(if n == 1 { 13 * MS } else { MS }).await).await,
+            read(&hedges, async |n| sleep(if n == 1 { 30 * MS } else { MS }).await).await,
             2
         );
     }
