@@ -83,29 +83,47 @@ impl States {
         let is_ready = mem::take(&mut place.is_ready);
         let producer = place.producer.clone().filter(|_| is_ready);
         let producer = producer.ok_or(SendError::Failed(NOT_READY))?;
-        blocking(&producer, Producer::begin_transaction).await?;
-        let sends =
-            records.iter().map(|record| producer.send(future_record(record), Timeout::Never));
-        let (mut refused, mut failed) = (BTreeMap::new(), None);
-        for (at, sent) in join_all(sends).await.into_iter().enumerate() {
-            match sent.map_err(|(error, _)| SendError::from(error)) {
-                Ok(_) => {}
-                Err(SendError::Refused(error)) => drop(refused.insert(at, error)),
-                Err(error @ SendError::Failed(_)) => failed = failed.or(Some(error)),
+        let timeout = self.timeout;
+        let abort = || blocking(&producer, move |producer| producer.abort_transaction(timeout));
+        let mut is_again = false;
+        loop {
+            blocking(&producer, Producer::begin_transaction).await?;
+            let (refused, failed) = deliver(&producer, records).await;
+            if !refused.is_empty() {
+                abort().await?;
+                place.is_ready = true;
+                return Ok(refused);
+            }
+            let Some(error) = failed else {
+                blocking(&producer, move |producer| producer.commit_transaction(timeout)).await?;
+                place.is_ready = true;
+                return Ok(refused);
+            };
+            // After a refusal the client counts on, and the brokers find a gap. To give up because of
+            // that makes it count anew.
+            if mem::replace(&mut is_again, true) || abort().await.is_err() {
+                return Err(error);
             }
         }
-        let timeout = self.timeout;
-        // Whatever else failed then, failed with the transaction.
-        if !refused.is_empty() {
-            blocking(&producer, move |producer| producer.abort_transaction(timeout)).await?;
-        } else if let Some(error) = failed {
-            return Err(error);
-        } else {
-            blocking(&producer, move |producer| producer.commit_transaction(timeout)).await?;
-        }
-        place.is_ready = true;
-        Ok(refused)
     }
+}
+
+/// Sends records within a transaction; returns those that were refused, and what else went wrong first.
+/// Once some are refused, whatever else fails does so because of them.
+async fn deliver(
+    producer: &FutureProducer<Logs>,
+    records: &[Record<'_>],
+) -> (BTreeMap<usize, KafkaError>, Option<SendError>) {
+    let sends = records.iter().map(|record| producer.send(future_record(record), Timeout::Never));
+    let (mut refused, mut failed) = (BTreeMap::new(), None);
+    for (at, sent) in join_all(sends).await.into_iter().enumerate() {
+        match sent.map_err(|(error, _)| SendError::from(error)) {
+            Ok(_) => {}
+            Err(SendError::Refused(error)) => drop(refused.insert(at, error)),
+            Err(error @ SendError::Failed(_)) => failed = failed.or(Some(error)),
+        }
+    }
+    (refused, failed)
 }
 
 /// Calls a producer where that may block.
