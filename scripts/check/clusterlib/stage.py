@@ -123,7 +123,8 @@ class Stage:
     def unpublished(self) -> int:
         """Committed events that are not noted as published."""
         return self.number(
-            "SELECT (SELECT count(*) FROM outbox) + coalesce((SELECT max(position) FROM events), 0) - published FROM meta"
+            "SELECT (SELECT count(*) FROM outbox) + coalesce((SELECT max(position) FROM events), 0)"
+            " - coalesce(published, 0) FROM meta"
         )
 
     def placed(self) -> int:
@@ -131,7 +132,7 @@ class Stage:
         return self.number("SELECT coalesce(max(position), 0) FROM events")
 
     def published(self) -> int:
-        return self.number("SELECT published FROM meta")
+        return self.number("SELECT coalesce(published, 0) FROM meta")
 
     def lead_holders(self) -> list[str]:
         """The server's processes that hold the relay's lock."""
