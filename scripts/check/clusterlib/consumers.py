@@ -96,16 +96,13 @@ def out_of_order(records: list[Record]) -> list[str]:
     return [f"{key}: {seen}" for key, seen in firsts.items() if seen != list(range(1, len(seen) + 1))]
 
 
-def judge_state(table: Table, stage: Stage, read: dict[str, list[Record]], *, one_producer: bool) -> None:
-    """The highest version of each key is the order's; the last record too where one process published all."""
+def judge_state(table: Table, stage: Stage, read: dict[str, list[Record]]) -> None:
+    """The last committed record of each key is the order's last version, whichever processes published it."""
     versions = {order: int(version) for order, version in stage.sql("SELECT id, version FROM orders")}
     for name, records in read.items():
         wrong = [f"{record.key} {record.sequence}: {fault}" for record in records for fault in record.wrong]
         table.none(f"{name}: states that do not fit their schema", wrong)
-        highest, last = {}, {}
-        for record in sorted(records, key=lambda record: (record.partition, record.offset)):
-            last[record.key] = int(record.sequence or 0)
-            highest[record.key] = max(last[record.key], highest.get(record.key, 0))
-        found, what = (last, "last state") if one_producer else (highest, "highest state")
-        differ = [key for key in versions.keys() | found.keys() if versions.get(key) != found.get(key)]
-        table.none(f"{name}: orders whose {what} is not their last version", differ)
+        records = sorted(records, key=lambda record: (record.partition, record.offset))
+        last = {record.key: int(record.sequence or 0) for record in records}
+        differ = [key for key in versions.keys() | last.keys() if versions.get(key) != last.get(key)]
+        table.none(f"{name}: orders whose last state is not their last version", differ)

@@ -34,7 +34,7 @@ def run(table: Table, orderly: str, work, *, outage: float, rate: float, steady:
         events, states = (consumers.read(stage, topic, kind) for topic, kind in ((EVENTS, "events"), (STATE, "state")))
         results = judge(table, stage, load, watch, figures, outage, rate)
         results |= judge_events(table, stage, events)
-        judge_state(table, stage, states, one_producer=watch.leads == 1)
+        judge_state(table, stage, states)
         table.none("what the audit finds", stage.findings())
         for replica in replicas:
             table.claim(f"exit code of the replica that is {replica.roles}", 0, replica.stop())
@@ -124,7 +124,7 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.replicas, self.ended = replicas, threading.Event()
         self.unready: list[str] = []
-        self.lag, self.leads, self.leader = 0.0, 0, None
+        self.lag = 0.0
 
     def run(self) -> None:
         while not self.ended.wait(0.2):
@@ -133,8 +133,6 @@ class Watch(threading.Thread):
                     self.unready.append(f"{replica.roles}: {status}")
                 if "relay" in replica.roles and replica.leads():
                     self.lag = max(self.lag, replica.metric("relay_lag_events") or 0.0)
-                    if self.leader is not replica:
-                        self.leader, self.leads = replica, self.leads + 1
 
     def stop(self) -> None:
         self.ended.set()

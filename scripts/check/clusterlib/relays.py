@@ -42,7 +42,7 @@ def run(table: Table, orderly: str, work, *, trials: int, rate: float) -> dict:
         results |= {"requests": load.requests} | judge_events(table, stage, events)
         # Without any, no two of them ever had the same in hand.
         table.at_least("events told twice", 1, results["repeated"])
-        judge_state(table, stage, states, one_producer=False)
+        judge_state(table, stage, states)
         table.none("what the audit finds", stage.findings())
         for replica in [front, *relays]:
             table.claim(f"exit code of the replica that is {replica.roles}", 0, replica.stop())

@@ -21,7 +21,9 @@ def main() -> None:
         path.name.removesuffix(".schema.json"): json.loads(path.read_text()).get("required", [])
         for path in Path(schemas).glob("*.schema.json")
     }
-    consumer = KafkaConsumer(bootstrap_servers=brokers.split(","), group_id=None, enable_auto_commit=False)
+    consumer = KafkaConsumer(
+        bootstrap_servers=brokers.split(","), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
+    )
     partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
