@@ -165,7 +165,6 @@ fn many(options: &Options) -> (bool, Value) {
         "parked": sum(|run| run.parked),
         "published": sum(|run| run.published),
         "published_again": sum(|run| run.repeats),
-        "outdated_states": sum(|run| run.outdated),
         "violations": failed.len(),
         "run_twice": TWICE.min(options.seeds),
         "hashes_differing": differing.len(),

@@ -38,7 +38,6 @@ pub(super) struct Book {
     /// their newest one.
     pub(super) published: u64,
     pub(super) repeats: u64,
-    pub(super) outdated: u64,
     /// Whether the wall clock was ever turned back.
     pub(super) turned_back: bool,
     /// What happened, when somebody wants to read it.
@@ -216,7 +215,6 @@ impl Book {
             parked: 0,
             published: 0,
             repeats: 0,
-            outdated: 0,
             turned_back: false,
             log: None,
             hash: seed,

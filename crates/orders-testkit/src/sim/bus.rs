@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use orders::domain::{OrderId, Version};
 
-use super::{
-    book::{Book, low},
-    judge::Truth,
-};
+use super::{book::Book, judge::Truth};
 use crate::{World, world::Topic};
 
 /// Judges what was published. The bus is well, or never will be.
@@ -30,7 +27,7 @@ pub(super) fn judge(
         let seen = events(topic, truth, wrong);
         book.published = seen.values().map(|last| last.get()).sum();
         if is_well {
-            all(topic, truth, &seen, book, wrong);
+            all(topic, truth, &seen, wrong);
         }
     });
     let (published, head) = world.published_of();
@@ -67,25 +64,14 @@ fn events(topic: &Topic, truth: &Truth, wrong: &mut Vec<String>) -> BTreeMap<Ord
 }
 
 /// Everything is there: each order's last event, and its last state.
-fn all(
-    topic: &Topic,
-    truth: &Truth,
-    seen: &BTreeMap<OrderId, Version>,
-    book: &mut Book,
-    wrong: &mut Vec<String>,
-) {
+fn all(topic: &Topic, truth: &Truth, seen: &BTreeMap<OrderId, Version>, wrong: &mut Vec<String>) {
     for order in truth.orders.keys() {
         let last = truth.version(*order);
         if seen.get(order).copied() != last {
             wrong.push(format!("{order}: not all of its events are on the bus"));
         }
-        let told = topic.state_of(*order);
-        if told.map(|(newest, _)| newest) != last {
+        if topic.state_of(*order) != last {
             wrong.push(format!("{order}: its last state is not on the bus"));
-        }
-        if told.is_some_and(|(_, is_last)| !is_last) {
-            book.outdated += 1;
-            book.mix(low(*order));
         }
     }
 }

@@ -57,7 +57,12 @@ async fn unless_stopped(stage: &Stage, courier: usize, work: impl Future<Output 
             goes_on.as_mut().reset(until);
             ready!(goes_on.as_mut().poll(cx));
         }
-        work.as_mut().poll(cx)
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() && stage.waits(courier) {
+            // To be held up from the next time on, whatever wakes it.
+            cx.waker().wake_by_ref();
+        }
+        polled
     })
     .await;
 }
@@ -117,8 +122,10 @@ impl Courier {
         let deadline = self.stage.world.clock().instant() + self.plan.patience;
         let cx = Context::new("relay".parse().expect("a request id")).with_deadline(deadline);
         let store = self.orders.ports().store();
-        let relayed = relay(&cx, store, &self.producer, self.plan.page).await;
         let number = self.number;
+        self.stage.lead().begins(number);
+        let relayed = relay(&cx, store, &self.producer, self.plan.page).await;
+        self.stage.lead().ends(number);
         self.stage.note(|| format!("relay {number}: {relayed:?}"));
         self.stage.look_at_the_bus();
         let mut book = self.stage.book();

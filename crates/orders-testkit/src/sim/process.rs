@@ -123,10 +123,13 @@ impl Stage {
         self.lead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whoever carries the feed out stands still, and another may take over.
-    pub(super) fn stop_the_lead(&self, stands: Duration, unaware: Duration) {
-        self.lead().stop(stands, unaware);
-        self.lead_changes.notify_waiters();
+    /// A courier waits for something; it may be stopped at that, and another take over.
+    pub(super) fn waits(&self, courier: usize) -> bool {
+        let is_stopped = self.lead().waits(courier);
+        if is_stopped {
+            self.lead_changes.notify_waiters();
+        }
+        is_stopped
     }
 
     /// Waits until the courier whose turn this is hears that it is over.

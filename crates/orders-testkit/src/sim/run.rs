@@ -41,8 +41,6 @@ pub struct Run {
     pub published: u64,
     /// How often one came there again.
     pub repeats: u64,
-    /// Orders whose last state on the bus is not their newest one: a relay that was overtaken told it.
-    pub outdated: u64,
     /// What happened, line by line; empty unless asked for.
     pub log: Vec<String>,
 }
@@ -165,7 +163,7 @@ async fn chaos(stage: &Arc<Stage>, plan: &Plan) {
             Chaos::Forget => forget(stage).await,
             Chaos::Provider(mode) => stage.world.set_gateway_mode(*mode),
             Chaos::Bus(mode) => stage.world.set_bus_mode(*mode),
-            Chaos::Stop { stands, unaware } => stage.stop_the_lead(*stands, *unaware),
+            Chaos::Stop { stands, unaware } => stage.lead().stop(*stands, *unaware),
         }
     }
 }
@@ -241,7 +239,6 @@ async fn report(stage: &Stage, mut book: Book) -> Run {
         parked: book.parked,
         published: book.published,
         repeats: book.repeats,
-        outdated: book.outdated,
         log: book.log.unwrap_or_default(),
     }
 }

@@ -115,11 +115,13 @@ pub enum Bug {
     PartitionNotByOrder,
     /// A state of an order that was not acknowledged is not told again.
     LostStatePassed,
+    /// A producer that another has taken the place of is still heard.
+    OvertakenStillHeard,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::CheckThenInsert,
         Self::AcknowledgeBeforeCommit,
         Self::ReceiptApart,
@@ -175,6 +177,7 @@ impl Bug {
         Self::RepeatedUnderNewId,
         Self::PartitionNotByOrder,
         Self::LostStatePassed,
+        Self::OvertakenStillHeard,
     ];
 
     /// The bug of this name, as [`Debug`] writes it.

@@ -52,7 +52,7 @@ pub enum BusMode {
 }
 
 /// Longer than anybody waits.
-const HANGS: Duration = Duration::from_hours(1);
+pub(super) const HANGS: Duration = Duration::from_hours(1);
 
 /// What becomes of one record.
 #[derive(Clone, Copy, Debug)]

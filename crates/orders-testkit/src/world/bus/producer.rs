@@ -17,18 +17,21 @@ use orders::{
 use tokio::time::{self, Instant};
 
 use super::{
-    Wave,
+    BusMode, Wave,
+    faults::HANGS,
     topic::{Message, State},
 };
 use crate::world::{World, bug::Bug};
 
 /// A publisher on the bus of a world. As the real one, it hands a record of an order over only once the
-/// one before it was acknowledged, and the orders as they are now once all events were.
+/// one before it was acknowledged, and the orders as they are now once all events were. Whoever gets
+/// ready for these is heard until somebody else does, and has to get ready anew when they were not, or not
+/// surely, kept.
 #[derive(Debug)]
 pub struct Producer {
     world: World,
-    /// Another one after it has failed for good.
-    number: AtomicU64,
+    /// Who it is to those who hear of orders as they are now; 0 while it is not ready.
+    teller: AtomicU64,
     /// The last position that a planted bug takes as published.
     sent: Mutex<Position>,
 }
@@ -38,12 +41,24 @@ type Trouble = &'static str;
 
 const FAILED: Trouble = "a record was not acknowledged";
 const FATAL: Trouble = "the producer failed for good";
+const OVERTAKEN: Trouble = "another producer has taken its place";
 const LATE: Trouble = "the deadline passed";
 
 impl Publisher for Producer {
-    /// Harsher than the real one, which shuts those before it out: what they sent may still come.
-    async fn ready(&self, _: &Context) -> Result<(), PublishError> {
-        Ok(())
+    async fn ready(&self, cx: &Context) -> Result<(), PublishError> {
+        if self.teller.load(Ordering::Relaxed) != 0 {
+            return Ok(());
+        }
+        let mode = self.world.bus().mishaps.mode;
+        let ready = match mode {
+            BusMode::Up => {
+                self.teller.store(self.world.bus().ready(), Ordering::Relaxed);
+                Ok(())
+            }
+            BusMode::Refusing => Err(FAILED),
+            BusMode::Silent => wait(cx, Instant::now() + HANGS).await.and(Err(FAILED)),
+        };
+        ready.map_err(|trouble: Trouble| PublishError(trouble.into()))
     }
 
     async fn publish(
@@ -63,8 +78,8 @@ impl Publisher for Producer {
 }
 
 impl Producer {
-    pub(super) fn new(world: World, number: u64) -> Self {
-        Self { world, number: AtomicU64::new(number), sent: Mutex::default() }
+    pub(super) fn new(world: World) -> Self {
+        Self { world, teller: AtomicU64::new(0), sent: Mutex::default() }
     }
 
     /// All of them; with a planted bug only those that were not sent before.
@@ -107,25 +122,32 @@ impl Producer {
     }
 
     async fn states(&self, cx: &Context, orders: &[Order]) -> Result<(), Trouble> {
-        let producer = self.number.load(Ordering::Relaxed);
+        if orders.is_empty() {
+            return Ok(());
+        }
+        // Taken at once, so that what is given up leaves nothing behind to rely on.
+        let teller = self.teller.swap(0, Ordering::Relaxed);
+        if !self.world.bus().hears(teller) {
+            return Err(OVERTAKEN);
+        }
         let state = |order: &Order| {
-            Message::State(State { order: order.id, version: order.version, producer })
+            Message::State(State { order: order.id, version: order.version, teller })
         };
         let acknowledged = self.send(cx, orders.iter().map(state).collect()).await?;
         let all = acknowledged.into_iter().all(|acknowledged| acknowledged);
-        if all || self.world.has(Bug::LostStatePassed) { Ok(()) } else { Err(FAILED) }
+        if !all && !self.world.has(Bug::LostStatePassed) {
+            return Err(FAILED);
+        }
+        if !self.world.bus().hears(teller) {
+            return Err(OVERTAKEN);
+        }
+        self.teller.store(teller, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Sends records at once and waits for what is told of each: whether it is kept.
     async fn send(&self, cx: &Context, records: Vec<Message>) -> Result<Vec<bool>, Trouble> {
-        let Wave { is_fatal, ends, acknowledged } = {
-            let mut bus = self.world.bus();
-            let wave = bus.send(records, Instant::now());
-            if wave.is_fatal {
-                self.number.store(bus.new_producer(), Ordering::Relaxed);
-            }
-            wave
-        };
+        let Wave { is_fatal, ends, acknowledged } = self.world.bus().send(records, Instant::now());
         if self.world.has(Bug::MarkedBeforeAcknowledged) {
             return Ok(vec![true; acknowledged.len()]);
         }

@@ -1,4 +1,4 @@
-//! What the bus keeps: a log of events by partition, and of each order the last state it was told.
+//! What the bus keeps: a log of events by partition, and of each order the state it was told last.
 //! Whatever is kept is looked at as it comes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +17,12 @@ pub(super) enum Message {
     State(State),
 }
 
-/// An order as it was told of, and by which producer.
+/// An order as it was told of, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) order: OrderId,
     pub(super) version: Version,
-    pub(super) producer: u64,
+    pub(super) teller: u64,
 }
 
 /// What is kept.
@@ -31,7 +31,7 @@ pub(crate) struct Topic {
     bug: Option<Bug>,
     partitions: Vec<Vec<Event>>,
     keys: BTreeMap<OrderId, Key>,
-    states: BTreeMap<OrderId, Told>,
+    states: BTreeMap<OrderId, Version>,
     /// Every position up to here was kept, and these beyond.
     kept: Position,
     ahead: BTreeSet<Position>,
@@ -46,13 +46,6 @@ struct Key {
     partition: usize,
     /// The offsets of the first copies, by version.
     first: Vec<usize>,
-}
-
-/// What was told of an order's state.
-#[derive(Clone, Copy, Debug)]
-struct Told {
-    last: State,
-    newest: State,
 }
 
 impl Topic {
@@ -122,25 +115,18 @@ impl Topic {
             .unwrap_or(0)
     }
 
-    /// The states of an order that one producer tells never go back. Between two producers they may:
-    /// nothing orders what the first still has under way before what the second sends.
-    fn state(&mut self, state: State) {
-        let told = self.states.entry(state.order).or_insert(Told { last: state, newest: state });
-        if state.version < told.newest.version && state.producer == told.newest.producer {
-            let (order, old, new) = (state.order, state.version, told.newest.version);
-            self.wrong.push(format!("{order}: its state {old} is told after {new}"));
+    /// The states of an order never go back, whoever tells them.
+    fn state(&mut self, State { order, version, .. }: State) {
+        if let Some(before) = self.states.insert(order, version)
+            && version < before
+        {
+            self.wrong.push(format!("{order}: its state {version} is told after {before}"));
         }
-        if state.version >= told.newest.version {
-            told.newest = state;
-        }
-        told.last = state;
     }
 
-    /// The version of an order that a reader of states who keeps the newest ends with, and whether a
-    /// reader who takes the last one ends with it too.
-    pub(crate) fn state_of(&self, order: OrderId) -> Option<(Version, bool)> {
-        let Told { last, newest } = self.states.get(&order)?;
-        Some((newest.version, last.version == newest.version))
+    /// The version of an order that was told last.
+    pub(crate) fn state_of(&self, order: OrderId) -> Option<Version> {
+        self.states.get(&order).copied()
     }
 
     /// Whether the order's event of a version was kept.
