@@ -14,7 +14,7 @@ use super::{book::Feed, plan, process::Stage};
 /// Request numbers of readers: not a client's.
 const NOBODY: usize = usize::MAX;
 
-/// Who sees nothing new looks ever more seldom, up to this.
+/// Who sees nothing new, or is refused, looks ever more seldom, up to this.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Follows the feed until told to stop, then to its head.
@@ -41,8 +41,8 @@ pub(super) async fn follow(stage: Arc<Stage>, plan: plan::Reader) -> Feed {
         pause = if grew { plan.pause } else { (pause * 2).min(LONGEST_PAUSE) };
         match (at_head, last_round) {
             (true, true) => return feed,
-            (true, false) => time::sleep(pause).await,
-            (false, _) => time::sleep(Duration::from_millis(1)).await,
+            (false, _) if grew => time::sleep(Duration::from_millis(1)).await,
+            _ => time::sleep(pause).await,
         }
     }
 }
