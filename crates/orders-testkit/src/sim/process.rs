@@ -225,7 +225,8 @@ impl Stage {
             while let Some(ended) = process.tasks.try_join_next() {
                 self.no_panic(ended);
             }
-            let work = work(Arc::clone(&process.orders));
+            // On the heap: it is large, and a task is moved several times before it runs.
+            let work = Box::pin(work(Arc::clone(&process.orders)));
             process.tasks.spawn(async move {
                 // Who hung up does not want to know.
                 drop(answer.send(work.await));
