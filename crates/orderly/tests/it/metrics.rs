@@ -21,6 +21,9 @@ use crate::{
 };
 
 const DOCUMENT: &str = "docs/METRICS.md";
+/// The metrics of PostgreSQL and Kafka, which not every service has.
+#[cfg(any(feature = "postgres", feature = "kafka"))]
+const BESIDE: &str = "docs/CLUSTER.md";
 /// What follows it is made from the code.
 const MADE: &str = "## Every metric\n\n";
 
@@ -109,6 +112,18 @@ fn table(metrics: &BTreeMap<String, Metric>) -> String {
 
 fn document() -> String {
     fs::read_to_string(generated::path(DOCUMENT)).unwrap()
+}
+
+/// Every metric of a service with other parts than the usual is in one of the documents.
+#[cfg(any(feature = "postgres", feature = "kafka"))]
+pub(crate) async fn are_documented(service: &Service) {
+    let beside = fs::read_to_string(generated::path(BESIDE)).unwrap();
+    let beside = beside.replace("| `", "| `order_service_").replace("`, `", "`, `order_service_");
+    let documents = document() + &beside;
+    let metrics = metrics(&service.metrics().await);
+    let missing: Vec<&String> =
+        metrics.keys().filter(|name| !documents.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty() && metrics.len() > 20, "not in {DOCUMENT} or {BESIDE}: {missing:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use orders_testkit::servers::Kafka;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::support::{Client, Home, Ran, Service, get, text, until};
+use crate::{
+    metrics,
+    support::{Client, Home, Ran, Service, get, text, until},
+};
 
 const SHIPMENTS: &str = "fulfillment.events.v1";
 
@@ -106,6 +109,7 @@ async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
     let status = get(service.admin, "/status").await.json();
     assert_eq!(status["kafka"]["brokers"], json!([kafka.bootstrap()]), "{status}");
     assert_eq!(status["kafka"]["last_error"], Value::Null, "{status}");
+    metrics::are_documented(&service).await;
 
     let list = async || {
         let ran = home.run(&["events", "dlq", "--json"]).await;

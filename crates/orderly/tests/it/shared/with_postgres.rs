@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::refused;
 use crate::{
+    metrics,
     pay::{authorizations, pay, placed, reaches, shop},
     support::{Home, Process, get, order, until},
 };
@@ -81,6 +82,7 @@ async fn an_order_that_is_paid_across_kill_9_is_there_once_and_charged_once() {
     assert_eq!((again.placed(), again.header("idempotent-replayed")), (id.clone(), "true"));
     assert_eq!(client.all_orders().await, [id]);
     assert_eq!(authorizations(&sim), [1]);
+    metrics::are_documented(&service).await;
     service.stop().await;
     assert_eq!(home.sound().await["orders"], 1);
     assert!(!home.store().exists(), "the embedded store is not used");
