@@ -100,7 +100,7 @@ class Stage:
         command = [str(word) for word in (self.orderly, *words, "--config", self.config)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise Failed(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-600:]}")
+            raise Failed(f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout)[-600:]}")
         return done.stdout
 
     def replicas(self, **roles: str) -> list[Replica]:
