@@ -14,6 +14,7 @@
 //! Calls block until the server is as they say, and panic when it is not within a minute or so, with
 //! the end of its log. Deliberately absent: a client; commands go through the servers' own programs.
 
+mod certificate;
 mod directory;
 mod kafka;
 mod pgbouncer;

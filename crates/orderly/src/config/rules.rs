@@ -8,6 +8,7 @@ use std::{
 };
 
 use mainstay::{
+    client,
     config::{Rules, Secret},
     server::{Tls, tls},
     telemetry,
@@ -75,6 +76,11 @@ impl Config {
             let says = |url| matches!(on_the_way::sslmode(url), Some(mode) if mode != "prefer");
             let is_said = url.is_none_or(|url| !on_the_way::leaves(url) || says(url));
             rules.require(is_said, &[key], fault);
+            let fault = "its sslmode must be disable, prefer or require; the last checks the \
+                         certificate and its host, as verify-full does elsewhere";
+            let mode = url.and_then(|url| on_the_way::sslmode(url));
+            let is_known = matches!(mode, None | Some("disable" | "prefer" | "require"));
+            rules.require(is_known, &[key], fault);
         }
         for (key, count, most) in [
             ("postgres.writers", postgres.writers, 16),
@@ -244,12 +250,14 @@ impl Config {
             rules.accept(&["gateway.secret_file"], self.gateway_secret());
             rules.accept(&["gateway.webhook_secret_file"], self.webhook_secrets());
         }
-        if let Some(file) =
-            self.postgres.as_ref().and_then(|postgres| postgres.password_file.as_ref())
-        {
+        let Some(postgres) = &self.postgres else { return };
+        if let Some(file) = &postgres.password_file {
             let read = Secret::<String>::from_file(file);
             let read = read.map_err(|error| format!("cannot read {}: {error}", file.display()));
             rules.accept(&["postgres.password_file"], read);
+        }
+        if let Some(file) = &postgres.ca_file {
+            rules.accept(&["postgres.ca_file"], client::tls::trusting(Some(file)));
         }
     }
 

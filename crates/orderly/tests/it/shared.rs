@@ -51,6 +51,26 @@ async fn a_password_has_no_place_in_a_url() {
 }
 
 #[tokio::test]
+async fn tls_towards_the_database_is_checked_before_it_is_used() {
+    let home = Home::new().set("postgres.url=postgres://orderly@127.0.0.1/orderly");
+    for (setting, reason) in [
+        (
+            "postgres.url=postgres://orderly@db-1/orderly?sslmode=verify-full",
+            "postgres.url (flag postgres.url): its sslmode must be disable, prefer or require",
+        ),
+        (
+            "postgres.ca_file=no-ca.pem",
+            "postgres.ca_file (flag postgres.ca_file): cannot read authorities from no-ca.pem",
+        ),
+    ] {
+        let home = home.clone().set(setting);
+        for command in [&["serve"][..], &["config", "check"]] {
+            refused(&home.run(command).await, reason);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_embedded_store_needs_no_migration() {
     let home = Home::new();
     refused(&home.run(&["migrate"]).await, "the embedded store makes its tables by itself");

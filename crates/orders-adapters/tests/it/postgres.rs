@@ -21,5 +21,6 @@ mod process;
 mod restart;
 mod sim;
 mod take_over;
+mod tls;
 mod trials;
 mod twins;

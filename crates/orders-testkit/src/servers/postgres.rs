@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    certificate::Certificate,
     directory::Directory,
     named_by,
     process::{self, Place, Process},
@@ -29,6 +30,13 @@ DO $$ BEGIN
   CREATE ROLE orderly LOGIN PASSWORD 'orderly' NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END $$";
+
+/// Who may connect to a server with TLS: the superuser as ever, others over TLS with a password.
+const TLS_ONLY: &str = "
+host all postgres 127.0.0.1/32 trust
+hostssl all all 127.0.0.1/32 scram-sha-256
+hostnossl all all 127.0.0.1/32 reject
+";
 
 /// A PostgreSQL server. Dropping it stops it and removes its directory.
 #[derive(Debug)]
@@ -66,21 +74,25 @@ impl Postgres {
 
     /// Starts one for the caller alone, with these settings beside those of all tests.
     pub fn private(settings: &[(&str, &str)]) -> Self {
-        let directory = Directory::new("postgres");
-        process::output(
-            process::command(&program("initdb"), "TERM", directory.path())
-                .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
-                .args(["--locale=C.UTF-8", "--no-sync", "--pgdata=data"]),
-        );
-        let file = directory.path().join("data/postgresql.conf");
-        let mut text = fs::read_to_string(&file).expect("what initdb wrote");
-        text.push_str(SETTINGS);
-        text.extend(
-            settings
-                .iter()
-                .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''"))),
-        );
-        fs::write(&file, text).expect("the settings");
+        Self::on(prepared(settings))
+    }
+
+    /// Starts one for the caller alone that takes only its superuser without TLS and a password.
+    ///
+    /// Its certificate is for 127.0.0.1. In its directory are the authority that signed it,
+    /// `ca.pem`, and the password of the role that databases belong to, `password`.
+    pub fn with_tls() -> Self {
+        let directory = prepared(&[("ssl", "on")]);
+        let Certificate { certificate, key, authority } = Certificate::new();
+        for (name, contents) in [
+            ("data/pg_hba.conf", TLS_ONLY),
+            ("data/server.crt", &certificate),
+            ("data/server.key", &key),
+            ("ca.pem", &authority),
+            ("password", "orderly\n"),
+        ] {
+            directory.file(name, contents.as_bytes());
+        }
         Self::on(directory)
     }
 
@@ -216,6 +228,24 @@ impl Postgres {
         }
         process::output(&mut psql)
     }
+}
+
+/// The files of a server with these settings beside those of all tests.
+fn prepared(settings: &[(&str, &str)]) -> Directory {
+    let directory = Directory::new("postgres");
+    process::output(
+        process::command(&program("initdb"), "TERM", directory.path())
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
+            .args(["--locale=C.UTF-8", "--no-sync", "--pgdata=data"]),
+    );
+    let file = directory.path().join("data/postgresql.conf");
+    let mut text = fs::read_to_string(&file).expect("what initdb wrote");
+    text.push_str(SETTINGS);
+    text.extend(
+        settings.iter().map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''"))),
+    );
+    fs::write(&file, text).expect("the settings");
+    directory
 }
 
 /// A program of the newest PostgreSQL in Debian's place, or else in PATH.

@@ -1,7 +1,7 @@
 //! On a real PostgreSQL, a database for each test.
 
 use gateway_sim::Fault;
-use orders_testkit::servers;
+use orders_testkit::servers::{self, Postgres};
 use serde_json::{Value, json};
 
 use super::refused;
@@ -11,9 +11,9 @@ use crate::{
     support::{Home, Process, get, order, until},
 };
 
-/// The URL of an empty database; its password is in the home.
-fn database(home: &Home) -> String {
-    let url = servers::postgres().database();
+/// The URL of an empty database of this server; its password is in the home.
+fn database(home: &Home, server: &Postgres) -> String {
+    let url = server.database();
     let (scheme, rest) = url.split_once("://").unwrap();
     let (user, at) = rest.split_once('@').unwrap();
     let (user, password) = user.split_once(':').unwrap();
@@ -28,7 +28,7 @@ fn on_database(home: Home, url: &str) -> Home {
 
 /// A home whose store is an empty database.
 fn on_postgres(home: Home) -> Home {
-    let url = database(&home);
+    let url = database(&home, servers::postgres());
     on_database(home, &url)
 }
 
@@ -129,6 +129,25 @@ async fn two_processes_that_do_everything_share_one_database() {
 }
 
 #[tokio::test]
+async fn an_order_is_taken_over_tls_with_a_password() {
+    let server = Postgres::with_tls();
+    let home = Home::new();
+    let url = format!("{}?sslmode=require", database(&home, &server));
+    let authority = server.directory().join("ca.pem");
+    let home = on_database(home, &url).set(&format!("postgres.ca_file={}", authority.display()));
+    migrate(&home, "the tables are ready").await;
+    let service = home.serve().await;
+    let id = placed(&service.client(), "encrypted").await;
+    assert_eq!(service.client().all_orders().await, [id]);
+    service.stop().await;
+    assert_eq!(home.sound().await["orders"], 1);
+    std::fs::write(home.path("postgres-password"), "correct-horse").unwrap();
+    let ran = home.run(&["audit"]).await;
+    refused(&ran, "password authentication failed for user \"orderly\"");
+    assert!(!ran.err.contains("correct-horse"), "{}", ran.err);
+}
+
+#[tokio::test]
 async fn a_database_without_tables_is_told_how_to_get_them() {
     let home = on_postgres(Home::new());
     std::fs::write(home.path("empty"), "").unwrap();
@@ -210,7 +229,7 @@ async fn a_grown_embedded_store_is_moved_and_not_served_from_any_more() {
     assert_eq!(confirmed.status, 200, "{}", confirmed.text());
     service.stop().await;
 
-    let url = database(&file);
+    let url = database(&file, servers::postgres());
     let shared = on_database(file.clone(), &url);
     let from = format!("sqlite://{}", file.store().display());
     let arguments = ["move", "--from", &from, "--to", &url];

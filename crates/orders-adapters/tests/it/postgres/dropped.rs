@@ -72,12 +72,18 @@ async fn a_dropped_read_that_cannot_be_cancelled_keeps_its_place_in_the_pool() {
 const STUCK: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
     AND application_name <> 'beside' AND state = 'active' AND wait_event_type = 'Lock'";
 
-/// Reads an order behind a lock; hands the read's future in, with a way to see it at the server.
-async fn behind_a_lock(config: &Config, cx: Context, what: impl AsyncFn(&Postgres, Read<'_>)) {
+/// Reads an order behind a lock that a session connected by `beside` holds; hands the read's future
+/// in, with a way to see it at the server.
+pub(crate) async fn behind_a_lock(
+    config: &Config,
+    beside: &Config,
+    cx: Context,
+    what: impl AsyncFn(&Postgres, Read<'_>),
+) {
     let orders = narrow_process(config).await;
     let shop = builders::context("shop");
     let done = orders.create(&shop, builders::draft(), builders::key("locked")).await.unwrap();
-    let (locker, watcher) = (Session::open(config).await, Session::open(config).await);
+    let (locker, watcher) = (Session::open(beside).await, Session::open(beside).await);
     locker.run("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await;
     let store = orders.ports().store();
     what(store, Read { cx, order: OrderRef::Id(done.record.order.id), watcher: &watcher }).await;
@@ -88,13 +94,13 @@ async fn behind_a_lock(config: &Config, cx: Context, what: impl AsyncFn(&Postgre
     store.close().await;
 }
 
-struct Read<'a> {
+pub(crate) struct Read<'a> {
     cx: Context,
     order: OrderRef,
     watcher: &'a Session,
 }
 
-async fn gone(store: &Postgres, read: Read<'_>) {
+pub(crate) async fn gone(store: &Postgres, read: Read<'_>) {
     let tenant = "shop".parse().unwrap();
     tokio::select! {
         answer = store.order(&read.cx, &tenant, read.order) => panic!("{answer:?}"),
@@ -102,12 +108,12 @@ async fn gone(store: &Postgres, read: Read<'_>) {
     }
 }
 
-async fn late(store: &Postgres, read: Read<'_>) {
+pub(crate) async fn late(store: &Postgres, read: Read<'_>) {
     let answer = store.order(&read.cx, &"shop".parse().unwrap(), read.order).await;
     assert!(matches!(answer, Err(ReadError::Expired)), "{answer:?}");
 }
 
-fn within(time: Duration) -> Context {
+pub(crate) fn within(time: Duration) -> Context {
     builders::context("shop").with_deadline((Instant::now() + time).into_std())
 }
 
@@ -115,17 +121,17 @@ fn within(time: Duration) -> Context {
 async fn a_dropped_read_is_cancelled_at_the_server() {
     let config = narrow(Config::at(servers::postgres().database()));
     // Its own time limit is far away.
-    behind_a_lock(&config, within(Duration::from_hours(1)), gone).await;
+    behind_a_lock(&config, &config, within(Duration::from_hours(1)), gone).await;
 }
 
 #[tokio::test]
 async fn a_dropped_read_behind_an_old_pooler_ends_with_its_time() {
     let config = narrow(Fixture::behind_a_pooler());
-    behind_a_lock(&config, within(Duration::from_secs(3)), gone).await;
+    behind_a_lock(&config, &config, within(Duration::from_secs(3)), gone).await;
 }
 
 #[tokio::test]
 async fn a_read_past_its_deadline_has_expired_and_ends_with_its_time() {
     let config = narrow(Config::at(servers::postgres().database()));
-    behind_a_lock(&config, within(Duration::from_millis(300)), late).await;
+    behind_a_lock(&config, &config, within(Duration::from_millis(300)), late).await;
 }

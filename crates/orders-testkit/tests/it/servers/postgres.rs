@@ -15,6 +15,15 @@ fn a_database_is_empty_and_belongs_to_a_role_that_row_security_binds() {
 }
 
 #[test]
+fn a_server_with_tls_is_known_by_the_authority_beside_it() {
+    let postgres = Postgres::with_tls();
+    let authority = postgres.directory().join("ca.pem");
+    let url =
+        format!("{}?sslmode=verify-ca&sslrootcert={}", postgres.database(), authority.display());
+    assert_eq!(ask(&url, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"), "t");
+}
+
+#[test]
 fn what_was_committed_is_there_after_a_crash() {
     let postgres = Postgres::private(&[("cluster_name", "it's quoted")]);
     assert_eq!(postgres.sql("SHOW fsync"), "on");
