@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `ORDERLY_TEST_POSTGRES` | the `postgres://` URL of a superuser, instead of starting the shared PostgreSQL |
 //! | `ORDERLY_TEST_PGBOUNCER` | `host:port` of a PgBouncer before that one, instead of starting it |
-//! | `ORDERLY_TEST_KAFKA` | bootstrap addresses, instead of starting brokers |
+//! | `ORDERLY_TEST_KAFKA` | bootstrap addresses, instead of starting brokers, but for TLS |
 //!
 //! Calls block until the server is as they say, and panic when it is not within a minute or so, with
 //! the end of its log. Deliberately absent: a client; commands go through the servers' own programs.
@@ -24,7 +24,7 @@ mod url;
 
 use std::sync::OnceLock;
 
-pub use kafka::Kafka;
+pub use kafka::{Kafka, Tls as KafkaTls};
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, Shutdown};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orders_testkit::servers::Kafka;
+use orders_testkit::servers::{Kafka, KafkaTls};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -19,10 +19,30 @@ async fn with_broker() -> (Kafka, Home) {
     let home = Home::new()
         .set(&format!("kafka.brokers=[\"{}\"]", kafka.bootstrap()))
         .set("kafka.partitions=1");
+    make_topics(&home).await;
+    (kafka, home)
+}
+
+/// A broker that asks who is there, and a home whose service is its user.
+async fn with_guarded_broker() -> (Kafka, Home) {
+    let kafka = block_in_place(Kafka::start_with_tls);
+    let tls = kafka.tls();
+    let home = Home::new()
+        .set(&format!("kafka.brokers=[\"{}\"]", tls.for_users()))
+        .set("kafka.security=sasl_tls")
+        .set(&format!("kafka.ca_file={}", tls.ca_file().display()))
+        .set(&format!("kafka.user={}", KafkaTls::USER))
+        .set(&format!("kafka.password_file={}", tls.password_file().display()))
+        .set("kafka.partitions=1");
+    make_topics(&home).await;
+    (kafka, home)
+}
+
+/// Makes the topics of a home that has none.
+async fn make_topics(home: &Home) {
     let ran = home.run(&["events", "topics"]).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.contains("made orders.events.v1\n"), "{ran:?}");
-    (kafka, home)
 }
 
 /// The word of a warehouse that it shipped both pieces of an order, as a record.
@@ -140,4 +160,23 @@ async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
     assert_eq!(home.sound().await["events"], 6);
     let told = counted(&block_in_place(|| kafka.read("orders.events.v1", 6)));
     assert_eq!(told.len(), 6, "each once, over a stop and a start: {told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_tells_and_is_told_over_tls() {
+    let (kafka, home) = with_guarded_broker().await;
+    let service = home.serve().await;
+    let client = service.client();
+    let id = placed(&client, "guarded", true).await;
+    let told = block_in_place(|| kafka.read("orders.events.v1", 2));
+    let expected = [(id.clone(), 1), (id.clone(), 2)];
+    assert_eq!(counted(&told), expected.map(|event| (event, 1)).into());
+
+    block_in_place(|| kafka.write(SHIPMENTS, &[shipped(&id, "in-time")]));
+    reaches(&client, &id, "COMPLETED").await;
+    let status = get(service.admin, "/status").await.text();
+    service.sigterm();
+    let ran = service.end().await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(!format!("{status} {ran:?}").contains(KafkaTls::PASSWORD), "{status} {ran:?}");
 }

@@ -34,6 +34,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    client::Logs,
     config::{Config, SetupError},
     delivery::{Delivery, Handler, Verdict, owned_headers},
     dlq::{Lot, cause_of},
@@ -51,6 +52,7 @@ pub struct KafkaPublisher(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    logs: Logs,
     sink: Arc<Sink>,
     states: States,
     lot: Lot,
@@ -86,6 +88,8 @@ impl KafkaPublisher {
     /// [`SetupError`].
     pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, SetupError> {
         let sink = Arc::new(Sink::new(config)?);
+        let logs = sink.logs();
+        let states = States::new(config, logs.clone())?;
         let instruments = Instruments::new(metrics);
         let lot = Lot::new(config, &config.events_topic, Arc::clone(&sink), instruments.clone())?;
         let waiting = Arc::clone(&sink);
@@ -96,8 +100,9 @@ impl KafkaPublisher {
         );
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
+            logs,
             sink,
-            states: States::new(config)?,
+            states,
             lot,
             instruments,
             turn: tokio::sync::Mutex::default(),
@@ -159,10 +164,22 @@ impl Inner {
             _cause = cx.cancelled() => Err(Trouble::Cancelled),
         };
         if !matches!(done, Ok(false)) {
-            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
-                done.as_ref().err().map(|error| error_chain(error));
+            let failed = done.as_ref().err().map(|error| self.told(error));
+            if failed.is_none() {
+                self.logs.forget();
+            }
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = failed;
         }
         done.map(drop).map_err(|error| PublishError(Cause::from(error)))
+    }
+
+    /// Why it failed, and what was last wrong with a broker.
+    fn told(&self, error: &Trouble) -> String {
+        let error = error_chain(error);
+        match self.logs.trouble() {
+            Some(trouble) => format!("{error}; a broker: {trouble}"),
+            None => error,
+        }
     }
 
     async fn publish(&self, events: &[Event], orders: &[Order]) -> Result<(), Trouble> {

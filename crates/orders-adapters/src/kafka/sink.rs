@@ -52,13 +52,20 @@ pub(super) enum SendError {
 pub(super) struct Sink {
     config: ClientConfig,
     producer: Mutex<FutureProducer<Logs>>,
+    logs: Logs,
 }
 
 impl Sink {
     pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
         let client = producer(config)?;
-        let producer = client.create_with_context(Logs).map_err(SetupError::Client)?;
-        Ok(Self { config: client, producer: Mutex::new(producer) })
+        let logs = Logs::default();
+        let producer = client.create_with_context(logs.clone()).map_err(SetupError::Client)?;
+        Ok(Self { config: client, producer: Mutex::new(producer), logs })
+    }
+
+    /// What its client has, to be shared by others for the same brokers.
+    pub(super) fn logs(&self) -> Logs {
+        self.logs.clone()
     }
 
     /// Sends a record and waits until it is surely kept. A full queue waits for room, as long as the
@@ -97,7 +104,7 @@ impl Sink {
         let old = {
             let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
             if ptr::eq(producer.client(), failed.client()) {
-                match self.config.create_with_context(Logs) {
+                match self.config.create_with_context(self.logs.clone()) {
                     Ok(new) => Some(mem::replace(&mut *producer, new)),
                     Err(error) => {
                         tracing::error!(%error, "the Kafka producer cannot be made anew");

@@ -25,6 +25,7 @@ use super::{
 /// Sends records in transactions, one at a time.
 pub(super) struct States {
     client: ClientConfig,
+    logs: Logs,
     timeout: Duration,
     place: Mutex<Place>,
 }
@@ -41,13 +42,13 @@ struct Place {
 const LONGEST: Duration = Duration::from_mins(1);
 
 impl States {
-    pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
+    pub(super) fn new(config: &Config, logs: Logs) -> Result<Self, SetupError> {
         let mut client = producer(config)?;
         client
             // Of the topic and not of the process, so that a successor takes its place.
             .set("transactional.id", &config.state_topic)
             .set("transaction.timeout.ms", millis(config.delivery_timeout.max(LONGEST)));
-        Ok(Self { client, timeout: config.request_timeout, place: Mutex::default() })
+        Ok(Self { client, logs, timeout: config.request_timeout, place: Mutex::default() })
     }
 
     /// Ends what others have begun, unless the last transaction of this one ended well; whether it did.
@@ -61,7 +62,7 @@ impl States {
             release(old).await;
         }
         let new: FutureProducer<Logs> =
-            self.client.create_with_context(Logs).map_err(SendError::Failed)?;
+            self.client.create_with_context(self.logs.clone()).map_err(SendError::Failed)?;
         let timeout = self.timeout;
         let made = task::spawn_blocking(move || new.init_transactions(timeout).map(|()| new));
         place.producer = Some(made.await.unwrap_or(Err(KafkaError::Canceled))?);

@@ -9,6 +9,7 @@ use rdkafka::{
     },
     error::{KafkaError, RDKafkaErrorCode},
     metadata::MetadataTopic,
+    producer::{FutureProducer, Producer as _},
 };
 use tokio::{
     task,
@@ -18,6 +19,7 @@ use tokio::{
 use super::{
     client::Logs,
     config::{Config, SetupError, dlq_of},
+    dlq::cause_of,
     sink::release,
 };
 
@@ -32,8 +34,9 @@ use super::{
 /// # Errors
 /// [`CreateError`]; some may have been made.
 pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> {
+    reach(config).await?;
     let admin: AdminClient<Logs> =
-        config.client()?.create_with_context(Logs).map_err(SetupError::Client)?;
+        config.client()?.create_with_context(Logs::default()).map_err(SetupError::Client)?;
     let replicas = if config.replicas == 0 { -1 } else { i32::from(config.replicas) };
     let partitions = i32::from(config.partitions.max(1));
     let make = |name| {
@@ -62,6 +65,19 @@ pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> 
         }
     }
     Ok(new)
+}
+
+/// Returns once a broker answered. A client for topics does not hear what is wrong with a broker; one
+/// for records does.
+async fn reach(config: &Config) -> Result<(), CreateError> {
+    let logs = Logs::default();
+    let producer: FutureProducer<Logs> =
+        config.client()?.create_with_context(logs.clone()).map_err(SetupError::Client)?;
+    let timeout = config.request_timeout;
+    let ask = move || producer.client().fetch_metadata(None, timeout).map(drop);
+    let answered = task::spawn_blocking(ask).await.unwrap_or(Err(KafkaError::Canceled));
+    answered
+        .map_err(|error| CreateError::Unreached(logs.trouble().unwrap_or_else(|| cause_of(&error))))
 }
 
 fn names(config: &Config) -> [String; 5] {
@@ -107,7 +123,7 @@ pub async fn weak_topics(config: &Config) -> Result<Vec<WeakTopic>, CreateError>
 /// How each of the topics is kept.
 async fn safety(config: &Config) -> Result<Vec<WeakTopic>, CreateError> {
     let admin: AdminClient<Logs> =
-        config.client()?.create_with_context(Logs).map_err(SetupError::Client)?;
+        config.client()?.create_with_context(Logs::default()).map_err(SetupError::Client)?;
     let (names, timeout) = (names(config), config.request_timeout);
     let options = AdminOptions::new().request_timeout(Some(timeout));
     let asked = names.each_ref().map(|name| ResourceSpecifier::Topic(name));
@@ -153,6 +169,9 @@ pub enum CreateError {
     /// A client cannot be made.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// No broker answered in time; what was last wrong with one.
+    #[error("no broker can be used: {0}")]
+    Unreached(String),
     /// The cluster did not answer.
     #[error("the cluster cannot be asked for topics")]
     Asked(#[source] KafkaError),

@@ -4,6 +4,7 @@ mod inbound;
 mod outage;
 mod published;
 mod shipped;
+mod tls;
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,7 @@
 //! Apache Kafka: brokers of one cluster on one machine, without ZooKeeper.
 
 mod metadata;
+mod tls;
 
 use std::{
     fs,
@@ -9,6 +10,8 @@ use std::{
     slice,
 };
 
+use self::tls::PROTOCOLS;
+pub use self::tls::Tls;
 use super::{
     directory::Directory,
     named_by,
@@ -27,6 +30,7 @@ pub struct Kafka {
     /// None of a cluster that the environment named. Before the directory, so that the brokers end
     /// before their files do.
     brokers: Vec<Broker>,
+    tls: Option<Tls>,
     directory: Directory,
 }
 
@@ -43,8 +47,19 @@ impl Kafka {
     pub fn start(brokers: usize) -> Self {
         let directory = Directory::new("kafka");
         if let Some(bootstrap) = named_by("ORDERLY_TEST_KAFKA") {
-            return Self { bootstrap, brokers: Vec::new(), directory };
+            return Self { bootstrap, brokers: Vec::new(), tls: None, directory };
         }
+        Self::started(brokers, None, directory)
+    }
+
+    /// Starts one broker that also listens behind [TLS](Self::tls).
+    pub fn start_with_tls() -> Self {
+        let directory = Directory::new("kafka");
+        let tls = Tls::new(&directory);
+        Self::started(1, Some(tls), directory)
+    }
+
+    fn started(brokers: usize, tls: Option<Tls>, directory: Directory) -> Self {
         let brokers: Vec<_> = (0..brokers)
             .map(|node| Broker {
                 process: Place::default(),
@@ -55,7 +70,7 @@ impl Kafka {
             .collect();
         let addresses: Vec<_> =
             brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.port)).collect();
-        let kafka = Self { bootstrap: addresses.join(","), brokers, directory };
+        let kafka = Self { bootstrap: addresses.join(","), brokers, tls, directory };
         for broker in &kafka.brokers {
             kafka.format(broker);
             kafka.launch(broker);
@@ -69,6 +84,14 @@ impl Kafka {
     /// The addresses of all brokers, as clients want them.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// How it is reached behind TLS.
+    ///
+    /// # Panics
+    /// When it was started without.
+    pub fn tls(&self) -> &Tls {
+        self.tls.as_ref().expect("a Kafka that was started with TLS")
     }
 
     /// Where its files are: for each broker its settings, its log and its data.
@@ -158,11 +181,12 @@ impl Kafka {
     fn format(&self, broker: &Broker) {
         let file = self.settings_file(broker);
         fs::write(&file, self.settings(broker)).expect("a broker's settings");
-        process::output(
-            tool("kafka.tools.StorageTool")
-                .args(["format", "--cluster-id", CLUSTER, "--config"])
-                .arg(file),
-        );
+        let mut tool = tool("kafka.tools.StorageTool");
+        tool.args(["format", "--cluster-id", CLUSTER, "--config"]).arg(file);
+        if let Some(tls) = &self.tls {
+            tool.args(tls.users());
+        }
+        process::output(&mut tool);
     }
 
     fn settings_file(&self, broker: &Broker) -> PathBuf {
@@ -179,14 +203,16 @@ impl Kafka {
             .collect();
         let replicas = self.brokers.len().min(3);
         let in_sync = replicas.div_ceil(2);
+        let tls = self.tls.as_ref().map(|tls| (tls.listeners(), tls.settings()));
+        let (secure, more) = tls.unwrap_or_default();
         format!(
             "process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port}{secure},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{secure}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{PROTOCOLS}
 log.dirs={}
 num.network.threads=2
 num.io.threads=4
@@ -197,7 +223,7 @@ offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=1
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={in_sync}
-",
+{more}",
             voters.join(","),
             data.display()
         )

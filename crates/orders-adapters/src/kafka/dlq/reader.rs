@@ -40,7 +40,7 @@ impl Reader {
             // To the very end, where a transaction of somebody else may still be open.
             .set("isolation.level", "read_uncommitted")
             .set("auto.offset.reset", "earliest");
-        let consumer = client.create_with_context(Logs).map_err(SetupError::Client)?;
+        let consumer = client.create_with_context(Logs::default()).map_err(SetupError::Client)?;
         Ok(Self { consumer, topic: topic.to_owned(), timeout: config.request_timeout })
     }
 

@@ -20,12 +20,12 @@ use uuid::Uuid;
 
 use super::{by_key, kafka, made, names, request, seen};
 
-fn publisher(config: &Config) -> KafkaPublisher {
+pub(super) fn publisher(config: &Config) -> KafkaPublisher {
     KafkaPublisher::new(config, &Metrics::new("test")).unwrap()
 }
 
 /// Orders with three events each.
-async fn orders(world: &World, count: usize) -> Vec<OrderId> {
+pub(super) async fn orders(world: &World, count: usize) -> Vec<OrderId> {
     let (orders, cx) = (world.orders(), context("acme"));
     let mut ids = Vec::new();
     for n in 0..count {
