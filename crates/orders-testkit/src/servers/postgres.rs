@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    certificate::Certificate,
+    certificate::Authority,
     directory::Directory,
     named_by,
     process::{self, Place, Process},
@@ -83,12 +83,13 @@ impl Postgres {
     /// `ca.pem`, and the password of the role that databases belong to, `password`.
     pub fn with_tls() -> Self {
         let directory = prepared(&[("ssl", "on")]);
-        let Certificate { certificate, key, authority } = Certificate::new();
+        let authority = Authority::new("an authority of tests");
+        let shown = authority.certificate("127.0.0.1");
         for (name, contents) in [
             ("data/pg_hba.conf", TLS_ONLY),
-            ("data/server.crt", &certificate),
-            ("data/server.key", &key),
-            ("ca.pem", &authority),
+            ("data/server.crt", &*shown.certificate),
+            ("data/server.key", &shown.key),
+            ("ca.pem", &authority.pem()),
             ("password", "orderly\n"),
         ] {
             directory.file(name, contents.as_bytes());

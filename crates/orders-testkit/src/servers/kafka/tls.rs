@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+use crate::{
+    port,
+    servers::{certificate::Authority, directory::Directory},
 };
-
-use crate::{port, servers::directory::Directory};
 
 /// The listeners behind TLS of a broker, each on a port of 127.0.0.1.
 #[derive(Debug)]
@@ -33,9 +32,12 @@ impl Tls {
     pub const PASSWORD: &'static str = "canary-of-kafka";
 
     pub(super) fn new(directory: &Directory) -> Self {
-        let (ca, other) = (authority("authority"), authority("another authority"));
+        let (ca, other) = (Authority::new("authority"), Authority::new("another authority"));
         let write = |name: &str, text: &str| directory.file(name, text.as_bytes());
-        let show = |name: &str, host: &str| write(name, &certificate(&ca, host));
+        let show = |name: &str, host: &str| {
+            let made = ca.certificate(host);
+            write(name, &format!("{}{}", made.certificate, made.key))
+        };
         Self {
             for_users: port::free(),
             for_all: port::free(),
@@ -124,23 +126,4 @@ org.apache.kafka.common.security.plain.PlainLoginModule required user_{}=\"{}\";
 
 fn address(port: u16) -> String {
     format!("127.0.0.1:{port}")
-}
-
-/// An authority of its own, trusted by nobody yet.
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut authority = CertificateParams::default();
-    authority.distinguished_name.push(DnType::CommonName, name);
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let key = KeyPair::generate().expect("a key");
-    CertifiedIssuer::self_signed(authority, key).expect("a certificate")
-}
-
-/// A certificate for a host, and its key.
-fn certificate(authority: &CertifiedIssuer<'static, KeyPair>, host: &str) -> String {
-    let mut server = CertificateParams::new([host.to_owned()]).expect("the name of a host");
-    server.distinguished_name.push(DnType::CommonName, host);
-    let key = KeyPair::generate().expect("a key");
-    let certificate = server.signed_by(&key, authority).expect("a certificate");
-    format!("{}{}", certificate.pem(), key.serialize_pem())
 }
