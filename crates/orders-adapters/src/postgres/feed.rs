@@ -23,7 +23,7 @@ use orders::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_postgres::{AsyncMessage, Client, Row, types::Type};
 
@@ -41,6 +41,9 @@ const STAMP_LOCK: &str = "pg_advisory_xact_lock(6072110951138)";
 const CHANNEL: &str = "orderly_feed";
 /// Events that are given positions in one transaction.
 const STAMPS: i64 = 2_000;
+/// Between two rounds that give positions, at least: so that under load each has many events, and does
+/// not take the disk from those who commit.
+const PACE: Duration = Duration::from_millis(10);
 /// Between two tries of what cannot be had now.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Rounds that fail before it is told: one that waits too long for another process is no trouble.
@@ -175,10 +178,12 @@ impl Shared {
 /// left, until the store closes.
 pub(super) async fn stamp_on_news(shared: Arc<Shared>) {
     let work = async {
-        let mut failures = 0;
+        let (mut failures, mut next) = (0, Instant::now());
         loop {
+            sleep_until(next).await;
             // Whether news came or it was only time to look.
             let _told = timeout(shared.config.poll, shared.unstamped.notified()).await;
+            next = Instant::now() + PACE;
             match shared.round().await {
                 Ok(()) => {
                     if failures >= TROUBLE {
