@@ -54,7 +54,10 @@ const HEARD: Duration = Duration::from_secs(5);
 /// The feed's end and its beginning come from one statement, so that it sees one state.
 const STAMP: &str = "
 WITH taken AS (
-    DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT $1) RETURNING *
+    -- By an array, so that the server looks each up: it would read the whole table, which holds little and
+    -- is large, for all that went through it since it was vacuumed.
+    DELETE FROM outbox WHERE seq = ANY (ARRAY(SELECT seq FROM outbox ORDER BY seq LIMIT $1))
+    RETURNING *
 ), base AS (
     SELECT greatest(coalesce((SELECT max(position) FROM events), 0), forgotten) AS head FROM meta
 ), given AS (
