@@ -2,7 +2,7 @@
 //!
 //! Its routes stand in [`crate::http::router`], behind the same layers. A call that fails is a
 //! problem there, with the HTTP status of the table, so that logs and metrics count both protocols
-//! alike; [`spoken`] stands outermost and says it as a `google.rpc.Status`.
+//! alike; [`spoken()`] stands outermost and says it as a `google.rpc.Status`.
 //!
 //! Deliberately absent until they work: the streamed batch and feed, health, reflection, and
 //! compressed messages.

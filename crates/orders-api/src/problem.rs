@@ -18,9 +18,9 @@ use orders::{
     domain::{Money, OrderId, Position, State, Totals, Version},
 };
 
+pub(crate) use body::Told;
 pub use body::{Body, FieldError};
 pub use chassis::chassis_failure;
-pub(crate) use body::Told;
 pub(crate) use from::{calls, verbs};
 
 macro_rules! codes {

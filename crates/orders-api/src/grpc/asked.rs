@@ -27,7 +27,8 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn read(order: &str, key: &str, etag: &str) -> Result<Self, Problem> {
-        let tags = if etag.is_empty() { Some(IfMatch::Any) } else { headers::condition(etag.as_bytes()) };
+        let tags =
+            if etag.is_empty() { Some(IfMatch::Any) } else { headers::condition(etag.as_bytes()) };
         let if_match = tags.ok_or_else(|| wrong("etag", headers::TAG_RULE))?;
         Ok(Self { order: reference(order)?, key: self::key(key)?, if_match })
     }
@@ -103,7 +104,8 @@ fn named<T: TryFrom<i32>>(
     prefix: &str,
 ) -> Option<String> {
     let known = T::try_from(value).ok();
-    let name = known.map_or_else(|| value.to_string(), |known| name(&known).replacen(prefix, "", 1));
+    let name =
+        known.map_or_else(|| value.to_string(), |known| name(&known).replacen(prefix, "", 1));
     (value != 0).then_some(name)
 }
 
@@ -113,7 +115,7 @@ fn time(at: prost_types::Timestamp) -> Result<String, Problem> {
 }
 
 /// How an outcome is called over HTTP; one that is not known is called nothing, and refused.
-pub(super) fn outcome(outcome: i32) -> String {
+fn outcome(outcome: i32) -> String {
     let name = match pb::Resolution::try_from(outcome) {
         Ok(pb::Resolution::Succeeded) => "succeeded",
         Ok(pb::Resolution::Declined) => "declined",

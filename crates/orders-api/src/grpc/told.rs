@@ -94,10 +94,8 @@ fn lines(goods: &Goods, pricing: &Pricing) -> Vec<pb::Line> {
 }
 
 fn line(number: u32, line: &domain::Line, amounts: &LineAmounts) -> pb::Line {
-    let tax = |tax: domain::Tax| pb::Tax {
-        amount: Some(tax.amount.into()),
-        inclusive: tax.inclusive,
-    };
+    let tax =
+        |tax: domain::Tax| pb::Tax { amount: Some(tax.amount.into()), inclusive: tax.inclusive };
     pb::Line {
         line_no: number,
         sku: line.sku.to_string(),

@@ -176,8 +176,9 @@ mod tests {
                 401 => grpc == Grpc::Unauthenticated,
                 404 => grpc == Grpc::NotFound,
                 405 | 501 => grpc == Grpc::Unimplemented,
-                409 => [Grpc::FailedPrecondition, Grpc::AlreadyExists, Grpc::Aborted]
-                    .contains(&grpc),
+                409 => {
+                    [Grpc::FailedPrecondition, Grpc::AlreadyExists, Grpc::Aborted].contains(&grpc)
+                }
                 410 => grpc == Grpc::OutOfRange,
                 412 => grpc == Grpc::Aborted,
                 413 | 507 => grpc == Grpc::ResourceExhausted,
