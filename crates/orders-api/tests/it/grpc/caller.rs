@@ -1,7 +1,5 @@
 //! A caller of the API with a connection of its own.
 
-use std::collections::BTreeMap;
-
 use hyper::{body::Incoming, client, server};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -30,16 +28,16 @@ impl Caller {
         let serving = server::conn::http2::Builder::new(TokioExecutor::new())
             .serve_connection(TokioIo::new(far), TowerToHyperService::new(shop.app()));
         ends.spawn(async move { drop(serving.await) });
-        let handshake =
-            client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(near)).await;
+        let (executor, near) = (TokioExecutor::new(), TokioIo::new(near));
+        let handshake = client::conn::http2::handshake::<_, _, Body>(executor, near).await;
         let (sender, connection) = handshake.unwrap();
         ends.spawn(async move { drop(connection.await) });
-        let send = service_fn(move |request| {
+        let send = service_fn(move |request: http::Request<Body>| {
             let mut sender = sender.clone();
             async move { sender.send_request(request).await }
         });
         let origin = "http://shop.test".parse().unwrap();
-        let client = OrderServiceClient::with_origin(BoxCloneService::new(send), origin);
+        let client = OrderServiceClient::with_origin(Connection::new(send), origin);
         Self { client, _ends: ends }
     }
 
@@ -81,7 +79,6 @@ pub(super) fn order() -> pb::NewOrder {
             }),
             ..pb::NewLine::default()
         }],
-        metadata: BTreeMap::new(),
         ..pb::NewOrder::default()
     }
 }
