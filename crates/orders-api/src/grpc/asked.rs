@@ -26,11 +26,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn read(order: &str, key: &str, etag: &str) -> Result<Self, Problem> {
+    pub(super) fn read(order: &str, idempotency_key: &str, etag: &str) -> Result<Self, Problem> {
         let tags =
             if etag.is_empty() { Some(IfMatch::Any) } else { headers::condition(etag.as_bytes()) };
         let if_match = tags.ok_or_else(|| wrong("etag", headers::TAG_RULE))?;
-        Ok(Self { order: reference(order)?, key: self::key(key)?, if_match })
+        Ok(Self { order: reference(order)?, key: key(idempotency_key)?, if_match })
     }
 
     /// The same, of a verb that cannot be sent again without a key.

@@ -1,5 +1,5 @@
-//! The calls: each reads what is asked, calls one use case, and tells what came of it. They check in
-//! the order in which the HTTP API does, so that both refuse for the same reason.
+//! The calls: each reads what is asked, calls one use case, and tells what came of it. They check
+//! in the order in which the HTTP API does, so that both refuse for the same reason.
 
 use std::time::Duration;
 

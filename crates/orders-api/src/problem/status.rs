@@ -74,8 +74,8 @@ impl Problem {
         all
     }
 
-    /// What a status stands for that the gRPC server answers with; `None` when there is no such call
-    /// or encoding, which it says better itself.
+    /// What a status stands for that the gRPC server answers with; `None` when there is no such
+    /// call or encoding, which it says better itself.
     pub(crate) fn of(status: &Status) -> Option<Self> {
         let own = status.source().and_then(|source| source.downcast_ref::<Self>());
         if own.is_some() || status.code() == Grpc::Unimplemented {

@@ -194,8 +194,8 @@ async fn an_order_is_paid_handed_over_and_given_back() {
     let entries = caller.client.list_history(own(asked)).await.unwrap().into_inner().entries;
     assert_eq!(entries[0].command, "place");
     assert_eq!(
-        (entries[0].from(), entries[0].to()),
-        (pb::OrderState::Unspecified, pb::OrderState::Pending,)
+        (entries[0].from_state(), entries[0].to_state()),
+        (pb::OrderState::Unspecified, pb::OrderState::Pending)
     );
     let versions: Vec<u64> = entries.iter().map(|entry| entry.version).collect();
     assert_eq!(versions, (1..=caller.order(&id).await.version).collect::<Vec<_>>());
