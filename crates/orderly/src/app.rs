@@ -19,6 +19,7 @@ use mainstay_context::Context;
 use orders::{Orders, ports::Ports as _};
 use orders_adapters::settings;
 use orders_api::{
+    grpc,
     http::{self, Watchers, Webhooks},
     problem::chassis_failure,
 };
@@ -87,6 +88,7 @@ async fn run(
     let report = if let Some(server) = api {
         let (api, key) = service.api(options)?;
         let app = inbound(http::router(Arc::clone(&service.orders), api), &stack);
+        let app = grpc::spoken(app);
         service.announce(key.as_deref());
         service.lifecycle.run(server, app).await
     } else {

@@ -1,4 +1,5 @@
-//! The HTTP API: an axum router, and the OpenAPI document made from the same routes.
+//! The HTTP API: an axum router, and the OpenAPI document made from the same routes. The gRPC API
+//! stands in the same router, behind the same layers.
 //!
 //! Outermost first: a plain answer made acceptable, compression, the writer of problems,
 //! authentication (everything under `/v1`; a webhook has its signature), the routes. The router
@@ -6,26 +7,26 @@
 //! routes in [`STREAMS`] want no total deadline there.
 
 mod batch;
-mod body;
+pub(crate) mod body;
 mod docs;
 mod encodings;
 mod examples;
 mod feed;
-mod gate;
+pub(crate) mod gate;
 pub(crate) mod headers;
 mod history;
 mod item;
 mod ndjson;
 mod openapi;
-mod orders;
+pub(crate) mod orders;
 mod page_token;
-mod params;
-mod pay;
+pub(crate) mod params;
+pub(crate) mod pay;
 mod replies;
 mod sse;
 mod strict;
-mod verbs;
-mod wait;
+pub(crate) mod verbs;
+pub(crate) mod wait;
 mod watchers;
 mod webhook;
 pub(crate) mod wire;
@@ -52,7 +53,7 @@ pub use item::Item;
 pub use watchers::Watchers;
 pub use webhook::{InvalidSecrets, Secrets, Webhooks};
 
-use crate::{auth::Keys, problem::Problem};
+use crate::{auth::Keys, grpc, problem::Problem};
 
 /// The routes that stream: give them to `mainstay::http::Stack::with_stream`.
 pub const STREAMS: [&str; 2] = [batch::PATH, feed::PATH];
@@ -98,9 +99,9 @@ impl fmt::Debug for Config {
 }
 
 /// What handlers share.
-struct Api<P> {
-    orders: Arc<Orders<P>>,
-    config: Arc<Config>,
+pub(crate) struct Api<P> {
+    pub(crate) orders: Arc<Orders<P>>,
+    pub(crate) config: Arc<Config>,
     seats: wait::Seats,
 }
 
@@ -132,7 +133,7 @@ impl<P: Ports> Api<P> {
 }
 
 /// Runs a use case in a span of its own: the core itself knows nothing of traces.
-async fn use_case<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn use_case<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     let span = tracing::info_span!(target: SPANS, "use case", otel.name = name);
     work.instrument(span).await
 }
@@ -145,10 +146,11 @@ fn out_of_time() -> Problem {
     problem
 }
 
-/// The API over these use cases.
+/// The API over these use cases, for callers of HTTP and of gRPC.
 pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
     let api = Api { orders, config: Arc::new(config), seats: wait::Seats::default() };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
+    let calls = grpc::routes(&api);
     let (v1, _) = v1::<P>().split_for_parts();
     let (hooks, _) = hooks::<P>().split_for_parts();
     let hooks = hooks.method_not_allowed_fallback(gate::method_not_allowed);
@@ -157,6 +159,7 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
         .route_layer(gate)
         .merge(hooks)
         .with_state(api)
+        .merge(calls)
         .merge(docs::router(&openapi::<P>()))
         .fallback(gate::no_such_route)
         .layer(middleware::from_fn(gate::write_problems))

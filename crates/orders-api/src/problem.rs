@@ -1,12 +1,14 @@
 //! Everything that can go wrong, in one table: what the client sees and what it can do.
 //!
 //! [`Code`] is the table. A [`Problem`] is one occurrence; [`Body`] is how it reads on the wire
-//! (RFC 9457). The mapping from the core's errors is a full match, so that a new error does not
-//! compile until it has a row here; so is that from the failures of the chassis.
+//! (RFC 9457); over gRPC it is a `google.rpc.Status`. The mapping from the core's errors is a full
+//! match, so that a new error does not compile until it has a row here; so is that from the failures
+//! of the chassis.
 
 mod body;
 mod chassis;
 mod from;
+mod status;
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -16,12 +18,13 @@ use orders::{
     domain::{Money, OrderId, Position, State, Totals, Version},
 };
 
+pub(crate) use body::Told;
 pub use body::{Body, FieldError};
 pub use chassis::chassis_failure;
-pub(crate) use from::verbs;
+pub(crate) use from::{calls, verbs};
 
 macro_rules! codes {
-    ($($variant:ident $code:literal $status:ident $title:literal, $then:literal;)+) => {
+    ($($variant:ident $code:literal $status:ident $grpc:ident $title:literal, $then:literal;)+) => {
         /// What kind of problem, for programs. Stable: a code never changes its meaning.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $(#[doc = $title] $variant,)+ }
@@ -40,6 +43,11 @@ macro_rules! codes {
                 match self { $(Self::$variant => StatusCode::$status,)+ }
             }
 
+            /// The gRPC code it is answered with.
+            pub const fn grpc(self) -> tonic::Code {
+                match self { $(Self::$variant => tonic::Code::$grpc,)+ }
+            }
+
             /// What it is, in a few words that are the same every time.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)+ }
@@ -54,86 +62,106 @@ macro_rules! codes {
 }
 
 codes! {
-    Malformed "malformed" BAD_REQUEST "The request cannot be read",
+    Malformed "malformed" BAD_REQUEST InvalidArgument "The request cannot be read",
         "Mend the request; `errors` says where.";
-    KeyMissing "idempotency-key-missing" BAD_REQUEST "An Idempotency-Key is required",
+    KeyMissing "idempotency-key-missing" BAD_REQUEST InvalidArgument
+        "An Idempotency-Key is required",
         "Draw a random key, keep it, and send it with every try of this request.";
-    InvalidPageToken "invalid-page-token" BAD_REQUEST "The page token does not fit",
+    InvalidPageToken "invalid-page-token" BAD_REQUEST InvalidArgument "The page token does not fit",
         "List again from the first page, with the same filters on every page.";
-    InvalidTimeout "invalid-timeout" BAD_REQUEST "The time for the request cannot be read",
+    InvalidTimeout "invalid-timeout" BAD_REQUEST InvalidArgument
+        "The time for the request cannot be read",
         "Send the header that the detail names once and in the form it tells, such as `X-Request-Timeout-Ms` in whole milliseconds, or not at all.";
-    Unauthenticated "unauthenticated" UNAUTHORIZED "Authentication is required",
+    Unauthenticated "unauthenticated" UNAUTHORIZED Unauthenticated "Authentication is required",
         "Send `Authorization: Bearer ID.SECRET` with a valid key.";
-    WebhookUnsigned "webhook-unsigned" UNAUTHORIZED "The signature of the webhook does not hold",
+    WebhookUnsigned "webhook-unsigned" UNAUTHORIZED Unauthenticated
+        "The signature of the webhook does not hold",
         "Sign each try anew, over the raw body, with a secret of `gateway.webhook_secret_file`.";
-    NotFound "not-found" NOT_FOUND "There is no such thing",
+    NotFound "not-found" NOT_FOUND NotFound "There is no such thing",
         "Check the address. What belongs to another tenant does not exist for you.";
-    MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
+    MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED Unimplemented
+        "The method is not allowed here",
         "Use one of the methods in `Allow`.";
-    IllegalTransition "illegal-transition" CONFLICT "The order cannot do that now",
+    IllegalTransition "illegal-transition" CONFLICT FailedPrecondition
+        "The order cannot do that now",
         "Read the order; `allowed_transitions` says what it can do.";
-    NotesFull "notes-full" CONFLICT "The order has all the notes it may have",
+    NotesFull "notes-full" CONFLICT FailedPrecondition "The order has all the notes it may have",
         "Keep the remark elsewhere.";
-    ExternalReferenceTaken "external-reference-taken" CONFLICT
+    ExternalReferenceTaken "external-reference-taken" CONFLICT AlreadyExists
         "Another order has this external reference",
         "Look at that order under `order`; use another reference for a new one.";
-    PaymentInProgress "payment-in-progress" CONFLICT "A payment of the order is under way",
+    PaymentInProgress "payment-in-progress" CONFLICT FailedPrecondition
+        "A payment of the order is under way",
         "Wait until `payment_state` is no longer `PENDING` or `UNKNOWN`; then pay what is `due`. `PARKED` waits for an operator: see `resolve`.";
-    PaymentInDoubt "payment-in-doubt" CONFLICT
+    PaymentInDoubt "payment-in-doubt" CONFLICT FailedPrecondition
         "It is not known yet what became of an operation on this payment",
         "Wait until `payment_state` is no longer `UNKNOWN`. `PARKED` waits for an operator: see `resolve`.";
-    AmountNotLeft "amount-not-left" CONFLICT "The amount is more than is left, or nothing",
+    AmountNotLeft "amount-not-left" CONFLICT FailedPrecondition
+        "The amount is more than is left, or nothing",
         "Read the order: `due` is to be paid, `authorized` to be captured, `captured` to be refunded. Ask for at most what is left.";
-    NoSuchPayment "no-such-payment" CONFLICT "The order has no such payment",
+    NoSuchPayment "no-such-payment" CONFLICT FailedPrecondition "The order has no such payment",
         "Name one of the order's payments or operations by its `id`.";
-    TooManyPayments "too-many-payments" CONFLICT
+    TooManyPayments "too-many-payments" CONFLICT FailedPrecondition
         "The order has as many payments or attempts as it may have",
         "Place another order for what is left.";
-    NotParked "not-parked" CONFLICT "The operation does not wait for a person",
+    NotParked "not-parked" CONFLICT FailedPrecondition "The operation does not wait for a person",
         "Read the order: only an operation whose `state` is `PARKED` can be resolved by hand.";
-    MovedElsewhere "moved-elsewhere" CONFLICT "The gateway has no part in this payment",
+    MovedElsewhere "moved-elsewhere" CONFLICT FailedPrecondition
+        "The gateway has no part in this payment",
         "Move the money by hand, then say that it `succeeded`.";
-    HandedOver "handed-over" CONFLICT "Pieces of the order were handed over",
+    HandedOver "handed-over" CONFLICT FailedPrecondition "Pieces of the order were handed over",
         "Cancel the pieces that were not, by `lines`; take the others back with `return` and `refund`.";
-    NoSuchLine "no-such-line" CONFLICT "The order has no such line",
+    NoSuchLine "no-such-line" CONFLICT FailedPrecondition "The order has no such line",
         "Read the order, and name lines by their `line_no`.";
-    PiecesNotLeft "pieces-not-left" CONFLICT "A line has fewer pieces left for that",
+    PiecesNotLeft "pieces-not-left" CONFLICT FailedPrecondition
+        "A line has fewer pieces left for that",
         "Read the order, and name at most what is left.";
-    WebhookMisfit "webhook-misfit" CONFLICT "The gateway tells of something that was not asked for",
+    WebhookMisfit "webhook-misfit" CONFLICT FailedPrecondition
+        "The gateway tells of something that was not asked for",
         "Nothing changed. Find out what was asked for under this reference, and tell of that.";
-    KeyExpired "idempotency-key-expired" CONFLICT "The Idempotency-Key made an order long ago",
+    KeyExpired "idempotency-key-expired" CONFLICT AlreadyExists
+        "The Idempotency-Key made an order long ago",
         "Look at that order under `order`; use a new key for a new one.";
-    Contended "contended" CONFLICT "Others kept changing the order", "Send the request again.";
-    CursorTooOld "cursor-too-old" GONE "The events after this position are no longer kept",
+    Contended "contended" CONFLICT Aborted
+        "Others kept changing the order", "Send the request again.";
+    CursorTooOld "cursor-too-old" GONE OutOfRange
+        "The events after this position are no longer kept",
         "Start again from `oldest_position`, and rebuild what was missed by reading orders.";
-    VersionMismatch "version-mismatch" PRECONDITION_FAILED "The order is at another version",
+    VersionMismatch "version-mismatch" PRECONDITION_FAILED Aborted
+        "The order is at another version",
         "Read the order, decide again, and send its new `ETag`.";
-    PayloadTooLarge "payload-too-large" PAYLOAD_TOO_LARGE "The request's body is too large",
+    PayloadTooLarge "payload-too-large" PAYLOAD_TOO_LARGE ResourceExhausted
+        "The request's body is too large",
         "Send less at a time.";
-    UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE
+    UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE InvalidArgument
         "The body is not of a type that can be read",
         "Send the `Content-Type` that the operation takes.";
-    Invalid "invalid" UNPROCESSABLE_ENTITY "The request breaks rules",
+    Invalid "invalid" UNPROCESSABLE_ENTITY InvalidArgument "The request breaks rules",
         "Mend what `errors` lists. The list holds every field; sums are checked once those are right.";
-    TotalMismatch "total-mismatch" UNPROCESSABLE_ENTITY "The total is not the expected one",
+    TotalMismatch "total-mismatch" UNPROCESSABLE_ENTITY InvalidArgument
+        "The total is not the expected one",
         "Compare `expected_total` with `computed_totals`, and find out who is wrong.";
-    KeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY
+    KeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY InvalidArgument
         "The Idempotency-Key was used for another request",
         "Use a new key for a new request, and the same body for every try.";
-    Internal "internal" INTERNAL_SERVER_ERROR "The service failed in a way that was not foreseen",
+    Internal "internal" INTERNAL_SERVER_ERROR Internal
+        "The service failed in a way that was not foreseen",
         "It may have taken effect. Tell the operator the `request_id`.";
-    NoGateway "no-gateway" NOT_IMPLEMENTED "There is no payment gateway",
+    NoGateway "no-gateway" NOT_IMPLEMENTED Unimplemented "There is no payment gateway",
         "Set `gateway.client.base_url`, or record payments that are made elsewhere.";
-    StoreBusy "store-busy" SERVICE_UNAVAILABLE "Too many changes wait already",
+    StoreBusy "store-busy" SERVICE_UNAVAILABLE Unavailable "Too many changes wait already",
         "Nothing was written. Send the request again after `Retry-After`.";
-    StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The order store is unavailable",
+    StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE Unavailable
+        "The order store is unavailable",
         "Nothing was written. Send the request again after `Retry-After`.";
-    OutcomeUnknown "outcome-unknown" SERVICE_UNAVAILABLE
+    OutcomeUnknown "outcome-unknown" SERVICE_UNAVAILABLE Unavailable
         "It is not known whether the change was written",
         "Send the same request with the same Idempotency-Key; it never takes effect twice.";
-    DeadlineExceeded "deadline-exceeded" GATEWAY_TIMEOUT "The time for the request is spent",
+    DeadlineExceeded "deadline-exceeded" GATEWAY_TIMEOUT DeadlineExceeded
+        "The time for the request is spent",
         "It may have taken effect. Send it again with the same Idempotency-Key, and with more time.";
-    StoreFull "store-full" INSUFFICIENT_STORAGE "The order store has no room left",
+    StoreFull "store-full" INSUFFICIENT_STORAGE ResourceExhausted
+        "The order store has no room left",
         "Nothing was written. Tell the operator; send the request again later.";
 }
 
@@ -293,16 +321,24 @@ impl fmt::Display for Problem {
     }
 }
 
+impl StdError for Problem {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
 /// The table as Markdown, for the docs.
 ///
 /// What a table of codes cannot say, that retrying needs a key, is said below it.
 pub fn table() -> String {
-    let head = "| code | status | what it is | what to do | retryable |\n|---|---|---|---|---|\n";
+    let head = "| code | HTTP | gRPC | what it is | what to do | retryable |\n\
+                |---|---|---|---|---|---|\n";
     let table = Code::ALL.iter().fold(head.to_owned(), |text, code| {
         let (name, status) = (code.as_str(), code.status().as_u16());
+        let grpc = status::name(code.grpc());
         let retryable = if code.retryable() { "yes" } else { "no" };
         format!(
-            "{text}| `{name}` | {status} | {} | {} | {retryable} |\n",
+            "{text}| `{name}` | {status} | {grpc} | {} | {} | {retryable} |\n",
             code.title(),
             code.then()
         )

@@ -69,7 +69,7 @@ pub(super) fn unsupported(wanted: &str) -> Problem {
 }
 
 /// The problem of a body, or a line of one, above its limit.
-pub(super) fn too_large(what: &str, limit: usize) -> Problem {
+pub(crate) fn too_large(what: &str, limit: usize) -> Problem {
     Problem::new(Code::PayloadTooLarge, format!("{what} may have at most {limit} bytes."))
 }
 
@@ -79,7 +79,7 @@ pub(super) fn too_slow() -> Problem {
 }
 
 /// The problem of a body that failed with `error` before its end.
-pub(super) fn broke_off(error: &(dyn Error + 'static)) -> Problem {
+pub(crate) fn broke_off(error: &(dyn Error + 'static)) -> Problem {
     let detail = match BodyIdle::find(error) {
         Some(BodyIdle(limit)) => {
             let limit = duration::format(*limit);

@@ -6,15 +6,16 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{StatusCode, Uri, header};
+use http::{Extensions, StatusCode, Uri, header};
 use mainstay::http::{Record, set_principal};
 use mainstay_context::{Context, Principal};
+use tonic::Status;
 
 use super::Api;
 use crate::problem::{Code, Problem};
 
 /// Lets a request in when its key is known, and names its principal in the context.
-pub(super) async fn authenticate<P: Ports>(
+pub(crate) async fn authenticate<P: Ports>(
     State(api): State<Api<P>>,
     mut request: Request,
     next: Next,
@@ -46,7 +47,7 @@ pub(super) async fn write_problems(request: Request, next: Next) -> Response {
     let cx = request.extensions().get::<Context>().cloned();
     let record = request.extensions().get::<Record>().cloned();
     let mut response = next.run(request).await;
-    let (Some(problem), Some(cx)) = (response.extensions_mut().remove::<Problem>(), cx) else {
+    let (Some(problem), Some(cx)) = (told(response.extensions_mut()), cx) else {
         return response;
     };
     problem.log();
@@ -58,6 +59,12 @@ pub(super) async fn write_problems(request: Request, next: Next) -> Response {
         .headers_mut()
         .extend(response.headers_mut().remove(header::ALLOW).map(|allow| (header::ALLOW, allow)));
     answer
+}
+
+/// What a handler's answer says went wrong: a problem, or the status of a gRPC call.
+fn told(answer: &mut Extensions) -> Option<Problem> {
+    let problem = answer.remove::<Problem>();
+    problem.or_else(|| Problem::of(&answer.remove::<Status>()?))
 }
 
 /// The answer where there is no route.

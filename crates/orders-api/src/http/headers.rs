@@ -9,10 +9,10 @@ const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const KEY_RULE: &str = "must be 16 to 128 visible ASCII characters, bare or quoted";
 pub(super) const KEY_PATTERN: &str = r#"^([!#-~][!-~]{15,127}|"([!#-\[\]-~]|\\["\\]){16,128}")$"#;
 pub(super) const TAG_PATTERN: &str = r#"^(\*|"v[1-9][0-9]{0,18}"(, "v[1-9][0-9]{0,18}")*)$"#;
-const TAG_RULE: &str = "must be entity tags such as \"v7\", separated by commas, or *";
+pub(crate) const TAG_RULE: &str = "must be entity tags such as \"v7\", separated by commas, or *";
 
 /// The tag of an order at this version.
-pub(super) fn etag(version: Version) -> String {
+pub(crate) fn etag(version: Version) -> String {
     format!("\"v{version}\"")
 }
 
@@ -26,7 +26,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
 }
 
 /// The problem of a request without its key.
-pub(super) fn key_missing() -> Problem {
+pub(crate) fn key_missing() -> Problem {
     Problem::new(
         Code::KeyMissing,
         "This request needs an Idempotency-Key, so that it can be sent again safely.",
@@ -35,7 +35,7 @@ pub(super) fn key_missing() -> Problem {
 
 /// The versions a verb is for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum IfMatch {
+pub(crate) enum IfMatch {
     /// Whichever it is at.
     Any,
     /// One of these. There may be none: a tag that is no order's, or weak, matches nothing.
@@ -48,10 +48,17 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
         headers.get_all(header::IF_MATCH).iter().map(HeaderValue::as_bytes).collect();
     // A list may come in several lines (RFC 9110, 5.3).
     let list = lines.join(&b',');
+    if lines.is_empty() {
+        return Ok(IfMatch::Any);
+    }
+    condition(&list).ok_or_else(|| malformed("If-Match", TAG_RULE))
+}
+
+/// The versions that a list of tags names; `None` when it is none.
+pub(crate) fn condition(list: &[u8]) -> Option<IfMatch> {
     match list.trim_ascii() {
-        _ if lines.is_empty() => Ok(IfMatch::Any),
-        b"*" => Ok(IfMatch::Any),
-        list => tags(list).map(IfMatch::OneOf).ok_or_else(|| malformed("If-Match", TAG_RULE)),
+        b"*" => Some(IfMatch::Any),
+        list => tags(list).map(IfMatch::OneOf),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Placing, reading and listing orders.
 
 use ::orders::{
-    domain::Draft,
+    domain::{self, Draft},
     ports::{Cursor, Page, Ports},
 };
 use axum::{
@@ -10,6 +10,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use mainstay::http::Cx;
+use mainstay_context::Context;
 
 use super::{
     Api,
@@ -128,21 +129,36 @@ pub(super) async fn list<P: Ports>(
     Cx(cx): Cx,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<OrderPage>, Problem> {
+    let (orders, next_page_token) = page(&api, &cx, params, <[_]>::len).await?;
+    let orders = orders.iter().map(Into::into).collect();
+    Ok(axum::Json(OrderPage { orders, next_page_token }))
+}
+
+/// A page of orders, as many of those that are asked for as fit into the answer, and where the next
+/// page starts. At least one fits.
+pub(crate) async fn page<P: Ports>(
+    api: &Api<P>,
+    cx: &Context,
+    params: ListParams,
+    fit: impl FnOnce(&[domain::Order]) -> usize + Send,
+) -> Result<(Vec<domain::Order>, Option<String>), Problem> {
     let (size, filter) = (params.page_size()?, params.filter()?);
     let tenant = cx.principal().map_or("", |principal| &principal.tenant);
     let tokens = Tokens { secret: &api.config.page_secret, tenant, filter: &filter };
     let after = params.page_token.map(|token| tokens.read(&token)).transpose()?;
     // One more than asked for tells whether there is a next page.
     let page = Page { after, limit: size + 1 };
-    let orders = use_case("list", api.orders.list(&cx, &filter, page)).await?;
-    let last = orders.get(size - 1).filter(|_| orders.len() > size);
+    let mut orders = use_case("list", api.orders.list(cx, &filter, page)).await?;
+    let fitting = fit(&orders[..size.min(orders.len())]);
+    let last = fitting.checked_sub(1).and_then(|at| orders.get(at));
+    let last = last.filter(|_| orders.len() > fitting);
     let next_page_token =
         last.map(|order| tokens.write(Cursor { created_at: order.created_at, id: order.id }));
-    let orders = orders.iter().take(size).map(Into::into).collect();
-    Ok(axum::Json(OrderPage { orders, next_page_token }))
+    orders.truncate(fitting);
+    Ok((orders, next_page_token))
 }
 
 /// The draft of an order, or everything that is wrong with it.
-pub(super) fn draft(order: CreateOrder) -> Result<Draft, Problem> {
+pub(crate) fn draft(order: CreateOrder) -> Result<Draft, Problem> {
     Draft::try_from(order).map_err(Problem::invalid)
 }

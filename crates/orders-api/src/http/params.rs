@@ -53,7 +53,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     }
 }
 
-fn reference(text: &str) -> Option<OrderRef> {
+/// The order that this text names; `None` when it can be the name of none.
+pub(crate) fn reference(text: &str) -> Option<OrderRef> {
     let hyphenated = text.len() == 36;
     match Uuid::try_parse(text) {
         Ok(id) if hyphenated => Some(OrderRef::Id(OrderId(id))),
@@ -76,28 +77,28 @@ pub(super) struct CreateParams {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListParams {
+pub(crate) struct ListParams {
     /// Only in this state.
     #[param(schema_with = wire::order::state)]
-    state: Option<String>,
+    pub(crate) state: Option<String>,
     /// Only in this payment state.
     #[param(schema_with = wire::order::payment_state)]
-    payment_state: Option<String>,
+    pub(crate) payment_state: Option<String>,
     /// Only of this customer.
     #[param(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    customer_id: Option<String>,
+    pub(crate) customer_id: Option<String>,
     /// Only placed after this time.
     #[param(format = DateTime)]
-    created_after: Option<String>,
+    pub(crate) created_after: Option<String>,
     /// Only the one with this reference.
     #[param(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    external_reference: Option<String>,
+    pub(crate) external_reference: Option<String>,
     /// How many orders a page has at most.
     #[param(value_type = Option<u8>, minimum = 1, maximum = 100, default = 20)]
-    page_size: Option<u64>,
+    pub(crate) page_size: Option<u64>,
     /// Where this page starts: `next_page_token` of the page before.
     #[param(pattern = r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$")]
-    pub(super) page_token: Option<String>,
+    pub(crate) page_token: Option<String>,
 }
 
 impl ListParams {

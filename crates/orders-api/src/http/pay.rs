@@ -147,7 +147,7 @@ pub(super) async fn resolve<P: Ports>(
 }
 
 /// Refuses what needs a gateway where there is none.
-pub(super) fn must_have_gateway(config: &Config, needed: bool) -> Result<(), Problem> {
+pub(crate) fn must_have_gateway(config: &Config, needed: bool) -> Result<(), Problem> {
     if needed && !config.payments {
         return Err(Problem::new(Code::NoGateway, "This service has no payment gateway."));
     }

@@ -166,14 +166,24 @@ pub(super) async fn act<P: Ports>(
 ) -> Result<Changed, Problem> {
     let key = headers::idempotency_key(headers)?;
     let if_match = headers::if_match(headers)?;
-    let keyed = key.is_some();
-    let work = carry_out(api, cx, Verb { order, action, key, if_match: None }, if_match);
+    change(api, cx, Verb { order, action, key, if_match: None }, if_match).await.map(Changed)
+}
+
+/// Carries a verb out in the time there is for it, on whichever version the condition allows.
+pub(crate) async fn change<P: Ports>(
+    api: &Api<P>,
+    cx: &Context,
+    verb: Verb,
+    if_match: IfMatch,
+) -> Result<Done, Problem> {
+    let keyed = verb.key.is_some();
+    let work = carry_out(api, cx, verb, if_match);
     // The chassis watches the deadline too, and does not know whether there is a key.
     let done = match cx.deadline() {
         Some(at) => timeout_at(at.into(), work).await.unwrap_or_else(|_| Err(out_of_time())),
         None => work.await,
     };
-    done.map(Changed).map_err(|problem| if keyed { problem } else { problem.unkeyed() })
+    done.map_err(|problem| if keyed { problem } else { problem.unkeyed() })
 }
 
 async fn carry_out<P: Ports>(

@@ -46,7 +46,7 @@ const END: Position = Position(i64::MAX.unsigned_abs());
 
 /// The seats of those who wait.
 #[derive(Clone, Debug)]
-pub(super) struct Seats(Arc<Semaphore>);
+pub(crate) struct Seats(Arc<Semaphore>);
 
 impl Default for Seats {
     fn default() -> Self {
@@ -73,7 +73,7 @@ pub(super) async fn answer<P: Ports, R: IntoResponse>(
 }
 
 /// The order after the wait, and whether it was waited for as was asked.
-async fn wait<P: Ports>(
+pub(crate) async fn wait<P: Ports>(
     api: &Api<P>,
     cx: &Context,
     record: Record,

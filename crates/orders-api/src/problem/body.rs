@@ -153,7 +153,7 @@ impl Problem {
     }
 
     /// The complete answer to this request.
-    pub fn answer(&self, cx: &Context) -> Response {
+    pub fn answer(self, cx: &Context) -> Response {
         let json = serde_json::to_vec(&self.body(cx)).unwrap_or_default();
         let mut response = (self.code.status(), json).into_response();
         let headers = response.headers_mut();
@@ -168,8 +168,17 @@ impl Problem {
         if let Some(after) = self.code.retry_after().filter(|_| self.retryable()) {
             headers.insert(header::RETRY_AFTER, set(after));
         }
+        response.extensions_mut().insert(Told { problem: self, cx: cx.clone() });
         response
     }
+}
+
+/// A problem that was answered, with its request: beside the answer, for whoever puts it in the words
+/// of another protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) problem: Problem,
+    pub(crate) cx: Context,
 }
 
 impl Code {

@@ -78,6 +78,34 @@ pub(crate) fn verbs(state: State) -> Vec<&'static str> {
     state.allowed().map(address).collect()
 }
 
+/// The gRPC calls a client may make in this state.
+pub(crate) fn calls(state: State) -> Vec<&'static str> {
+    state.allowed().map(call).collect()
+}
+
+/// The name of a verb's call; the other commands have none, and are never allowed to a client.
+const fn call(command: Command) -> &'static str {
+    match command {
+        Command::Confirm => "ConfirmOrder",
+        Command::Cancel => "CancelOrder",
+        Command::Fulfill => "CreateFulfillment",
+        Command::Return => "ReturnOrder",
+        Command::AddNote => "AddNote",
+        Command::Pay => "PayOrder",
+        Command::Capture => "CaptureOrder",
+        Command::Refund => "RefundOrder",
+        Command::RecordPayment => "RecordPayment",
+        Command::Place
+        | Command::BeginCancel
+        | Command::FinishCancel
+        | Command::Complete
+        | Command::Expire
+        | Command::CancelLines
+        | Command::ExpireAuthorization
+        | Command::Settle => command.as_str(),
+    }
+}
+
 /// How the address of a verb ends; the other commands have none, and are never allowed to a client.
 const fn address(command: Command) -> &'static str {
     match command {

@@ -12,6 +12,7 @@ mod batch;
 mod create;
 mod document;
 mod feed;
+mod grpc;
 mod list;
 mod money;
 mod problems;

@@ -23,6 +23,7 @@ use mainstay_context::Context;
 use orders_adapters::postgres::Config as Store;
 use orders_api::{
     auth::{Entry, Keys, hash},
+    grpc::spoken,
     http::{Config, STREAMS, Webhooks, router},
     problem::chassis_failure,
 };
@@ -75,8 +76,13 @@ impl Shop {
         config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
         let stack = Stack::new(&metrics).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
-        let app = inbound(router(Arc::new(world.orders()), config), &stack);
+        let app = spoken(inbound(router(Arc::new(world.orders()), config), &stack));
         Self { world, phase, metrics, app }
+    }
+
+    /// All of it, for a connection to serve.
+    pub(crate) fn app(&self) -> Router {
+        self.app.clone()
     }
 
     /// The answer before its body.

@@ -26,27 +26,27 @@ use crate::http::examples;
 pub(crate) struct CreateOrder {
     /// Your id of the customer.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    customer_id: String,
+    pub(crate) customer_id: String,
     /// Your id of the order; unique among your orders.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    external_reference: Option<String>,
+    pub(crate) external_reference: Option<String>,
     /// What is ordered; all prices in one currency.
     #[schema(min_items = 1, max_items = 500)]
-    lines: Vec<CreateLine>,
+    pub(crate) lines: Vec<CreateLine>,
     /// Off the order as a whole, apportioned to the lines.
-    discount: Option<Money>,
+    pub(crate) discount: Option<Money>,
     /// What shipping costs.
-    shipping: Option<Money>,
+    pub(crate) shipping: Option<Money>,
     /// What you compute the total to be; a mismatch is refused with both breakdowns.
-    expected_total: Option<Money>,
+    pub(crate) expected_total: Option<Money>,
     /// Your own fields.
     #[serde(default)]
     #[schema(schema_with = metadata)]
-    metadata: BTreeMap<String, String>,
+    pub(crate) metadata: BTreeMap<String, String>,
     /// The buyer's personal data.
-    personal: Option<Personal>,
+    pub(crate) personal: Option<Personal>,
     /// What to pay with at once, as by `pay`; later when it is absent.
-    payment: Option<PayWith>,
+    pub(crate) payment: Option<PayWith>,
 }
 
 /// How an order is paid as it is placed.
@@ -55,7 +55,7 @@ pub(crate) struct CreateOrder {
 pub(crate) struct PayWith {
     /// The provider's token for a payment instrument; never a card number.
     #[schema(min_length = 1, max_length = 255, pattern = r"^[!-~]+$")]
-    instrument: String,
+    pub(crate) instrument: String,
 }
 
 /// A token opens a purse.
@@ -78,19 +78,19 @@ impl CreateOrder {
 pub(crate) struct CreateLine {
     /// What is sold, in your catalogue.
     #[schema(min_length = 1, max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    sku: String,
+    pub(crate) sku: String,
     /// Its name, as the buyer saw it.
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     /// How many.
     #[schema(minimum = 1, maximum = 1_000_000)]
-    quantity: i64,
+    pub(crate) quantity: i64,
     /// The price of one, before discounts.
-    unit_price: UnitPrice,
+    pub(crate) unit_price: UnitPrice,
     /// Off the line as a whole; at most unit price × quantity.
-    discount: Option<Money>,
+    pub(crate) discount: Option<Money>,
     /// The tax on it, as your tax engine computed it.
-    tax: Option<Tax>,
+    pub(crate) tax: Option<Tax>,
 }
 
 /// The tax on a line.
@@ -98,11 +98,11 @@ pub(crate) struct CreateLine {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tax {
     /// How much.
-    amount: Money,
+    pub(crate) amount: Money,
     /// Whether the unit price already holds it; if so it does not add to the total.
     #[serde(default)]
     #[schema(default = false)]
-    inclusive: bool,
+    pub(crate) inclusive: bool,
 }
 
 /// At most 50 entries, each a short name and a text.

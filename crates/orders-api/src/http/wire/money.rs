@@ -19,10 +19,10 @@ use utoipa::{
 pub(crate) struct Money {
     /// Minor units (cents for EUR, yen for JPY): an integer in a string.
     #[schema(pattern = r"^(0|[1-9][0-9]{0,18})$")]
-    amount_minor: String,
+    pub(crate) amount_minor: String,
     /// ISO 4217.
     #[schema(value_type = CurrencyCode)]
-    currency: String,
+    pub(crate) currency: String,
 }
 
 /// The price of one piece.
@@ -32,10 +32,10 @@ pub(crate) struct Money {
 pub(crate) struct UnitPrice {
     /// Minor units with up to 6 fraction digits, in a string: goods cost fractions of a cent.
     #[schema(pattern = r"^(0|[1-9][0-9]{0,12})(\.[0-9]{1,6})?$")]
-    amount_minor: String,
+    pub(crate) amount_minor: String,
     /// ISO 4217.
     #[schema(value_type = CurrencyCode)]
-    currency: String,
+    pub(crate) currency: String,
 }
 
 impl From<domain::Money> for Money {

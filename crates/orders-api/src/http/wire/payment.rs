@@ -27,11 +27,11 @@ use super::{
 pub(crate) struct Pay {
     /// The provider's token for a payment instrument; never a card number.
     #[schema(min_length = 1, max_length = 255, pattern = r"^[!-~]+$")]
-    instrument: String,
+    pub(crate) instrument: String,
     /// How much to hold; all that is due when it is absent.
     #[schema(nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    amount: Option<Money>,
+    pub(crate) amount: Option<Money>,
 }
 
 /// A token opens a purse.
@@ -49,11 +49,11 @@ pub(crate) struct SomeMoney {
     /// Of which payment; the first that has something left when it is absent.
     #[schema(format = "uuid", nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    payment: Option<String>,
+    pub(crate) payment: Option<String>,
     /// How much; all that is left of it when it is absent.
     #[schema(nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    amount: Option<Money>,
+    pub(crate) amount: Option<Money>,
 }
 
 /// Which money of an order goes back; all that was taken when nothing is said.
@@ -64,16 +64,16 @@ pub(crate) struct BackMoney {
     /// Of which payment; the first that has enough left when it is absent.
     #[schema(format = "uuid", nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    payment: Option<String>,
+    pub(crate) payment: Option<String>,
     /// How much; what the lines come to, or else all that is left, when it is absent.
     #[schema(nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    amount: Option<Money>,
+    pub(crate) amount: Option<Money>,
     /// For which pieces: what was paid for them goes back, and refunds by line of all of a line's
     /// pieces sum up to the line exactly. Not beside `amount`.
     #[schema(min_items = 1, max_items = 500, nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    lines: Option<Vec<Pieces>>,
+    pub(crate) lines: Option<Vec<Pieces>>,
 }
 
 /// What became of an operation that waits for a person.
@@ -87,15 +87,15 @@ pub(crate) struct BackMoney {
 pub(crate) struct Resolve {
     /// Which one: the `id` of an operation whose `state` is `PARKED`.
     #[schema(format = "uuid")]
-    operation: String,
+    pub(crate) operation: String,
     /// What became of it. `succeeded`: it happened. `declined`: it did not, and will not; what must go
     /// back is then asked for anew. `send-again`: the provider is asked, and sent it again if it knows
     /// nothing of it.
     #[schema(schema_with = resolution)]
-    outcome: String,
+    pub(crate) outcome: String,
     /// How that is known; in the history.
     #[schema(min_length = 1, max_length = 500, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// Money that was taken elsewhere.
@@ -107,7 +107,7 @@ pub(crate) struct Resolve {
 })))]
 pub(crate) struct TakenElsewhere {
     /// How much.
-    amount: Money,
+    pub(crate) amount: Money,
     /// How, and what shows it; in the history.
     #[schema(
         min_length = 1,
@@ -115,7 +115,7 @@ pub(crate) struct TakenElsewhere {
         pattern = r"^[^\x00-\x1F\x7F-\x9F]+$",
         nullable = false
     )]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// The instrument of this token, or what is wrong with it.

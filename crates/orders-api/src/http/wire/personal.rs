@@ -13,21 +13,21 @@ pub(crate) struct Personal {
     /// The buyer's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Where to write to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 254, pattern = r"^[^\x00-\x1F\x7F-\x9F]*@[^\x00-\x1F\x7F-\x9F]*$")]
-    email: Option<String>,
+    pub(crate) email: Option<String>,
     /// Where to call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 40, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    phone: Option<String>,
+    pub(crate) phone: Option<String>,
     /// Where the goods go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    shipping_address: Option<Address>,
+    pub(crate) shipping_address: Option<Address>,
     /// Where the invoice goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    billing_address: Option<Address>,
+    pub(crate) billing_address: Option<Address>,
 }
 
 /// A postal address.
@@ -37,28 +37,28 @@ pub(crate) struct Address {
     /// Recipient, if not the buyer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    recipient: Option<String>,
+    pub(crate) recipient: Option<String>,
     /// Street and number, or what stands for it.
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    line1: String,
+    pub(crate) line1: String,
     /// Anything more: floor, care of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    line2: Option<String>,
+    pub(crate) line2: Option<String>,
     /// Town.
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    city: String,
+    pub(crate) city: String,
     /// State, province or canton.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    region: Option<String>,
+    pub(crate) region: Option<String>,
     /// Postal code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    postal_code: Option<String>,
+    pub(crate) postal_code: Option<String>,
     /// ISO 3166-1 alpha-2 country code.
     #[schema(pattern = "^[A-Z]{2}$")]
-    country: String,
+    pub(crate) country: String,
 }
 
 impl fmt::Debug for Personal {

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 pub(crate) struct Because {
     /// Why; shown in the history.
     #[schema(min_length = 1, max_length = 500, pattern = r"^[^\x00-\x1F\x7F-\x9F]+$")]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Some pieces of one line.
@@ -25,10 +25,10 @@ pub(crate) struct Because {
 pub(crate) struct Pieces {
     /// Which line, by its `line_no`.
     #[schema(minimum = 1, maximum = 500)]
-    line_no: i64,
+    pub(crate) line_no: i64,
     /// How many of its pieces.
     #[schema(minimum = 1, maximum = 1_000_000)]
-    quantity: i64,
+    pub(crate) quantity: i64,
 }
 
 /// Which pieces of an order, and why; all of them when none are named.
@@ -39,7 +39,7 @@ pub(crate) struct SomePieces {
     /// Which pieces; all that can be when it is absent.
     #[schema(min_items = 1, max_items = 500, nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    lines: Option<Vec<Pieces>>,
+    pub(crate) lines: Option<Vec<Pieces>>,
     /// Why, or how; shown in the history.
     #[schema(
         min_length = 1,
@@ -47,7 +47,7 @@ pub(crate) struct SomePieces {
         pattern = r"^[^\x00-\x1F\x7F-\x9F]+$",
         nullable = false
     )]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 impl SomePieces {
@@ -104,7 +104,7 @@ pub(super) fn pieces(named: Option<&[Pieces]>) -> Result<Vec<domain::Pieces>, Ve
 pub(crate) struct AddNote {
     /// What it says.
     #[schema(min_length = 1, max_length = 2000, pattern = r"^[^\x00-\x08\x0B-\x1F\x7F-\x9F]+$")]
-    text: String,
+    pub(crate) text: String,
 }
 
 /// A note may hold personal data.

@@ -1,0 +1,113 @@
+//! The gRPC API: the same use cases, rules and problems as over HTTP, on the same address.
+//!
+//! Its routes stand in [`crate::http::router`], behind the same layers. A call that fails is a
+//! problem there, with the HTTP status of the table, so that logs and metrics count both protocols
+//! alike; [`spoken()`] stands outermost and says it as a `google.rpc.Status`.
+//!
+//! Deliberately absent until they work: the streamed batch and feed, health, reflection, and
+//! compressed messages.
+
+mod asked;
+mod calls;
+mod spoken;
+mod told;
+
+use std::fmt;
+
+use axum::{Router, middleware};
+use mainstay_context::Context;
+use orders::ports::Ports;
+use tonic::{Request, Response, Status};
+
+pub use spoken::spoken;
+
+use self::pb::order_service_server::{OrderService, OrderServiceServer};
+use crate::{
+    http::{Api, gate},
+    problem::{Code, Problem},
+};
+
+/// The messages of `api/orders/v1/orders.proto`, a client and a server.
+#[expect(
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "it is generated"
+)]
+pub mod pb {
+    tonic::include_proto!("orders.v1");
+}
+
+/// The largest message that is read, in bytes.
+pub(crate) const LARGEST_IN: usize = 1 << 20;
+/// The largest message that is sent, in bytes: the most that callers take when they set no limit.
+const LARGEST_OUT: usize = 4 << 20;
+
+/// Every call's path, as the contract has it. A route for each, so that metrics tell them apart.
+const PATHS: &[&str] = include!(concat!(env!("OUT_DIR"), "/paths.rs"));
+
+/// The routes of every call.
+pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
+    let service = OrderServiceServer::new(Service(api.clone()))
+        .max_decoding_message_size(LARGEST_IN)
+        .max_encoding_message_size(LARGEST_OUT);
+    let route = |router: Router, path: &&str| router.route_service(path, service.clone());
+    let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
+    PATHS.iter().fold(Router::new(), route).route_layer(gate)
+}
+
+struct Service<P>(Api<P>);
+
+macro_rules! calls {
+    ($($call:ident($asked:ident) -> $answer:ident;)+) => {
+        #[tonic::async_trait]
+        impl<P: Ports> OrderService for Service<P> {
+            $(async fn $call(
+                &self,
+                request: Request<pb::$asked>,
+            ) -> Result<Response<pb::$answer>, Status> {
+                let (cx, asked) = open(request)?;
+                Ok(Response::new(calls::$call(&self.0, &cx, asked).await?))
+            })+
+        }
+    };
+}
+
+calls! {
+    create_order(CreateOrderRequest) -> CreateOrderResponse;
+    get_order(GetOrderRequest) -> GetOrderResponse;
+    list_orders(ListOrdersRequest) -> ListOrdersResponse;
+    confirm_order(ConfirmOrderRequest) -> ConfirmOrderResponse;
+    cancel_order(CancelOrderRequest) -> CancelOrderResponse;
+    create_fulfillment(CreateFulfillmentRequest) -> CreateFulfillmentResponse;
+    return_order(ReturnOrderRequest) -> ReturnOrderResponse;
+    add_note(AddNoteRequest) -> AddNoteResponse;
+    pay_order(PayOrderRequest) -> PayOrderResponse;
+    capture_order(CaptureOrderRequest) -> CaptureOrderResponse;
+    refund_order(RefundOrderRequest) -> RefundOrderResponse;
+    record_payment(RecordPaymentRequest) -> RecordPaymentResponse;
+    resolve_payment(ResolvePaymentRequest) -> ResolvePaymentResponse;
+    list_history(ListHistoryRequest) -> ListHistoryResponse;
+}
+
+/// The context that the layers made for a call, and what it asks.
+fn open<T>(request: Request<T>) -> Result<(Context, T), Problem> {
+    let cx = request.extensions().get::<Context>().cloned();
+    let cx = cx.ok_or_else(|| {
+        Problem::new(Code::Internal, "The call did not pass the layers that it must.")
+    })?;
+    Ok((cx, request.into_inner()))
+}
+
+/// Shows nothing of what may hold personal data or open a purse.
+macro_rules! silent {
+    ($($message:ident)+) => {$(
+        impl fmt::Debug for pb::$message {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($message), "(..)"))
+            }
+        }
+    )+};
+}
+
+silent! { AddNoteRequest Address Note PayOrderRequest PayWith Personal }

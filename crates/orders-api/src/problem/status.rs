@@ -1,0 +1,249 @@
+//! How a problem reads over gRPC: a `google.rpc.Status` with its standard details.
+
+use std::{collections::HashMap, error::Error as _, sync::Arc, time::Duration};
+
+use mainstay_context::Context;
+use orders::domain::{Money, Totals};
+use tonic::{Code as Grpc, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::{Code, Facts, FieldError, Problem, from};
+use crate::http::body;
+
+/// Whose the reasons are.
+const DOMAIN: &str = "orderly.dev";
+/// The most that is told of single fields, in bytes. Details travel in a header, and callers bound
+/// theirs, some at 8 KiB.
+const MOST: usize = 3072;
+
+impl Problem {
+    /// How it reads to the gRPC caller of this request.
+    pub(crate) fn status(&self, cx: &Context) -> Status {
+        // Where there is nothing for anybody there is no such call.
+        let nowhere = matches!(self.facts, Facts::NoAddress);
+        let code = if nowhere { Grpc::Unimplemented } else { self.code.grpc() };
+        let reason = self.code.as_str().replace('-', "_").to_ascii_uppercase();
+        let mut details = ErrorDetails::new();
+        details.set_error_info(&reason, DOMAIN, self.metadata(cx));
+        details.set_request_info(cx.request_id().as_str(), "");
+        let mut room = MOST;
+        for error in self.errors() {
+            let field = field(error);
+            let Some(rest) = room.checked_sub(field.len() + error.detail.len()) else { break };
+            details.add_bad_request_violation(field, &error.detail);
+            room = rest;
+        }
+        if code == Grpc::FailedPrecondition || self.code == Code::VersionMismatch {
+            details.add_precondition_failure_violation(&reason, "order", &self.detail);
+        }
+        let after = self.code.retry_after().filter(|_| self.retryable());
+        if let Some(seconds) = after.and_then(|after| after.parse().ok()) {
+            details.set_retry_info(Some(Duration::from_secs(seconds)));
+        }
+        Status::with_error_details(code, &self.detail, details)
+    }
+
+    /// What else a program can use, by the names of the HTTP API.
+    fn metadata(&self, cx: &Context) -> HashMap<String, String> {
+        let mut all = HashMap::new();
+        let mut tell = |name: &str, value: String| {
+            all.insert(name.to_owned(), value);
+        };
+        tell("retryable", self.retryable().to_string());
+        tell("advice", self.then().to_owned());
+        if !cx.trace().is_none() {
+            tell("trace_id", cx.trace().trace_id_hex());
+        }
+        if self.replayed {
+            tell("replayed", true.to_string());
+        }
+        match &self.facts {
+            Facts::None | Facts::Unkeyed | Facts::NoAddress => {}
+            // Not all of them may have room in the details.
+            Facts::Errors(errors) => tell("errors", errors.len().to_string()),
+            Facts::State(state) => tell("allowed_transitions", from::calls(*state).join(",")),
+            Facts::Version(version) => tell("current_version", version.to_string()),
+            Facts::Order(order) => tell("order", order.to_string()),
+            Facts::Oldest(position) => tell("oldest_position", position.to_string()),
+            Facts::Totals(expected, computed) => {
+                for (name, money) in totals(*expected, computed) {
+                    tell(name, format!("{} {}", money.minor, money.currency));
+                }
+            }
+        }
+        all
+    }
+
+    /// What a status stands for that the gRPC server answers with; `None` when there is no such
+    /// call or encoding, which it says better itself.
+    pub(crate) fn of(status: &Status) -> Option<Self> {
+        let own = status.source().and_then(|source| source.downcast_ref::<Self>());
+        if own.is_some() || status.code() == Grpc::Unimplemented {
+            return own.cloned();
+        }
+        Some(match status.code() {
+            Grpc::OutOfRange | Grpc::ResourceExhausted => {
+                body::too_large("A message", crate::grpc::LARGEST_IN)
+            }
+            Grpc::Internal => Self::new(Code::Malformed, from::sentence(status.message())),
+            Grpc::Ok
+            | Grpc::Cancelled
+            | Grpc::Unknown
+            | Grpc::InvalidArgument
+            | Grpc::DeadlineExceeded
+            | Grpc::NotFound
+            | Grpc::AlreadyExists
+            | Grpc::PermissionDenied
+            | Grpc::FailedPrecondition
+            | Grpc::Aborted
+            | Grpc::Unimplemented
+            | Grpc::Unavailable
+            | Grpc::DataLoss
+            | Grpc::Unauthenticated => body::broke_off(status),
+        })
+    }
+}
+
+/// The problem goes along as the source, for the layer that knows the request and answers it.
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        let mut status = Self::new(problem.code.grpc(), &problem.detail);
+        status.set_source(Arc::new(problem));
+        status
+    }
+}
+
+/// The name of a code in the specification of gRPC.
+pub(super) fn name(code: Grpc) -> String {
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+/// Where it is in the message: `/order/lines/0/sku` is `order.lines[0].sku`.
+fn field(error: &FieldError) -> String {
+    let Some(pointer) = &error.pointer else {
+        return error.parameter.clone().unwrap_or_default();
+    };
+    let mut path = String::new();
+    for segment in pointer.split('/').skip(1) {
+        if !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()) {
+            path.extend(["[", segment, "]"]);
+            continue;
+        }
+        if !path.is_empty() {
+            path.push('.');
+        }
+        // The one field that is called otherwise in a message.
+        let name = if segment == "amount_minor" { "minor" } else { segment };
+        path.push_str(&name.replace("~1", "/").replace("~0", "~"));
+    }
+    path
+}
+
+fn totals(expected: Money, computed: &Totals) -> [(&'static str, Money); 8] {
+    [
+        ("expected_total", expected),
+        ("computed_subtotal", computed.subtotal),
+        ("computed_line_discount", computed.line_discount),
+        ("computed_order_discount", computed.order_discount),
+        ("computed_exclusive_tax", computed.exclusive_tax),
+        ("computed_inclusive_tax", computed.inclusive_tax),
+        ("computed_shipping", computed.shipping),
+        ("computed_total", computed.total),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        Context::new("grpc-1".parse().unwrap())
+    }
+
+    #[test]
+    fn both_protocols_say_the_same_of_a_code() {
+        for code in Code::ALL {
+            let (http, grpc) = (code.status().as_u16(), code.grpc());
+            let fits = match http {
+                400 | 415 | 422 => grpc == Grpc::InvalidArgument,
+                401 => grpc == Grpc::Unauthenticated,
+                404 => grpc == Grpc::NotFound,
+                405 | 501 => grpc == Grpc::Unimplemented,
+                409 => {
+                    [Grpc::FailedPrecondition, Grpc::AlreadyExists, Grpc::Aborted].contains(&grpc)
+                }
+                410 => grpc == Grpc::OutOfRange,
+                412 => grpc == Grpc::Aborted,
+                413 | 507 => grpc == Grpc::ResourceExhausted,
+                500 => grpc == Grpc::Internal,
+                503 => grpc == Grpc::Unavailable,
+                504 => grpc == Grpc::DeadlineExceeded,
+                _ => false,
+            };
+            assert!(fits, "{code:?}: {http} and {}", name(grpc));
+        }
+    }
+
+    #[test]
+    fn every_reason_is_what_the_error_model_takes() {
+        for code in Code::ALL {
+            let status = Problem::new(*code, "It is so.").status(&context());
+            assert_eq!((status.code(), status.message()), (code.grpc(), "It is so."));
+            let info = status.get_details_error_info().unwrap();
+            let plain = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+            assert!(info.reason.len() <= 63 && info.reason.bytes().all(plain), "{}", info.reason);
+            assert_eq!(info.domain, "orderly.dev");
+            assert_eq!(info.metadata["retryable"], code.retryable().to_string());
+            assert_eq!(status.get_details_request_info().unwrap().request_id, "grpc-1");
+        }
+    }
+
+    #[test]
+    fn a_pointer_leads_to_the_same_field_of_the_message() {
+        for (pointer, path) in [
+            ("", ""),
+            ("/order/lines/0/sku", "order.lines[0].sku"),
+            ("/order/lines/12/unit_price/amount_minor", "order.lines[12].unit_price.minor"),
+            ("/order/metadata/a~1b~01", "order.metadata.a/b~1"),
+        ] {
+            assert_eq!(field(&FieldError::at(pointer, "text", "is wrong")), path);
+        }
+        assert_eq!(field(&FieldError::parameter("etag", "is wrong")), "etag");
+    }
+
+    #[test]
+    fn what_is_told_of_fields_has_an_end() {
+        let error = |at| FieldError::at(format!("/order/lines/{at}/sku"), "text", "is too long");
+        let facts = Facts::Errors((0..500).map(error).collect());
+        let problem = Problem { facts, ..Problem::new(Code::Invalid, "The request is wrong.") };
+        let status = problem.status(&context());
+        let told = status.get_details_bad_request().unwrap().field_violations;
+        assert!((50..500).contains(&told.len()), "{}", told.len());
+        assert_eq!(status.get_details_error_info().unwrap().metadata["errors"], "500");
+        assert!(status.details().len() < 8192, "{}", status.details().len());
+    }
+
+    #[test]
+    fn a_problem_survives_as_the_source_of_a_status() {
+        let status = Status::from(Problem::new(Code::VersionMismatch, "It moved."));
+        assert_eq!(status.code(), Grpc::Aborted);
+        assert_eq!(Problem::of(&status).map(|problem| problem.code), Some(Code::VersionMismatch));
+        assert!(Problem::of(&Status::unimplemented("")).is_none());
+        let large = Problem::of(&Status::out_of_range("too large")).unwrap();
+        assert_eq!(large.code, Code::PayloadTooLarge);
+        assert_eq!(Problem::of(&Status::internal("no message")).unwrap().code, Code::Malformed);
+    }
+
+    #[test]
+    fn names_are_those_of_the_specification() {
+        assert_eq!(name(Grpc::FailedPrecondition), "FAILED_PRECONDITION");
+        assert_eq!(name(Grpc::Aborted), "ABORTED");
+    }
+}

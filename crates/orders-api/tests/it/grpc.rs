@@ -1,0 +1,5 @@
+//! The gRPC API, over a connection in memory that speaks HTTP/2 as any other.
+
+mod caller;
+mod calls;
+mod refusals;
