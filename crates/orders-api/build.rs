@@ -15,7 +15,6 @@ const SILENT: [&str; 6] = [
     ".orders.v1.Personal",
 ];
 
-#[expect(clippy::print_stdout, reason = "a build script tells cargo so what it depends on")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}/{FILE}");
     let files = protox::compile([FILE], [ROOT])?;

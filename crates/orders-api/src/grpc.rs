@@ -32,6 +32,8 @@ use crate::{
     clippy::pedantic,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    unused_qualifications,
     reason = "it is generated"
 )]
 pub mod pb {

@@ -91,6 +91,7 @@ pub(super) fn create(key: &str, order: pb::NewOrder) -> pb::CreateOrderRequest {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a message may be missing in every field")]
 pub(super) fn euro(minor: i64) -> Option<pb::Money> {
     Some(pb::Money { minor, currency: "EUR".to_owned() })
 }

@@ -115,12 +115,12 @@ org.apache.kafka.common.security.plain.PlainLoginModule required user_{}=\"{}\";
     }
 
     /// What makes the user when the broker's directory is made.
-    pub(super) fn users(&self) -> Vec<String> {
-        let user = |mechanism: &str| {
+    pub(super) fn user() -> Vec<String> {
+        let proved = |mechanism: &str| {
             let proof = format!("{mechanism}=[name={},password={}]", Self::USER, Self::PASSWORD);
             ["--add-scram".to_owned(), proof]
         };
-        SCRAM.map(user).concat()
+        SCRAM.map(proved).concat()
     }
 }
 
