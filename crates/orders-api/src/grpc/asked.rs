@@ -27,10 +27,11 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn read(order: &str, idempotency_key: &str, etag: &str) -> Result<Self, Problem> {
+        let order = reference(order)?;
         let tags =
             if etag.is_empty() { Some(IfMatch::Any) } else { headers::condition(etag.as_bytes()) };
         let if_match = tags.ok_or_else(|| wrong("etag", headers::TAG_RULE))?;
-        Ok(Self { order: reference(order)?, key: key(idempotency_key)?, if_match })
+        Ok(Self { order, key: key(idempotency_key)?, if_match })
     }
 
     /// The same, of a verb that cannot be sent again without a key.
@@ -60,16 +61,16 @@ pub(super) fn wrong(field: &str, detail: &str) -> Problem {
 
 /// The pieces of a verb, none when all are meant, and its reason.
 pub(super) fn pieces(
-    lines: Vec<pb::Pieces>,
+    lines: Option<pb::SomePieces>,
     reason: Option<String>,
 ) -> Result<(Vec<Pieces>, Option<Reason>), Problem> {
     let some = verb::SomePieces { lines: some(lines), reason };
     some.read().map_err(Problem::invalid)
 }
 
-/// A list that says nothing when it is empty.
-pub(super) fn some(lines: Vec<pb::Pieces>) -> Option<Vec<verb::Pieces>> {
-    (!lines.is_empty()).then(|| lines.into_iter().map(Into::into).collect())
+/// The pieces that are named, which may be none by mistake.
+fn some(lines: Option<pb::SomePieces>) -> Option<Vec<verb::Pieces>> {
+    lines.map(|some| some.pieces.into_iter().map(Into::into).collect())
 }
 
 /// What a list is narrowed to.

@@ -1,5 +1,5 @@
-//! The calls: each reads what is asked, calls one use case, and tells what came of it. They check
-//! in the order in which the HTTP API does, so that both refuse for the same reason.
+//! The calls: each reads what is asked, calls one use case, and tells what came of it. Of one fault
+//! both protocols say the same; of two in one request each may name another first.
 
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ pub(super) async fn cancel_order<P: Ports>(
 ) -> Result<pb::CancelOrderResponse, Problem> {
     let mut target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?;
     // Sent again without a key, it would call off more of them.
-    if !asked.lines.is_empty() {
+    if asked.lines.is_some() {
         target = target.keyed()?;
     }
     let (lines, reason) = asked::pieces(asked.lines, asked.reason)?;

@@ -19,9 +19,13 @@ const MOST: usize = 3072;
 impl Problem {
     /// How it reads to the gRPC caller of this request.
     pub(crate) fn status(&self, cx: &Context) -> Status {
-        // Where there is nothing for anybody there is no such call.
-        let nowhere = matches!(self.facts, Facts::NoAddress);
-        let code = if nowhere { Grpc::Unimplemented } else { self.code.grpc() };
+        let code = match (&self.facts, self.code) {
+            // Where there is nothing for anybody there is no such call.
+            (Facts::NoAddress, _) => Grpc::Unimplemented,
+            // Proxies and clients look at the code alone, and try again what is unavailable.
+            (Facts::Unkeyed, Code::OutcomeUnknown) => Grpc::Unknown,
+            _ => self.code.grpc(),
+        };
         let reason = self.code.as_str().replace('-', "_").to_ascii_uppercase();
         let mut details = ErrorDetails::new();
         details.set_error_info(&reason, DOMAIN, self.metadata(cx));
@@ -29,7 +33,7 @@ impl Problem {
         let mut room = MOST;
         for error in self.errors() {
             let field = field(error);
-            let Some(rest) = room.checked_sub(field.len() + error.detail.len()) else { break };
+            let Some(rest) = room.checked_sub(field.len() + error.detail.len()) else { continue };
             details.add_bad_request_violation(field, &error.detail);
             room = rest;
         }
@@ -67,8 +71,10 @@ impl Problem {
             Facts::Oldest(position) => tell("oldest_position", position.to_string()),
             Facts::Totals(expected, computed) => {
                 for (name, money) in totals(*expected, computed) {
-                    tell(name, format!("{} {}", money.minor, money.currency));
+                    tell(&format!("{name}_minor"), money.minor.to_string());
                 }
+                tell("expected_currency", expected.currency.to_string());
+                tell("computed_currency", computed.total.currency.to_string());
             }
         }
         all
@@ -133,6 +139,10 @@ fn field(error: &FieldError) -> String {
     let mut path = String::new();
     for segment in pointer.split('/').skip(1) {
         if !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()) {
+            if path == "lines" {
+                // Of a verb: they are in a message of their own, whose absence says something.
+                path.push_str(".pieces");
+            }
             path.extend(["[", segment, "]"]);
             continue;
         }
@@ -206,10 +216,21 @@ mod tests {
     }
 
     #[test]
+    fn a_change_without_a_key_that_may_be_made_is_not_tried_again_by_a_proxy() {
+        let unknown = Problem::new(Code::OutcomeUnknown, "It may be made.");
+        assert_eq!(unknown.status(&context()).code(), Grpc::Unavailable);
+        let status = unknown.unkeyed().status(&context());
+        assert_eq!(status.code(), Grpc::Unknown);
+        assert!(status.get_details_retry_info().is_none());
+        assert_eq!(status.get_details_error_info().unwrap().metadata["retryable"], "false");
+    }
+
+    #[test]
     fn a_pointer_leads_to_the_same_field_of_the_message() {
         for (pointer, path) in [
             ("", ""),
             ("/order/lines/0/sku", "order.lines[0].sku"),
+            ("/lines/0/quantity", "lines.pieces[0].quantity"),
             ("/order/lines/12/unit_price/amount_minor", "order.lines[12].unit_price.minor"),
             ("/order/metadata/a~1b~01", "order.metadata.a/b~1"),
         ] {

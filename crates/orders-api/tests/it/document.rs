@@ -11,8 +11,9 @@ fn the_committed_document_is_up_to_date() {
 #[test]
 fn every_problem_has_its_row_in_the_docs() {
     let table = orders_api::problem::table();
-    let intro = "Every error is an RFC 9457 problem whose `code` is stable. Made from the code; \
-                 `make generate` writes it anew.";
+    let intro = "Every error has a stable code: over HTTP the `code` of an RFC 9457 problem, over \
+                 gRPC, in capitals, the `reason` of an ErrorInfo. Made from the code; `make generate` \
+                 writes it anew.";
     is_committed("docs/PROBLEMS.md", &format!("# Problems\n\n{intro}\n\n{table}"));
 }
 

@@ -222,6 +222,76 @@ async fn a_message_has_a_largest_size() {
 }
 
 #[tokio::test]
+async fn no_pieces_at_all_are_not_all_of_them() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let id = caller.created("a").await.id;
+    let (order_id, key) = (|| id.clone(), || long("none"));
+    let none = || Some(pb::SomePieces::default());
+    let cancel = pb::CancelOrderRequest {
+        order_id: order_id(),
+        idempotency_key: key(),
+        lines: none(),
+        ..pb::CancelOrderRequest::default()
+    };
+    let fulfill = pb::CreateFulfillmentRequest {
+        order_id: order_id(),
+        idempotency_key: key(),
+        lines: none(),
+        ..pb::CreateFulfillmentRequest::default()
+    };
+    let back = pb::ReturnOrderRequest {
+        order_id: order_id(),
+        idempotency_key: key(),
+        lines: none(),
+        ..pb::ReturnOrderRequest::default()
+    };
+    let refund = pb::RefundOrderRequest {
+        order_id: order_id(),
+        idempotency_key: key(),
+        lines: none(),
+        ..pb::RefundOrderRequest::default()
+    };
+    let client = &mut caller.client;
+    let answers = [
+        client.cancel_order(own(cancel)).await.map(drop),
+        client.create_fulfillment(own(fulfill)).await.map(drop),
+        client.return_order(own(back)).await.map(drop),
+        client.refund_order(own(refund)).await.map(drop),
+    ];
+    for answer in answers {
+        let (_, status) = refused(answer, Code::InvalidArgument, "INVALID");
+        assert_eq!(fields(&status), ["lines"]);
+    }
+    let order = caller.order(&id).await;
+    assert_eq!((order.version, order.state()), (1, pb::OrderState::Pending));
+}
+
+#[tokio::test]
+async fn a_change_without_a_key_whose_outcome_is_unknown_is_not_to_be_sent_again() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let id = caller.created("a").await.id;
+    for (key, code, retryable) in
+        [(String::new(), Code::Unknown, "false"), (long("n"), Code::Unavailable, "true")]
+    {
+        // As often as it is tried here.
+        for _ in 0..4 {
+            shop.world.fail_next(Fault::RequestLost);
+        }
+        let note = pb::AddNoteRequest {
+            order_id: id.clone(),
+            idempotency_key: key,
+            text: "a note".to_owned(),
+            ..pb::AddNoteRequest::default()
+        };
+        let answer = caller.client.add_note(own(note)).await;
+        let (info, _) = refused(answer, code, "OUTCOME_UNKNOWN");
+        assert_eq!(info.metadata["retryable"], retryable);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_total_is_told_with_both() {
     let shop = Shop::new();
     let mut caller = Caller::of(&shop).await;
@@ -229,8 +299,9 @@ async fn a_wrong_total_is_told_with_both() {
     wrong.expected_total = euro(400);
     let answer = caller.client.create_order(own(create("a", wrong))).await;
     let (info, _) = refused(answer, Code::InvalidArgument, "TOTAL_MISMATCH");
-    assert_eq!(info.metadata["expected_total"], "400 EUR");
-    assert_eq!(info.metadata["computed_total"], "399 EUR");
+    assert_eq!(info.metadata["expected_total_minor"], "400");
+    assert_eq!(info.metadata["computed_total_minor"], "399");
+    assert_eq!(info.metadata["computed_currency"], "EUR");
 }
 
 #[tokio::test]
