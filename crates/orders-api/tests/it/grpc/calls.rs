@@ -117,8 +117,8 @@ async fn one_key_makes_one_order_whichever_protocol_tries() {
     }
 }
 
-fn one_piece() -> Option<pb::SomePieces> {
-    Some(pb::SomePieces { pieces: vec![pb::Pieces { line_no: 1, quantity: 1 }] })
+fn one_piece() -> pb::SomePieces {
+    pb::SomePieces { pieces: vec![pb::Pieces { line_no: 1, quantity: 1 }] }
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_verb_over_http_is_replayed_over_grpc() {
         idempotency_key: long("c-1"),
         // The key is looked at before the version.
         etag: "\"v1\"".to_owned(),
-        lines: one_piece(),
+        lines: Some(one_piece()),
         reason: Some("one less".to_owned()),
         wait_seconds: 0,
     };
@@ -172,7 +172,7 @@ async fn an_order_is_paid_handed_over_and_given_back() {
     assert_eq!(whole.state(), pb::OrderState::Completed);
     assert_eq!((whole.payments[0].captured.clone(), whole.due.clone()), (euro(399), euro(0)));
 
-    let lines = one_piece();
+    let lines = Some(one_piece());
     let asked = pb::ReturnOrderRequest {
         order_id: id.clone(),
         idempotency_key: long("back"),
