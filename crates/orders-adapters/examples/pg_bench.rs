@@ -1,10 +1,12 @@
 //! Two replicas with group commit against a transaction per order, in turns, on one PostgreSQL.
 //!
 //! `cargo run --release -p orders-adapters --features postgres --example pg_bench -- --admin URL
-//! [--seconds 5] [--rounds 6]` prints a JSON record. URL is that of a superuser; each turn has a
-//! database of its own. Both sides write the same rows into the same tables with the same durability.
+//! [--seconds 5] [--rounds 6] [--server PID]` prints a JSON record. URL is that of a superuser; each turn
+//! has a database of its own. With the process id of the server, on the same machine, it also tells the
+//! processor time per order of both, which a busy machine changes less than the rate. Both sides write the same rows into the same tables with the same durability.
 //! The rival has a pool of 20 connections and prepared statements, and sends its statements one by one,
-//! as most services do; it gives no positions to its events, which our side's time includes.
+//! as most services do. What our side's time includes, that events get their places in the feed, `transaction`
+//! leaves out; in `swept` a task takes them out of the outbox, as the publisher of such a service does.
 
 #![expect(
     clippy::print_stdout,
@@ -36,15 +38,15 @@ use orders_adapters::postgres::{self, Config, Postgres};
 use serde_json::{Value, json};
 use tokio_postgres::{NoTls, types::ToSql};
 
-use self::load::{drive, figures, options, runtime};
+use self::load::{WARM_UP, drive, figures, options, runtime};
 
 const CALLERS: usize = 64;
 const REPLICAS: usize = 2;
 /// The rival's connections.
 const POOL: usize = 20;
 
-/// What is measured, and how: a fresh database, callers, how long.
-type Side = (&'static str, fn(&str, usize, Duration) -> Value);
+/// What is measured, and how: a fresh database, callers, how long, the server's process.
+type Side = (&'static str, fn(&str, usize, Duration, Option<u32>) -> Value);
 
 fn main() {
     let options = options();
@@ -53,9 +55,14 @@ fn main() {
     };
     let admin = options.get("admin").unwrap();
     let span = Duration::from_secs(number("seconds", 5));
+    let server = options.get("server").map(|pid| pid.parse().unwrap());
     let mut rounds = Vec::new();
     for round in 0..number("rounds", 6) {
-        let mut sides: [Side; 2] = [("group", group_commit), ("transaction", transaction_each)];
+        let mut sides: [Side; 3] = [
+            ("group", group_commit),
+            ("transaction", transaction_each),
+            ("swept", transaction_each_swept),
+        ];
         // Turned round every other time: a machine that gets slower or faster favours nobody.
         if round % 2 == 1 {
             sides.reverse();
@@ -64,7 +71,7 @@ fn main() {
         for callers in [CALLERS, 1] {
             for (side, run) in sides {
                 let name = format!("bench_{side}_{callers}_{round}");
-                let figures = fresh(admin, &name, |url| run(url, callers, span));
+                let figures = fresh(admin, &name, |url| run(url, callers, span, server));
                 taken.insert(format!("{side}_{callers}"), figures);
             }
         }
@@ -99,7 +106,7 @@ fn tell(admin: &str, sql: &str) {
     });
 }
 
-fn group_commit(url: &str, callers: usize, span: Duration) -> Value {
+fn group_commit(url: &str, callers: usize, span: Duration, server: Option<u32>) -> Value {
     let runtime = runtime();
     let open =
         async || Arc::new(Postgres::open(&Config::at(url), &Metrics::new("bench")).await.unwrap());
@@ -111,6 +118,7 @@ fn group_commit(url: &str, callers: usize, span: Duration) -> Value {
         stores
     });
     let turn = Arc::new(AtomicUsize::new(0));
+    let counted = stores.clone();
     let commit = move |change: Change| {
         // A caller goes to whichever replica the balancer picks.
         let at = turn.fetch_add(1, Ordering::Relaxed) % stores.len();
@@ -120,26 +128,118 @@ fn group_commit(url: &str, callers: usize, span: Duration) -> Value {
             store.commit(&cx, change).await.unwrap()
         }
     };
-    figures(runtime.block_on(drive(commit, callers, span)), span)
+    let mut figures = runtime.block_on(measured(commit, callers, span, server));
+    let (changes, batches) = counted
+        .iter()
+        .map(|store| store.counters())
+        .fold((0, 0), |(changes, batches), counters| {
+            (changes + counters.changes, batches + counters.batches)
+        });
+    figures["changes_per_batch"] = json!(changes as f64 / batches as f64);
+    figures
+}
+
+/// Drives one side, and adds the processor time per order to its figures.
+async fn measured<C, F>(commit: C, callers: usize, span: Duration, server: Option<u32>) -> Value
+where
+    C: Fn(Change) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let spent = || (server.map(tree), cpu("self").own);
+    let warm = async {
+        tokio::time::sleep(WARM_UP).await;
+        spent()
+    };
+    let (latencies, before) = tokio::join!(drive(commit, callers, span), warm);
+    let after = spent();
+    let orders = latencies.len() as f64;
+    let mut figures = figures(latencies, span);
+    // The clock of /proc ticks a hundred times a second.
+    let each = |ticks: u64| ticks as f64 * 1e4 / orders;
+    figures["client_cpu_us"] = json!(each(after.1 - before.1));
+    if let (Some(before), Some(after)) = (before.0, after.0) {
+        figures["server_cpu_us"] = json!(each(after - before));
+    }
+    figures
+}
+
+/// Processor time of a process, in ticks.
+struct Spent {
+    parent: u32,
+    own: u64,
+    /// Of those of its children that have ended.
+    ended: u64,
+}
+
+fn cpu(pid: &str) -> Spent {
+    let none = Spent { parent: 0, own: 0, ended: 0 };
+    // It may have ended since it was listed.
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return none };
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    Spent {
+        parent: fields[1].parse().unwrap(),
+        own: ticks(11) + ticks(12),
+        ended: ticks(13) + ticks(14),
+    }
+}
+
+/// What a server and its backends have spent.
+fn tree(server: u32) -> u64 {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    let pids = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    let backends = pids.map(|pid| cpu(&pid)).filter(|spent| spent.parent == server);
+    let postmaster = cpu(&server.to_string());
+    postmaster.own + postmaster.ended + backends.map(|backend| backend.own).sum::<u64>()
 }
 
 /// A transaction per order: the key is looked for, then the order, its history and its event are
 /// written, each with a round trip.
-fn transaction_each(url: &str, callers: usize, span: Duration) -> Value {
-    let runtime = runtime();
+fn transaction_each(url: &str, callers: usize, span: Duration, server: Option<u32>) -> Value {
+    let (runtime, pool) = (runtime(), pool(url));
+    let commit = move |change: Change| alone_of(pool.clone(), change);
+    runtime.block_on(measured(commit, callers, span, server))
+}
+
+/// The same, and what was written is taken out of the outbox, some hundreds at a time.
+fn transaction_each_swept(url: &str, callers: usize, span: Duration, server: Option<u32>) -> Value {
+    let (runtime, pool) = (runtime(), pool(url));
+    let swept = pool.clone();
+    let commit = move |change: Change| alone_of(pool.clone(), change);
+    runtime.block_on(async {
+        tokio::select! {
+            () = sweep(&swept) => unreachable!("it goes on"),
+            figures = measured(commit, callers, span, server) => figures,
+        }
+    })
+}
+
+async fn sweep(pool: &Pool) {
+    loop {
+        let client = pool.get().await.unwrap();
+        let sql = "DELETE FROM outbox WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM outbox ORDER BY seq LIMIT 500 FOR UPDATE SKIP LOCKED))
+            RETURNING id, aggregateid, type, payload";
+        let sweep = client.prepare_cached(sql).await.unwrap();
+        let swept = client.query(&sweep, &[]).await.unwrap();
+        drop(client);
+        if swept.len() < 500 {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+}
+
+fn pool(url: &str) -> Pool {
     // Row-level security costs it no round trip.
     let mut config: tokio_postgres::Config = url.parse().unwrap();
     config.options("-c orderly.tenant=*");
-    let manager = Manager::new(config, NoTls);
-    let pool = Pool::builder(manager).max_size(POOL).build().unwrap();
-    let commit = move |change: Change| {
-        let pool = pool.clone();
-        async move {
-            alone(&pool, &change).await.unwrap();
-            Answer::Committed
-        }
-    };
-    figures(runtime.block_on(drive(commit, callers, span)), span)
+    Pool::builder(Manager::new(config, NoTls)).max_size(POOL).build().unwrap()
+}
+
+async fn alone_of(pool: Pool, change: Change) -> Answer {
+    alone(&pool, &change).await.unwrap();
+    Answer::Committed
 }
 
 async fn alone(pool: &Pool, change: &Change) -> Result<(), Refused> {

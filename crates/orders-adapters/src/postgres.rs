@@ -32,7 +32,7 @@ use std::{
     future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
@@ -49,7 +49,7 @@ use orders::{
     },
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -97,6 +97,10 @@ struct Shared {
     hedges: Hedges,
     cancels: Cancels,
     queue: Queue<Job>,
+    /// Held by the writer whose turn it is.
+    turn: Arc<Semaphore>,
+    /// New orders of late were decided on before: by their keys, mostly, when clients try again.
+    wary: AtomicBool,
     instruments: Instruments,
     tally: Tally,
     head: watch::Sender<Position>,
@@ -197,6 +201,8 @@ impl Postgres {
             health: Health::default(),
             hedges: Hedges::new(config.readers, metrics),
             queue: Queue::new(config.queue),
+            turn: Arc::new(Semaphore::new(1)),
+            wary: AtomicBool::new(false),
             instruments: Instruments::new(metrics),
             tally: Tally::default(),
             head: watch::Sender::new(Position(0)),
@@ -431,7 +437,7 @@ impl Failed {
             What::Contended | What::Expired => not_written(NotWritten::Busy),
             What::Full => not_written(NotWritten::Full),
             What::Unknown => CommitError::OutcomeUnknown,
-            What::Refused | What::Outdated | What::Unavailable | What::Gone => {
+            What::Refused | What::Decided | What::Outdated | What::Unavailable | What::Gone => {
                 CommitError::Unavailable(Some(self.cause))
             }
         }
@@ -444,6 +450,7 @@ impl Failed {
             What::Full
             | What::Unknown
             | What::Refused
+            | What::Decided
             | What::Outdated
             | What::Unavailable
             | What::Gone => ReadError::Unavailable(Some(self.cause)),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
 
 /// Until the log is as long as it gets: appending to it costs more than writing over it.
-const WARM_UP: Duration = Duration::from_secs(2);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(2);
 
 pub(crate) fn options() -> BTreeMap<String, String> {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -1,13 +1,14 @@
--- Ids are UUIDv7. JSON is kept as text: the store never looks inside.
+-- Ids are UUIDv7. JSON is kept as text: the store never looks inside. What is compared is compared byte by
+-- byte, which is quick, and stays the same when the server's system gets other rules of sorting.
 
 CREATE TABLE orders (
     id                    uuid        NOT NULL PRIMARY KEY,
-    tenant                text        NOT NULL,
+    tenant                text COLLATE "C" NOT NULL,
     number                bigint      NOT NULL, -- 40 bits; people see it in base 32
-    customer_id           text        NOT NULL,
-    external_reference    text,
-    state                 text        NOT NULL,
-    payment_state         text        NOT NULL, -- derived from payments, for lists
+    customer_id           text COLLATE "C" NOT NULL,
+    external_reference    text COLLATE "C",
+    state                 text COLLATE "C" NOT NULL,
+    payment_state         text COLLATE "C" NOT NULL, -- derived from payments, for lists
     currency              text        NOT NULL,
     total_minor           bigint      NOT NULL, -- derived from content, for readers with other tools
     version               bigint      NOT NULL,
@@ -16,7 +17,7 @@ CREATE TABLE orders (
     notes                 integer     NOT NULL, -- how many
     -- The receipt of the create: kept with the order, so that its key never makes a second one.
     -- NULL for an order that was placed without a key.
-    create_key            text,
+    create_key            text COLLATE "C",
     create_fingerprint    bytea,
     create_key_expires_at timestamptz,
     payments              text        NOT NULL, -- JSON
@@ -24,9 +25,10 @@ CREATE TABLE orders (
     content               text        NOT NULL  -- JSON: lines, discount, shipping, metadata; never changes
 );
 
-CREATE UNIQUE INDEX orders_create_key ON orders (tenant, create_key) WHERE create_key IS NOT NULL;
-CREATE UNIQUE INDEX orders_number ON orders (tenant, number);
-CREATE UNIQUE INDEX orders_reference ON orders (tenant, external_reference)
+-- The column that tells most comes first: a tenant's name is compared only where the rest is the same.
+CREATE UNIQUE INDEX orders_create_key ON orders (create_key, tenant) WHERE create_key IS NOT NULL;
+CREATE UNIQUE INDEX orders_number ON orders (number, tenant);
+CREATE UNIQUE INDEX orders_reference ON orders (external_reference, tenant)
     WHERE external_reference IS NOT NULL;
 CREATE INDEX orders_created ON orders (tenant, created_at, id);
 CREATE INDEX orders_customer ON orders (tenant, customer_id, created_at, id);
@@ -38,7 +40,7 @@ CREATE INDEX orders_payment ON orders (tenant, payment_state, created_at, id)
 CREATE TABLE history (
     order_id   uuid        NOT NULL,
     version    bigint      NOT NULL,
-    tenant     text        NOT NULL,
+    tenant     text COLLATE "C" NOT NULL,
     change_id  uuid        NOT NULL,
     from_state text,
     to_state   text        NOT NULL,
@@ -81,7 +83,7 @@ CREATE TABLE outbox (
     aggregateid   uuid        NOT NULL, -- the order
     type          text        NOT NULL,
     payload       text        NOT NULL, -- JSON
-    tenant        text        NOT NULL,
+    tenant        text COLLATE "C" NOT NULL,
     version       bigint      NOT NULL, -- the order's, once the change is made
     at            timestamptz NOT NULL,
     traceparent   text
@@ -90,7 +92,7 @@ CREATE TABLE outbox (
 -- The feed. Positions are contiguous, and given to events that are committed already.
 CREATE TABLE events (
     position  bigint      NOT NULL PRIMARY KEY,
-    tenant    text        NOT NULL,
+    tenant    text COLLATE "C" NOT NULL,
     order_id  uuid        NOT NULL,
     version   bigint      NOT NULL,
     change_id uuid        NOT NULL,
@@ -105,9 +107,9 @@ CREATE UNIQUE INDEX events_order ON events (order_id, version);
 
 -- Decisions remembered under an idempotency key, but those of accepted creates.
 CREATE TABLE receipts (
-    tenant      text        NOT NULL,
-    operation   text        NOT NULL,
-    key         text        NOT NULL,
+    tenant      text COLLATE "C" NOT NULL,
+    operation   text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
     fingerprint bytea       NOT NULL,
     order_id    uuid        NOT NULL,
     change_id   uuid, -- NULL for a refusal that the store itself decided
@@ -122,14 +124,14 @@ CREATE INDEX receipts_expiry ON receipts (expires_at);
 -- Personal data of the buyer: erasable without touching anything else.
 CREATE TABLE personal (
     order_id uuid NOT NULL PRIMARY KEY,
-    tenant   text NOT NULL,
+    tenant   text COLLATE "C" NOT NULL,
     data     text NOT NULL -- JSON
 );
 
 CREATE TABLE notes (
     order_id uuid        NOT NULL,
     version  bigint      NOT NULL,
-    tenant   text        NOT NULL,
+    tenant   text COLLATE "C" NOT NULL,
     at       timestamptz NOT NULL,
     author   text        NOT NULL,
     text     text        NOT NULL,
@@ -139,7 +141,7 @@ CREATE TABLE notes (
 -- Work that is owed. It is kept until it is done, however often processes die meanwhile.
 CREATE TABLE tasks (
     id       uuid        NOT NULL PRIMARY KEY, -- the attempt's, or the order's where there is one of a kind
-    tenant   text        NOT NULL,
+    tenant   text COLLATE "C" NOT NULL,
     order_id uuid        NOT NULL,
     kind     text        NOT NULL,
     due      timestamptz NOT NULL, -- of a leased task: when anybody else may take it

@@ -42,7 +42,6 @@ impl<'a> Plans<'a> {
 
     fn params(&self) -> Vec<Param<'_>> {
         vec![
-            (&self.change, Type::UUID_ARRAY),
             (&self.id, Type::UUID_ARRAY),
             (&self.tenant, Type::TEXT_ARRAY),
             (&self.order, Type::UUID_ARRAY),
@@ -157,19 +156,13 @@ impl<'a> New<'a> {
         }
     }
 
-    pub(super) fn is_under_a_key(&self) -> bool {
-        self.key.iter().any(Option::is_some)
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.key.iter().copied().flatten()
     }
 
-    pub(super) fn keys(&self) -> Vec<Param<'_>> {
-        vec![(&self.tenant, Type::TEXT_ARRAY), (&self.key, Type::TEXT_ARRAY)]
-    }
-
-    pub(super) fn params(&self) -> Vec<Param<'_>> {
+    pub(super) fn orders(&self) -> Vec<Param<'_>> {
         let tells = &self.tells;
-        let mut params = self.plans.params();
-        let own: Vec<Param<'_>> = vec![
-            (&self.change, Type::UUID_ARRAY),
+        vec![
             (&self.decided_at, Type::TIMESTAMPTZ_ARRAY),
             (&self.id, Type::UUID_ARRAY),
             (&self.tenant, Type::TEXT_ARRAY),
@@ -190,20 +183,68 @@ impl<'a> New<'a> {
             (&tells.payments, Type::TEXT_ARRAY),
             (&tells.progress, Type::TEXT_ARRAY),
             (&self.content, Type::TEXT_ARRAY),
+        ]
+    }
+
+    pub(super) fn history(&self) -> Vec<Param<'_>> {
+        let tells = &self.tells;
+        vec![
+            (&self.id, Type::UUID_ARRAY),
+            (&tells.version, Type::INT8_ARRAY),
+            (&self.tenant, Type::TEXT_ARRAY),
+            (&self.change, Type::UUID_ARRAY),
             (&tells.from, Type::TEXT_ARRAY),
+            (&tells.state, Type::TEXT_ARRAY),
             (&tells.command, Type::TEXT_ARRAY),
             (&tells.actor, Type::TEXT_ARRAY),
             (&tells.reason, Type::TEXT_ARRAY),
             (&tells.request_id, Type::TEXT_ARRAY),
             (&tells.trace, Type::TEXT_ARRAY),
+            (&tells.updated_at, Type::TIMESTAMPTZ_ARRAY),
+        ]
+    }
+
+    pub(super) fn events(&self) -> Vec<Param<'_>> {
+        let tells = &self.tells;
+        vec![
+            (&self.change, Type::UUID_ARRAY),
+            (&self.id, Type::UUID_ARRAY),
             (&tells.kind, Type::TEXT_ARRAY),
             (&tells.data, Type::TEXT_ARRAY),
+            (&self.tenant, Type::TEXT_ARRAY),
+            (&tells.version, Type::INT8_ARRAY),
+            (&tells.updated_at, Type::TIMESTAMPTZ_ARRAY),
+            (&tells.trace, Type::TEXT_ARRAY),
+        ]
+    }
+
+    /// Personal data, if any of the orders has some.
+    pub(super) fn personal(&self) -> Option<Vec<Param<'_>>> {
+        let params: Vec<Param<'_>> = vec![
+            (&self.id, Type::UUID_ARRAY),
+            (&self.tenant, Type::TEXT_ARRAY),
             (&self.personal, Type::TEXT_ARRAY),
+        ];
+        self.personal.iter().any(Option::is_some).then_some(params)
+    }
+
+    /// Notes, if any of the orders comes with one.
+    pub(super) fn notes(&self) -> Option<Vec<Param<'_>>> {
+        let tells = &self.tells;
+        let params: Vec<Param<'_>> = vec![
+            (&self.id, Type::UUID_ARRAY),
+            (&tells.version, Type::INT8_ARRAY),
+            (&self.tenant, Type::TEXT_ARRAY),
+            (&tells.updated_at, Type::TIMESTAMPTZ_ARRAY),
             (&tells.note_author, Type::TEXT_ARRAY),
             (&tells.note_text, Type::TEXT_ARRAY),
         ];
-        params.extend(own);
-        params
+        tells.note_text.iter().any(Option::is_some).then_some(params)
+    }
+
+    /// Tasks, if any of the orders plans one.
+    pub(super) fn tasks(&self) -> Option<Vec<Param<'_>>> {
+        (!self.plans.id.is_empty()).then(|| self.plans.params())
     }
 }
 
@@ -291,7 +332,8 @@ impl<'a> Old<'a> {
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         let tells = &self.tells;
-        let mut params = self.plans.params();
+        let mut params: Vec<Param<'_>> = vec![(&self.plans.change, Type::UUID_ARRAY)];
+        params.extend(self.plans.params());
         let own: Vec<Param<'_>> = vec![
             (&self.change, Type::UUID_ARRAY),
             (&self.decided_at, Type::TIMESTAMPTZ_ARRAY),

@@ -1,11 +1,14 @@
-//! The one write, as SQL: a batch of changes as one statement for the new orders and one for the
-//! rest, sent in one go with the transaction around them.
+//! The one write, as SQL: a batch of changes as a few statements of many rows, sent in one go with the
+//! transaction around them.
 //!
-//! A statement checks every change by itself and writes those that pass; it answers which. So a change
-//! that is refused takes nobody with it. Within a batch no two changes touch the same row, which
-//! [`Touched`] sees to.
+//! New orders are inserted without a question, which is quickest by far; one that cannot be, for a key
+//! that is decided under or a reference that is taken, undoes its batch. Then the writer looks at the
+//! facts, answers whom they speak against, and sends the rest again. Changes of what is there are refused
+//! more often: one statement checks each by itself, writes those that pass, and answers which.
+//!
+//! Within a batch no two changes touch the same row, which [`Touched`] sees to.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -19,99 +22,73 @@ use uuid::Uuid;
 use super::{
     columns::{New, Old},
     prepared::Prepared,
-    session::{Failed, Query, transaction},
+    session::{Failed, Param, Query, transaction, transaction_that},
 };
 
-/// Takes the places of keys that are decided under; see [`remember_refusal`].
-///
-/// A key has one of 64 places: as many locks as a server of default settings has room for in each
-/// transaction, however large the batch. They are taken in one order, and before any row.
+/// Takes places for keys that are decided under; see [`remember_refusal`]. They are taken in one order,
+/// and before any row.
 macro_rules! hold {
     ($lock:literal) => {
-        concat!(
-            "SELECT ",
-            $lock,
-            "(607211095, place) FROM (SELECT DISTINCT hashtext(tenant || key) & 63 AS place
-                FROM unnest($1::text[], $2::text[]) AS i(tenant, key) WHERE key IS NOT NULL
-                ORDER BY place) AS places"
-        )
+        concat!("SELECT ", $lock, "(607211095, place) FROM unnest($1::integer[]) AS place")
     };
 }
 
 const HOLD_SHARED: &str = hold!("pg_advisory_xact_lock_shared");
 const HOLD_ALONE: &str = hold!("pg_advisory_xact_lock");
 
-/// What both statements write of the versions that are made, and the tasks that are planned. Before it
-/// stands `done`: a row for each change that is written, without a version when only a task changes.
-macro_rules! told {
-    () => {
-        "
-), history_made AS (
-    INSERT INTO history (order_id, version, tenant, change_id, from_state, to_state, command, actor,
-        reason, request_id, trace, at)
-    SELECT order_id, version, tenant, change_id, from_state, state, command, actor, reason,
-        request_id, trace, updated_at
-    FROM done WHERE version IS NOT NULL
-), outbox_made AS (
-    INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
-    SELECT change_id, order_id, kind, data, tenant, version, updated_at, trace
-    FROM done WHERE version IS NOT NULL
-), notes_made AS (
-    INSERT INTO notes (order_id, version, tenant, at, author, text)
-    SELECT order_id, version, tenant, updated_at, note_author, note_text
-    FROM done WHERE note_text IS NOT NULL
-), planned AS (
-    INSERT INTO tasks (id, tenant, order_id, kind, due, tries, sent, epoch)
-    SELECT p.id, p.tenant, p.order_id, p.kind, p.due, p.tries, p.sent, 0
-    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[],
-        $7::bigint[], $8::timestamptz[])
-    AS p(change_id, id, tenant, order_id, kind, due, tries, sent)
-    JOIN done USING (change_id)
-    ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, order_id = excluded.order_id,
-        kind = excluded.kind, due = excluded.due, tries = excluded.tries, sent = excluded.sent,
-        epoch = tasks.epoch + 1
-)
-SELECT change_id FROM done"
-    };
-}
+/// The places that keys have. Each is a lock of the transaction, however large the batch.
+const PLACES: i32 = 16;
 
-const CREATE: &str = concat!(
-    "
-WITH input AS (
-    SELECT * FROM unnest($9::uuid[], $10::timestamptz[], $11::uuid[], $12::text[], $13::bigint[],
-        $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::bigint[], $20::bigint[],
-        $21::timestamptz[], $22::timestamptz[], $23::integer[], $24::text[], $25::bytea[],
-        $26::timestamptz[], $27::text[], $28::text[], $29::text[], $30::text[], $31::text[],
-        $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::text[], $38::text[],
-        $39::text[], $40::text[])
-    AS i(change_id, decided_at, order_id, tenant, number, customer_id, external_reference, state,
-        payment_state, currency, total_minor, version, created_at, updated_at, notes, create_key,
-        create_fingerprint, create_key_expires_at, payments, progress, content, from_state, command,
-        actor, reason, request_id, trace, kind, data, personal, note_author, note_text)
-), made AS (
-    INSERT INTO orders (id, tenant, number, customer_id, external_reference, state, payment_state,
-        currency, total_minor, version, created_at, updated_at, notes, create_key,
-        create_fingerprint, create_key_expires_at, payments, progress, content)
-    SELECT order_id, tenant, number, customer_id, external_reference, state, payment_state,
-        currency, total_minor, version, created_at, updated_at, notes, create_key,
-        create_fingerprint, create_key_expires_at, payments, progress, content
-    FROM input i
-    WHERE NOT EXISTS (SELECT FROM receipts r WHERE r.tenant = i.tenant AND r.operation = 'create'
-        AND r.key = i.create_key AND r.expires_at > i.decided_at)
-    -- In one order, so that twins in two batches wait for each other one way only.
-    ORDER BY tenant, create_key
-    ON CONFLICT DO NOTHING
-    RETURNING id AS order_id
-), done AS MATERIALIZED (
-    SELECT i.* FROM input i JOIN made USING (order_id)
-), personal_made AS (
-    INSERT INTO personal (order_id, tenant, data)
-    SELECT order_id, tenant, personal FROM done WHERE personal IS NOT NULL",
-    told!()
-);
+/// Makes orders, or fails: with a key, number or reference that is taken, or, for the lack of an id,
+/// under a key of which a refusal is remembered.
+const ORDERS: &str = "
+INSERT INTO orders (id, tenant, number, customer_id, external_reference, state, payment_state, currency,
+    total_minor, version, created_at, updated_at, notes, create_key, create_fingerprint,
+    create_key_expires_at, payments, progress, content)
+SELECT CASE WHEN NOT EXISTS (SELECT FROM receipts r WHERE r.tenant = i.tenant
+        AND r.operation = 'create' AND r.key = i.create_key AND r.expires_at > i.decided_at)
+    THEN order_id END,
+    tenant, number, customer_id, external_reference, state, payment_state, currency, total_minor, version,
+    created_at, updated_at, notes, create_key, create_fingerprint, create_key_expires_at, payments,
+    progress, content
+FROM unnest($1::timestamptz[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+    $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::timestamptz[],
+    $14::integer[], $15::text[], $16::bytea[], $17::timestamptz[], $18::text[], $19::text[], $20::text[])
+AS i(decided_at, order_id, tenant, number, customer_id, external_reference, state, payment_state, currency,
+    total_minor, version, created_at, updated_at, notes, create_key, create_fingerprint,
+    create_key_expires_at, payments, progress, content)";
 
-const CHANGE: &str = concat!(
-    "
+const PERSONAL: &str = "
+INSERT INTO personal (order_id, tenant, data)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS i(order_id, tenant, data)
+WHERE data IS NOT NULL";
+
+const HISTORY: &str = "
+INSERT INTO history (order_id, version, tenant, change_id, from_state, to_state, command, actor, reason,
+    request_id, trace, at)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[])";
+
+const OUTBOX: &str = "
+INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[],
+    $7::timestamptz[], $8::text[])";
+
+const NOTES: &str = "
+INSERT INTO notes (order_id, version, tenant, at, author, text)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[])
+AS i(order_id, version, tenant, at, author, text) WHERE text IS NOT NULL";
+
+const TASKS: &str = "
+INSERT INTO tasks (id, tenant, order_id, kind, due, tries, sent, epoch)
+SELECT id, tenant, order_id, kind, due, tries, sent, 0
+FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::bigint[],
+    $7::timestamptz[]) AS p(id, tenant, order_id, kind, due, tries, sent)
+ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, order_id = excluded.order_id,
+    kind = excluded.kind, due = excluded.due, tries = excluded.tries, sent = excluded.sent,
+    epoch = tasks.epoch + 1";
+
+const CHANGE: &str = "
 WITH input AS (
     SELECT * FROM unnest($9::uuid[], $10::timestamptz[], $11::text[], $12::uuid[], $13::bigint[],
         $14::uuid[], $15::bigint[], $16::boolean[], $17::timestamptz[], $18::bigint[],
@@ -154,9 +131,33 @@ WITH input AS (
     DELETE FROM tasks t USING done d WHERE d.finish AND t.id = d.task
 ), kept AS (
     UPDATE tasks t SET due = coalesce(d.due, t.due), tries = d.tries, sent = d.sent
-    FROM done d WHERE NOT d.finish AND t.id = d.task",
-    told!()
-);
+    FROM done d WHERE NOT d.finish AND t.id = d.task
+), history_made AS (
+    INSERT INTO history (order_id, version, tenant, change_id, from_state, to_state, command, actor,
+        reason, request_id, trace, at)
+    SELECT order_id, version, tenant, change_id, from_state, state, command, actor, reason,
+        request_id, trace, updated_at
+    FROM done WHERE version IS NOT NULL
+), outbox_made AS (
+    INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
+    SELECT change_id, order_id, kind, data, tenant, version, updated_at, trace
+    FROM done WHERE version IS NOT NULL
+), notes_made AS (
+    INSERT INTO notes (order_id, version, tenant, at, author, text)
+    SELECT order_id, version, tenant, updated_at, note_author, note_text
+    FROM done WHERE note_text IS NOT NULL
+), planned AS (
+    INSERT INTO tasks (id, tenant, order_id, kind, due, tries, sent, epoch)
+    SELECT p.id, p.tenant, p.order_id, p.kind, p.due, p.tries, p.sent, 0
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[],
+        $7::bigint[], $8::timestamptz[])
+    AS p(change_id, id, tenant, order_id, kind, due, tries, sent)
+    JOIN done USING (change_id)
+    ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, order_id = excluded.order_id,
+        kind = excluded.kind, due = excluded.due, tries = excluded.tries, sent = excluded.sent,
+        epoch = tasks.epoch + 1
+)
+SELECT change_id FROM done";
 
 const REMEMBER: &str = "
 INSERT INTO receipts (tenant, operation, key, fingerprint, order_id, change_id, decision, expires_at)
@@ -220,20 +221,29 @@ pub(super) fn new_order(change: &Change) -> Option<&Write> {
     change.write.as_deref().filter(|_| change.expects == Expects::New)
 }
 
-/// Writes those changes of a batch that pass their checks, and answers which.
+/// Writes a batch: all of its new orders or nothing at all, and of the other changes those that pass
+/// their checks. Answers which are written; says before when the commit is all that is left.
+///
+/// # Errors
+/// [`What::Decided`](super::session::What::Decided) when a new order's key, number or reference is taken.
 pub(super) async fn write(
     client: &ClientWrapper,
     begin: &str,
     prepare: bool,
     batch: &[&Prepared],
+    carried_out: impl FnOnce(),
 ) -> Result<HashSet<Uuid>, Failed> {
-    let (new, old): (Vec<&Prepared>, Vec<&Prepared>) =
+    let (mut new, old): (Vec<&Prepared>, Vec<&Prepared>) =
         batch.iter().partition(|prepared| new_order(&prepared.change).is_some());
+    // In one order, so that twins in two batches wait for each other one way only.
+    new.sort_by_cached_key(|prepared| prepared.change.receipt.as_ref().map(|receipt| &receipt.key));
     let (new, old) = (New::of(&new), Old::of(&old));
+    let places = places(new.keys());
     let mut queries = Vec::new();
     // Locks come first, in one order, and the statements after them see what is there by then.
-    if new.is_under_a_key() {
-        queries.push(Query { sql: HOLD_SHARED, params: new.keys(), answers: false });
+    if !places.is_empty() {
+        let params: Vec<Param<'_>> = vec![(&places, Type::INT4_ARRAY)];
+        queries.push(Query { sql: HOLD_SHARED, params, answers: false });
     }
     let (orders, tasks) = (&old.locks_orders, &old.locks_tasks);
     if !orders.is_empty() {
@@ -245,7 +255,7 @@ pub(super) async fn write(
         queries.push(Query { sql, params: vec![(tasks, Type::UUID_ARRAY)], answers: false });
     }
     if !new.change.is_empty() {
-        queries.push(Query { sql: CREATE, params: new.params(), answers: true });
+        queries.extend(make(&new));
     }
     if !old.change.is_empty() {
         queries.push(Query { sql: CHANGE, params: old.params(), answers: true });
@@ -253,8 +263,30 @@ pub(super) async fn write(
     // Planned once: by themselves these statements are planned anew each time, which takes longer than to
     // carry them out.
     let begin = format!("{begin}; SET LOCAL plan_cache_mode = force_generic_plan");
-    let rows = transaction(client, &begin, prepare, &queries).await?;
-    rows.iter().flatten().map(|row| row.try_get(0).map_err(Failed::unread)).collect()
+    let rows = transaction_that(client, &begin, prepare, &queries, carried_out).await?;
+    let changed = rows.iter().flatten().map(|row| row.try_get(0).map_err(Failed::unread));
+    new.change.iter().copied().map(Ok).chain(changed).collect()
+}
+
+/// What makes new orders. A statement each for what most of them have, and for the rest only if one has it:
+/// to begin a statement takes the server as long as to insert several rows.
+fn make<'a>(new: &'a New<'_>) -> impl Iterator<Item = Query<'a>> {
+    let made = [
+        (ORDERS, Some(new.orders())),
+        (HISTORY, Some(new.history())),
+        (OUTBOX, Some(new.events())),
+        (PERSONAL, new.personal()),
+        (NOTES, new.notes()),
+        (TASKS, new.tasks()),
+    ];
+    let made = made.into_iter().filter_map(|(sql, params)| Some((sql, params?)));
+    made.map(|(sql, params)| Query { sql, params, answers: false })
+}
+
+/// The places of keys, each once, in order. Any version of the service must find the same for a key.
+fn places<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<i32> {
+    let place = |key: &str| key.bytes().map(i32::from).sum::<i32>() % PLACES;
+    keys.map(place).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Remembers that an order could not be made, unless its key stands for something else by now; says
@@ -274,12 +306,9 @@ pub(super) async fn remember_refusal(
     receipt: &Receipt,
 ) -> Result<bool, Failed> {
     let (tenant, key) = (receipt.key.tenant.as_str(), receipt.key.key.as_str());
-    let (tenants, keys) = (vec![tenant], vec![key]);
-    let hold = Query {
-        sql: HOLD_ALONE,
-        params: vec![(&tenants, Type::TEXT_ARRAY), (&keys, Type::TEXT_ARRAY)],
-        answers: false,
-    };
+    let places = places([key].into_iter());
+    let params: Vec<Param<'_>> = vec![(&places, Type::INT4_ARRAY)];
+    let hold = Query { sql: HOLD_ALONE, params, answers: false };
     let (fingerprint, decision) = (&receipt.fingerprint.0[..], codec::encode(&receipt.decision));
     let query = Query {
         sql: REMEMBER,

@@ -9,7 +9,13 @@
 //! what is left. Within an order, versions come in their order: a version is committed only after the
 //! one before was seen.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use mainstay::{
@@ -42,8 +48,8 @@ const CHANNEL: &str = "orderly_feed";
 /// Events that are given positions in one transaction.
 const STAMPS: i64 = 2_000;
 /// Between two rounds that give positions, at least: so that under load each has many events, and does
-/// not take the disk from those who commit.
-const PACE: Duration = Duration::from_millis(10);
+/// not take the server from those who commit.
+const PACE: Duration = Duration::from_millis(25);
 /// Between two tries of what cannot be had now.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Rounds that fail before it is told: one that waits too long for another process is no trouble.
@@ -54,9 +60,9 @@ const HEARD: Duration = Duration::from_secs(5);
 /// The feed's end and its beginning come from one statement, so that it sees one state.
 const STAMP: &str = "
 WITH taken AS (
-    -- By an array, so that the server looks each up: it would read the whole table, which holds little and
-    -- is large, for all that went through it since it was vacuumed.
-    DELETE FROM outbox WHERE seq = ANY (ARRAY(SELECT seq FROM outbox ORDER BY seq LIMIT $1))
+    -- By where they lie, which nobody changes: otherwise the server would look them up again, or read the
+    -- whole table, which holds little and is large, for all that went through it since it was vacuumed.
+    DELETE FROM outbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM outbox ORDER BY seq LIMIT $1))
     RETURNING *
 ), base AS (
     SELECT greatest(coalesce((SELECT max(position) FROM events), 0), forgotten) AS head FROM meta
@@ -111,6 +117,8 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Rounds {
     now: watch::Sender<Round>,
+    /// Somebody waits for the next round.
+    asked: AtomicBool,
     oldest: Gauge,
 }
 
@@ -128,6 +136,7 @@ impl Rounds {
                     while places cannot be given";
         Self {
             now: watch::Sender::default(),
+            asked: AtomicBool::new(false),
             oldest: metrics.gauge("feed_unplaced_oldest_seconds", help, &[]),
         }
     }
@@ -156,6 +165,7 @@ impl Shared {
         let mut rounds = self.rounds.now.subscribe();
         // One that is under way may have looked before.
         let begun = rounds.borrow_and_update().begun;
+        self.rounds.asked.store(true, Ordering::Relaxed);
         self.unstamped.notify_one();
         rounds.wait_for(|round| round.ended > begun).await.is_ok_and(|round| round.is_whole)
     }
@@ -179,15 +189,29 @@ impl Shared {
 
 /// Gives positions whenever something was committed here or somebody asks, and looks for what others
 /// left, until the store closes.
+///
+/// A round gives places to the events of all processes. So while another makes them, as is heard from it,
+/// this one leaves it to that, unless somebody here waits for one.
 pub(super) async fn stamp_on_news(shared: Arc<Shared>) {
     let work = async {
         let (mut failures, mut next) = (0, Instant::now());
+        let mut head = shared.head.subscribe();
         loop {
             sleep_until(next).await;
             // Whether news came or it was only time to look.
             let _told = timeout(shared.config.poll, shared.unstamped.notified()).await;
             next = Instant::now() + PACE;
-            match shared.round().await {
+            let is_asked = shared.rounds.asked.swap(false, Ordering::Relaxed);
+            let is_left_to_another = !is_asked && head.has_changed().unwrap_or(false);
+            head.mark_unchanged();
+            if is_left_to_another {
+                // What was committed here since is looked for next time.
+                shared.unstamped.notify_one();
+                continue;
+            }
+            let made = shared.round().await;
+            head.mark_unchanged();
+            match made {
                 Ok(()) => {
                     if failures >= TROUBLE {
                         tracing::info!("events are given their places in the feed again");

@@ -61,7 +61,12 @@ impl Shared {
                 self.health.doubt();
             }
             What::Unavailable => self.health.doubt(),
-            What::Refused | What::Contended | What::Full | What::Expired | What::Outdated => {}
+            What::Refused
+            | What::Decided
+            | What::Contended
+            | What::Full
+            | What::Expired
+            | What::Outdated => {}
         }
     }
 

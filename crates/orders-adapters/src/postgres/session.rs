@@ -38,6 +38,8 @@ pub(super) struct Failed {
 pub(super) enum What {
     /// The server refused a statement: nothing was written, and the same again would be refused.
     Refused,
+    /// A key, number or reference is somebody's by now: nothing was written.
+    Decided,
     /// It stood in another's way: nothing was written.
     Contended,
     /// No room on the server's disk: nothing was written.
@@ -90,6 +92,8 @@ impl Failed {
 fn what(code: &SqlState) -> What {
     match code.code() {
         "55P03" | "40P01" | "40001" => What::Contended,
+        // An index holds the same, or an order was given no id; see `commit`.
+        "23505" | "23502" => What::Decided,
         "53100" => What::Full,
         "57014" => What::Expired,
         // Gone, there already, or with a plan whose result has other types by now.
@@ -109,6 +113,17 @@ pub(super) async fn transaction(
     begin: &str,
     prepare: bool,
     queries: &[Query<'_>],
+) -> Result<Vec<Vec<Row>>, Failed> {
+    transaction_that(client, begin, prepare, queries, || {}).await
+}
+
+/// As [`transaction`]; says when all but the commit is carried out.
+pub(super) async fn transaction_that(
+    client: &ClientWrapper,
+    begin: &str,
+    prepare: bool,
+    queries: &[Query<'_>],
+    carried_out: impl FnOnce(),
 ) -> Result<Vec<Vec<Row>>, Failed> {
     if client.is_closed() {
         return Err(Failed::unsent("the connection is closed"));
@@ -133,9 +148,14 @@ pub(super) async fn transaction(
         }
         None => client.query_typed(query.sql, &query.params).await,
     });
+    let asked = async {
+        let answers = join_all(asked).await;
+        carried_out();
+        answers
+    };
     // Polled in this order, and so sent in this order.
     let (opened, answers, committed) =
-        join3(client.batch_execute(begin), join_all(asked), client.batch_execute("COMMIT")).await;
+        join3(client.batch_execute(begin), asked, client.batch_execute("COMMIT")).await;
     if let Err(error) = opened {
         let failed = Failed::before_commit(error);
         // Without BEGIN, what came after it was a transaction of its own.
@@ -201,6 +221,7 @@ mod tests {
             (SqlState::INVALID_SQL_STATEMENT_NAME, What::Outdated),
             (SqlState::FEATURE_NOT_SUPPORTED, What::Outdated),
             (SqlState::CHECK_VIOLATION, What::Refused),
+            (SqlState::UNIQUE_VIOLATION, What::Decided),
             // What a pooler says when it has lost the server.
             (SqlState::PROTOCOL_VIOLATION, What::Unknown),
             (SqlState::CONNECTION_FAILURE, What::Unknown),

@@ -5,10 +5,10 @@ use std::{
     fmt,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
-    time::Instant as Deadline,
+    time::{Duration, Instant as Deadline},
 };
 
 use deadpool_postgres::Object;
@@ -16,7 +16,8 @@ use jiff::Timestamp;
 use mainstay_context::{Activity, Context};
 use orders::ports::{Answer, Change, CommitError, Leased, NotWritten, Receipt};
 use tokio::{
-    sync::oneshot,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    task::yield_now,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_postgres::types::Type;
@@ -44,6 +45,9 @@ const ROUNDS: usize = 3;
 /// By how much less the parts of a batch wait for rows than the batch did, so that together they do not
 /// wait much longer.
 const HASTE: u32 = 16;
+
+/// For how long a writer works alone.
+const STUCK: Duration = Duration::from_millis(20);
 
 /// Nobody has taken the work yet.
 const WAITING: u8 = 0;
@@ -84,6 +88,10 @@ impl Job {
 
     fn change(&self) -> &Change {
         &self.prepared.change
+    }
+
+    fn is_new(&self) -> bool {
+        commit::new_order(self.change()).is_some()
     }
 
     /// Whether it is too late to begin with it.
@@ -128,9 +136,35 @@ impl Ticket {
 }
 
 /// One writer, until the queue is closed and empty.
+///
+/// Writers take turns: what comes while the server carries out one batch makes one large batch for the next,
+/// which costs it much less than several small ones. While a batch is only being made durable, or is stuck,
+/// the next begins.
 pub(super) async fn run(shared: Arc<Shared>) {
-    while let Some(jobs) = next(&shared).await {
-        work(&shared, jobs).await;
+    loop {
+        let turn = Turn::wait(&shared.turn).await;
+        let Some(jobs) = next(&shared).await else { break };
+        let mut work = pin!(work(&shared, jobs, &turn));
+        if timeout(STUCK, &mut work).await.is_err() {
+            turn.end();
+            work.await;
+        }
+        // Whom it answered may have more: that is taken with the rest.
+        yield_now().await;
+    }
+}
+
+/// A writer's turn, until it says so, or is done.
+struct Turn(Mutex<Option<OwnedSemaphorePermit>>);
+
+impl Turn {
+    async fn wait(turn: &Arc<Semaphore>) -> Self {
+        // It is never closed.
+        Self(Mutex::new(Arc::clone(turn).acquire_owned().await.ok()))
+    }
+
+    fn end(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -161,8 +195,9 @@ fn taken(shared: &Shared, jobs: Vec<Job>) -> Vec<Job> {
 }
 
 /// Commits jobs as one batch and answers each.
-async fn work(shared: &Shared, jobs: Vec<Job>) {
-    let mut desk = Desk { shared, begin: begin_write(shared.config.lock_timeout), client: None };
+async fn work(shared: &Shared, jobs: Vec<Job>, turn: &Turn) {
+    let mut desk =
+        Desk { shared, turn, begin: begin_write(shared.config.lock_timeout), client: None };
     // This may take long, so it comes before anything is taken off its caller's hands.
     let connected = desk.client().await;
     let batch = taken(shared, jobs);
@@ -191,6 +226,7 @@ async fn work(shared: &Shared, jobs: Vec<Job>) {
 /// What a batch is worked at with.
 struct Desk<'a> {
     shared: &'a Shared,
+    turn: &'a Turn,
     begin: String,
     /// Kept for as long as it works.
     client: Option<Object>,
@@ -199,81 +235,112 @@ struct Desk<'a> {
 impl Desk<'_> {
     /// Commits jobs and says what became of each, in their order.
     async fn settle(&mut self, jobs: &[Job]) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(jobs.len());
-        // What is still to be written, the first last.
-        let mut parts = vec![jobs];
-        while let Some(part) = parts.pop() {
-            match self.write(part).await {
-                Ok(done) => outcomes.extend(done),
-                // One that stands in the way, or that the server refuses, is not to take others with
-                // it: it is looked for by halves, which wait for rows a fraction of the time only.
-                Err(failed) if part.len() > 1 && failed.is_of_a_change() => {
-                    self.begin = begin_write(self.shared.config.lock_timeout / HASTE);
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                }
-                Err(failed) => outcomes.extend(failed.for_each(part.len())),
-            }
-        }
-        outcomes
-    }
-
-    /// Writes what passes, and finds out why the rest did not. Begins with nothing that is over.
-    async fn write(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, Failed> {
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize_with(jobs.len(), || None);
-        let open = still_open(jobs, &mut outcomes);
-        let changes: Vec<&Prepared> = open.iter().map(|at| &jobs[*at].prepared).collect();
-        let written = self.send(&changes).await?;
-        for at in open {
-            let is_written = written.contains(&jobs[at].change().id.0);
-            outcomes[at] = is_written.then_some(Ok(Answer::Committed));
-        }
-        for _ in 0..ROUNDS {
-            let open = still_open(jobs, &mut outcomes);
-            if open.is_empty() {
-                break;
-            }
-            let left: Vec<&Change> = open.iter().map(|at| jobs[*at].change()).collect();
-            match self.judge(&left).await {
-                Ok(verdicts) => {
-                    for (at, verdict) in open.into_iter().zip(verdicts) {
-                        outcomes[at] = match verdict {
-                            Ok(verdict) => self.follow(&jobs[at], verdict).await,
-                            Err(cause) => Some(Err(CommitError::Unavailable(Some(cause)))),
-                        };
-                    }
-                }
-                // What is written is written. Nothing of these was, whatever became of the question.
-                Err(Failed { cause, .. }) => {
-                    let failed = Failed { what: What::Unavailable, cause };
-                    for (at, outcome) in open.iter().zip(failed.for_each(open.len())) {
-                        outcomes[*at] = Some(outcome);
-                    }
+        // What is still to be written, the first last.
+        let mut parts = Vec::from([(0, jobs.len())]);
+        while let Some((from, to)) = parts.pop() {
+            let (jobs, outcomes) = (&jobs[from..to], &mut outcomes[from..to]);
+            let Err(failed) = self.write(jobs, outcomes).await else { continue };
+            // One that stands in the way, or that the server refuses, is not to take others with
+            // it: it is looked for by halves, which wait for rows a fraction of the time only.
+            if jobs.len() > 1 && failed.is_of_a_change() {
+                self.begin = begin_write(self.shared.config.lock_timeout / HASTE);
+                let middle = from.midpoint(to);
+                parts.extend([(middle, to), (from, middle)]);
+            } else {
+                // Also of those whose time is up by now: it may be unknown what became of them.
+                let open = outcomes.iter_mut().filter(|outcome| outcome.is_none());
+                for (open, outcome) in open.zip(failed.for_each(jobs.len())) {
+                    *open = Some(outcome);
                 }
             }
         }
         let busy = || Err(CommitError::NotWritten(NotWritten::Busy));
-        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(busy)).collect())
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(busy)).collect()
     }
 
-    /// Does what a verdict asks for; `None` when the facts have to be looked at again.
-    async fn follow(&mut self, job: &Job, verdict: Verdict) -> Option<Outcome> {
-        let done = match verdict {
-            Verdict::Answer(answer) => Ok(Some(answer)),
-            Verdict::Remember(..) | Verdict::Write if job.is_over() => {
-                return Some(Err(CommitError::NotWritten(NotWritten::Expired)));
+    /// Writes what passes, and finds out why the rest does not. Begins with nothing that is over, and
+    /// leaves those without an outcome on which the facts are not settled.
+    async fn write(
+        &mut self,
+        jobs: &[Job],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Failed> {
+        let mut fit = still_open(jobs, outcomes);
+        // Where some were decided on before, others are: it is cheaper to look than to fail.
+        if self.shared.wary.load(Ordering::Relaxed) && fit.iter().any(|at| jobs[*at].is_new()) {
+            let open = fit.len();
+            fit = self.look(jobs, outcomes, &fit).await;
+            self.shared.wary.store(fit.len() < open, Ordering::Relaxed);
+        }
+        for round in 1..=ROUNDS {
+            let changes: Vec<&Prepared> = fit.iter().map(|at| &jobs[*at].prepared).collect();
+            match self.send(&changes).await {
+                Ok(written) => {
+                    for at in fit {
+                        let is_written = written.contains(&jobs[at].change().id.0);
+                        outcomes[at] = is_written.then_some(Ok(Answer::Committed));
+                    }
+                }
+                Err(failed) if failed.what == What::Decided && round < ROUNDS => {
+                    self.shared.wary.store(true, Ordering::Relaxed);
+                }
+                Err(failed) => return Err(failed),
             }
-            Verdict::Remember(answer, receipt) => {
-                let remembered = self.remember(job.change().at, &receipt).await;
-                remembered.map(|is_remembered| is_remembered.then_some(answer))
+            let open = still_open(jobs, outcomes);
+            if open.is_empty() {
+                break;
             }
-            Verdict::Write => {
-                let written = self.send(&[&job.prepared]).await;
-                written.map(|written| (!written.is_empty()).then_some(Answer::Committed))
+            fit = self.look(jobs, outcomes, &open).await;
+        }
+        Ok(())
+    }
+
+    /// Gives those of the jobs an outcome that the facts speak against; says which are to be written.
+    async fn look(
+        &mut self,
+        jobs: &[Job],
+        outcomes: &mut [Option<Outcome>],
+        open: &[usize],
+    ) -> Vec<usize> {
+        let changes: Vec<&Change> = open.iter().map(|at| jobs[*at].change()).collect();
+        let verdicts = match self.judge(&changes).await {
+            Ok(verdicts) => verdicts,
+            // What is written is written. Nothing of these was, whatever became of the question.
+            Err(Failed { cause, .. }) => {
+                let failed = Failed { what: What::Unavailable, cause };
+                for (at, outcome) in open.iter().zip(failed.for_each(open.len())) {
+                    outcomes[*at] = Some(outcome);
+                }
+                return Vec::new();
             }
         };
-        done.map_err(Failed::commit_error).transpose()
+        let mut fit = Vec::new();
+        for (at, verdict) in open.iter().zip(verdicts) {
+            outcomes[*at] = match verdict {
+                Ok(Verdict::Answer(answer)) => Some(Ok(answer)),
+                Ok(Verdict::Remember(answer, receipt)) => {
+                    self.refuse(&jobs[*at], answer, &receipt).await
+                }
+                Ok(Verdict::Write) => {
+                    fit.push(*at);
+                    None
+                }
+                Err(cause) => Some(Err(CommitError::Unavailable(Some(cause)))),
+            };
+        }
+        fit
+    }
+
+    /// Remembers a refusal and answers it; `None` when the facts have to be looked at again.
+    async fn refuse(&mut self, job: &Job, answer: Answer, receipt: &Receipt) -> Option<Outcome> {
+        if job.is_over() {
+            return Some(Err(CommitError::NotWritten(NotWritten::Expired)));
+        }
+        let remembered = self.remember(job.change().at, receipt).await;
+        let answered = remembered.map(|is_remembered| is_remembered.then_some(answer));
+        answered.map_err(Failed::commit_error).transpose()
     }
 
     async fn send(&mut self, changes: &[&Prepared]) -> Result<HashSet<Uuid>, Failed> {
@@ -282,7 +349,7 @@ impl Desk<'_> {
         }
         let client = self.client().await?;
         let prepare = self.shared.config.prepare;
-        let sent = commit::write(&client, &self.begin, prepare, changes);
+        let sent = commit::write(&client, &self.begin, prepare, changes, || self.turn.end());
         let sent = self.bounded(sent).await;
         self.put_back(client, sent)
     }
@@ -377,7 +444,7 @@ impl Failed {
 
     /// Whether another batch might pass on the same connection.
     fn is_of_a_change(&self) -> bool {
-        matches!(self.what, What::Refused | What::Contended)
+        matches!(self.what, What::Refused | What::Decided | What::Contended)
     }
 
     /// The same for so many changes; the cause goes with the first.

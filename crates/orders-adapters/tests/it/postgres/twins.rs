@@ -56,6 +56,27 @@ async fn twins_over_two_processes_make_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_whose_key_is_taken_takes_nobody_of_its_batch_with_it() {
+    let config = Config::at(servers::postgres().database());
+    let both = replicas(&config).await;
+    let place = async |key: String| {
+        let cx = builders::context("shop");
+        both[0].create(&cx, builders::draft(), builders::key(&key)).await.unwrap().replayed
+    };
+    assert!(!place("taken".to_owned()).await);
+    // Batches that are undone for it, batches that are looked at before, and batches without one.
+    for (round, replays) in [(0, 1), (1, 4), (2, 1), (3, 0), (4, 1)] {
+        let old = std::iter::repeat_n("taken".to_owned(), replays);
+        let new = (0..32).map(|n| format!("new-{round}-{n}"));
+        let answers = join_all(old.chain(new).map(&place)).await;
+        let replayed = answers.iter().filter(|replayed| **replayed).count();
+        assert_eq!(replayed, replays, "{answers:?}");
+    }
+    assert_eq!(sound(&config).await, 1 + 5 * 32);
+    close(&both).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_stands_for_one_payload_over_two_processes() {
     let config = Config::at(servers::postgres().database());
     let both = replicas(&config).await;
