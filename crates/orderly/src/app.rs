@@ -249,6 +249,7 @@ fn store_now(opened: Opened) -> impl Fn() -> Value {
         let (store, counters) = (orders.ports().store(), orders.ports().store().counters());
         json!({
             "is_up": store.is_up(),
+            "last_error": store.trouble(),
             "queue_depth": store.queue_depth(),
             "changes": counters.changes,
             "batches": counters.batches,

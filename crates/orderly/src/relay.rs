@@ -168,7 +168,8 @@ impl Courier {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "it cannot be told who carries the feed out");
+                    let error = error_chain(&*error);
+                    tracing::warn!(error, "it cannot be told who carries the feed out");
                 }
             }
             rest(LONGEST_REST, &lifecycle).await;
