@@ -102,7 +102,8 @@ pub(crate) enum ConfigCommand {
     /// came from.
     Explain(Explain),
     /// Check the configuration and exit with 1 when the service would not start with it now: when
-    /// a value or a file is wrong, an address is taken, or another process has the store.
+    /// a value or a file is wrong, an address is taken, or another process has the store. Servers it
+    /// names are asked with --connect.
     Check(Check),
 }
 
@@ -186,6 +187,11 @@ pub(crate) struct Check {
     /// runs with the old one.
     #[arg(long)]
     pub(crate) while_running: bool,
+    /// Connect to PostgreSQL and Kafka too, and say what stands in the way there: a host, a password,
+    /// a certificate, settings that could lose orders, missing tables or topics. Each has a few seconds
+    /// to answer.
+    #[arg(long)]
+    pub(crate) connect: bool,
     #[command(flatten)]
     pub(crate) config: Serve,
 }

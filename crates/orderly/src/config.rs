@@ -1,6 +1,7 @@
 //! The configuration: everything that can be set, with its default.
 
 mod commands;
+mod connections;
 mod on_the_way;
 mod roles;
 mod rules;

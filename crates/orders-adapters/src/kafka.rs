@@ -28,5 +28,5 @@ pub use self::{
     delivery::{Delivery, Handler, Verdict},
     publisher::{KafkaPublisher, Republisher},
     shipments::Shipments,
-    topics::{CreateError, WeakTopic, create_topics, weak_topics},
+    topics::{CreateError, WeakTopic, create_topics, missing_topics, weak_topics},
 };

@@ -45,6 +45,17 @@ async fn make_topics(home: &Home) {
     assert!(ran.out.contains("made orders.events.v1\n"), "{ran:?}");
 }
 
+/// Fails unless a check that connects tells topics that are there from those that are not.
+async fn topics_are_asked_for(home: &Home) {
+    let free = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let check = [&["config", "check", "--connect"][..], &free].concat();
+    let there = home.run(&check).await;
+    assert_eq!(there.code, Some(0), "{there:?}");
+    let missing = home.clone().set("kafka.events_topic=elsewhere").run(&check).await;
+    let told = "kafka.brokers (flag kafka.brokers): it has no topic elsewhere, elsewhere.dlq; run";
+    assert!(missing.code == Some(1) && missing.err.contains(told), "{missing:?}");
+}
+
 /// The word of a warehouse that it shipped both pieces of an order, as a record.
 fn shipped(order: &str, event: &str) -> String {
     let headers = [
@@ -111,6 +122,7 @@ async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
     assert_eq!(again.code, Some(0), "{again:?}");
     assert!(again.out.starts_with("every topic was there\n"), "{again:?}");
     assert!(again.out.contains("orders.events.v1 takes a record as kept when one"), "{again:?}");
+    topics_are_asked_for(&home).await;
 
     let service = home.serve().await;
     let client = service.client();

@@ -1,6 +1,9 @@
 //! The topics, made with what they need.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use rdkafka::{
     admin::{
@@ -67,14 +70,26 @@ pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> 
     Ok(new)
 }
 
-/// Returns once a broker answered. A client for topics does not hear what is wrong with a broker; one
-/// for records does.
-async fn reach(config: &Config) -> Result<(), CreateError> {
+/// Those topics of the configuration that the cluster has not, or does not show to this user.
+///
+/// # Errors
+/// [`CreateError`].
+pub async fn missing_topics(config: &Config) -> Result<Vec<String>, CreateError> {
+    let there = reach(config).await?;
+    Ok(names(config).into_iter().filter(|name| !there.contains(name)).collect())
+}
+
+/// The topics there are, once a broker answered. A client for topics does not hear what is wrong with a
+/// broker; one for records does.
+async fn reach(config: &Config) -> Result<HashSet<String>, CreateError> {
     let logs = Logs::default();
     let producer: FutureProducer<Logs> =
         config.client()?.create_with_context(logs.clone()).map_err(SetupError::Client)?;
     let timeout = config.request_timeout;
-    let ask = move || producer.client().fetch_metadata(None, timeout).map(drop);
+    let ask = move || -> Result<HashSet<String>, KafkaError> {
+        let metadata = producer.client().fetch_metadata(None, timeout)?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    };
     let answered = task::spawn_blocking(ask).await.unwrap_or(Err(KafkaError::Canceled));
     answered
         .map_err(|error| CreateError::Unreached(logs.trouble().unwrap_or_else(|| cause_of(&error))))
