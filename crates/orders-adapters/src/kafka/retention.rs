@@ -68,11 +68,12 @@ async fn settings(config: &Config, topics: [&str; 3]) -> Result<Vec<Settings>, C
     let asked = topics.map(ResourceSpecifier::Topic);
     let answers = admin.describe_configs(&asked, &options).await;
     release(admin).await;
-    let settings = answers
-        .map_err(CreateError::Asked)?
-        .into_iter()
-        .map(|answer| answer.map(Settings::from).map_err(KafkaError::AdminOp));
-    settings.collect::<Result<_, _>>().map_err(CreateError::Asked)
+    let answers = answers.map_err(CreateError::Asked)?.into_iter();
+    let settings = answers.map(|answer| {
+        let answer = answer.map_err(|code| CreateError::Asked(KafkaError::AdminOp(code)));
+        answer.map(Settings::from).and_then(Settings::told)
+    });
+    settings.collect()
 }
 
 /// The settings of a topic.
@@ -94,6 +95,11 @@ impl From<ConfigResource> for Settings {
 }
 
 impl Settings {
+    /// The client takes an answer that says nothing of a topic for one without settings.
+    fn told(self) -> Result<Self, CreateError> {
+        if self.values.is_empty() { Err(CreateError::Untold(self.name)) } else { Ok(self) }
+    }
+
     /// What is wrong with it as a dead letter topic.
     fn dead(self) -> Option<Misfit> {
         let is_bound = |name| self.number(name).is_some_and(|most| most >= 0);

@@ -186,6 +186,9 @@ pub enum CreateError {
     /// The cluster did not answer.
     #[error("the cluster cannot be asked for topics")]
     Asked(#[source] KafkaError),
+    /// The cluster says nothing of how a topic is set: it does not know it, or the user may not ask.
+    #[error("the cluster does not tell the settings of the topic {0}")]
+    Untold(String),
     /// The cluster refuses a topic.
     #[error("the cluster does not make the topic {topic}")]
     Refused {
