@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// order is compared before that is committed. The file is left as it is: keep it as a backup. A
     /// mark beside it, FILE-moved, keeps services from starting on it: remove that to go back.
     Move(Move),
-    /// Make the Kafka topics, show what is parked behind them, and hand it out again.
+    /// Make the Kafka topics, show what is parked behind them, hand it out again or drop it.
     Events {
         #[command(subcommand)]
         command: EventsCommand,
@@ -110,18 +110,31 @@ pub(crate) enum ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventsCommand {
     /// Make those topics of the configuration that are not there.
+    ///
+    /// Topics that are there stay as they are. Warns of those that one broker alone may lose a record
+    /// of, that may lose what is parked, and whose shipments may be read again after retention.keys.
     Topics(Topics),
     /// Show which records are parked, by key, and why.
     ///
     /// A record that cannot be carried out parks its key: it and all later ones of that key wait in the
-    /// dead letter topic, others go on.
+    /// dead letter topic, others go on. With --json, also what was dropped, by whom and why.
     Dlq(Dlq),
     /// Hand parked records out again, key by key and in order, after their cause is mended.
     ///
     /// A key whose records all pass is released; the first that fails again stays, with all behind it.
     /// May run beside the services on PostgreSQL; the embedded store must be free. Exits with 1 when a
-    /// key stays.
+    /// key stays, or the one that is named is not parked.
     Replay(Replay),
+    /// Drop the first parked record of a key, one that can never pass.
+    ///
+    /// It will not be carried out. Who dropped it and why is kept in the dead letter topic, beside the
+    /// record, and told by dlq --json. Those behind it stay, for replay; when there are none, later
+    /// records of the key pass again. A record that was never tried, since it waited behind another, is
+    /// only dropped by its --offset or with --all: so a second run drops nothing by mistake.
+    ///
+    /// Needs no store and may run beside the services, but not beside a replay. Exits with 1 when
+    /// nothing was dropped.
+    Drop(DropParked),
 }
 
 /// A topic that records are parked behind.
@@ -292,6 +305,30 @@ pub(crate) struct Replay {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct DropParked {
+    /// Behind which topic.
+    #[arg(long, value_enum, default_value = "fulfillment")]
+    pub(crate) topic: Topic,
+    /// The key, as dlq shows it.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: String,
+    /// Why it is right not to carry it out.
+    #[arg(long, value_name = "TEXT", value_parser = said)]
+    pub(crate) reason: String,
+    /// Who decided that.
+    #[arg(long, value_name = "NAME", default_value = "operator", value_parser = said)]
+    pub(crate) by: String,
+    /// Only if the first record of the key is the one at this offset, as dlq shows it.
+    #[arg(long, value_name = "OFFSET", conflicts_with = "all")]
+    pub(crate) offset: Option<i64>,
+    /// All records of the key that are parked now.
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Reconcile {
     /// The settlement list (CSV); - for standard input.
     #[arg(value_name = "FILE|-")]
@@ -415,6 +452,10 @@ pub(crate) fn principal(text: &str) -> Result<&str, String> {
         return Err("--principal must not be empty: the history says who did what".to_owned());
     }
     Ok(text)
+}
+
+fn said(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -21,7 +21,7 @@ use orders_adapters::{
     kafka::{Consumer, KafkaPublisher, SetupError, Shipments},
     settings,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::wired::Wired;
@@ -50,10 +50,12 @@ pub(crate) fn start(
     metrics: &Metrics,
 ) -> Result<impl Fn() -> Value + use<>, SetupError> {
     let publisher = KafkaPublisher::new(config, metrics)?;
-    let told = publisher.clone();
+    let (told, followed) = (publisher.clone(), publisher.clone());
     let shipments = Shipments::new(Arc::clone(orders), &config.inbound);
     let topic = &config.inbound.fulfillment_topic;
-    let consumer = Consumer::new(config, topic, shipments, metrics)?;
+    let consumer = Arc::new(Consumer::new(config, topic, shipments, metrics)?);
+    // Not held by the status page: it holds the store.
+    let consumes = Arc::downgrade(&consumer);
     let courier = Courier {
         orders: Arc::clone(orders),
         publisher,
@@ -70,13 +72,21 @@ pub(crate) fn start(
         tokio::select! {
             () = courier.run(watched) => {}
             () = lag => {}
+            () = followed.follow_parked() => {}
         }
     });
     let watched = lifecycle.clone();
     lifecycle.spawn_work("fulfillment", async move {
         consumer.run(watched.reached(Phase::Draining)).await;
     });
-    Ok(move || told.status())
+    Ok(move || {
+        let mut status = told.status();
+        status["fulfillment"] = match consumes.upgrade() {
+            Some(consumer) => consumer.status(),
+            None => json!({ "state": "stopped" }),
+        };
+        status
+    })
 }
 
 /// Tells how far the feed is behind, for ever: also where another process carries it out, and where

@@ -116,14 +116,23 @@ fn counted(records: &[String]) -> BTreeMap<(String, u64), usize> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
-    let (kafka, home) = with_broker().await;
+async fn topics_are_made_once_and_what_is_weak_of_them_is_told() {
+    let (_kafka, home) = with_broker().await;
     let again = home.run(&["events", "topics"]).await;
     assert_eq!(again.code, Some(0), "{again:?}");
     assert!(again.out.starts_with("every topic was there\n"), "{again:?}");
     assert!(again.out.contains("orders.events.v1 takes a record as kept when one"), "{again:?}");
+    assert!(!again.out.contains("retention"), "{again:?}");
+    let shorter = home.clone().set("retention.keys=1d").run(&["events", "topics"]).await;
+    let warning = format!("warning: {SHIPMENTS} keeps records for up to 7d (retention.ms and");
+    assert!(shorter.out.contains(&warning), "{shorter:?}");
+    assert!(shorter.out.contains("retention.keys is 1d"), "{shorter:?}");
     topics_are_asked_for(&home).await;
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
+    let (kafka, home) = with_broker().await;
     let service = home.serve().await;
     let client = service.client();
     let ready = placed(&client, "ready", true).await;
@@ -141,6 +150,8 @@ async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
     let status = get(service.admin, "/status").await.json();
     assert_eq!(status["kafka"]["brokers"], json!([kafka.bootstrap()]), "{status}");
     assert_eq!(status["kafka"]["last_error"], Value::Null, "{status}");
+    let consumer = &status["kafka"]["fulfillment"];
+    assert_eq!((&consumer["state"], &consumer["partitions"]), (&json!("member"), &json!([0])));
     metrics::are_documented(&service).await;
 
     let list = async || {
@@ -153,7 +164,11 @@ async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
     })
     .await;
     assert_eq!((parked.as_array().unwrap().len(), &parked[0]["key"]), (1, &json!(early)));
+    assert_eq!(parked[0]["ce_id"], "too-early");
+    let source = json!({ "topic": SHIPMENTS, "partition": 0, "offset": 0 });
+    assert_eq!(parked[0]["source"], source);
     let shown = home.run(&["events", "dlq"]).await.out;
+    assert!(shown.contains("event too-early at offset 0; it came from"), "{shown}");
     assert!(shown.starts_with(&format!("{SHIPMENTS}: 1 record of 1 key parked\n")), "{shown}");
 
     // Its cause is mended, and a replay of the embedded store needs it free.
@@ -172,6 +187,61 @@ async fn what_happens_is_told_and_what_a_warehouse_tells_is_carried_out() {
     assert_eq!(home.sound().await["events"], 6);
     let told = counted(&block_in_place(|| kafka.read("orders.events.v1", 6)));
     assert_eq!(told.len(), 6, "each once, over a stop and a start: {told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_never_pass_is_dropped_beside_the_service_and_what_comes_later_passes() {
+    let (kafka, home) = with_broker().await;
+    let service = home.serve().await;
+    let parked = format!("order_service_kafka_parked_keys{{topic=\"{SHIPMENTS}\"}}");
+    let zero = service.metrics().await;
+    for sample in [
+        format!("{parked} 0.0\n"),
+        "order_service_kafka_records_sent_total{topic=\"orders.events.v1\",outcome=\"failed\"} 0\n"
+            .to_owned(),
+        "order_service_kafka_parked_keys{topic=\"orders.events.v1\"} 0.0\n".to_owned(),
+    ] {
+        assert!(zero.contains(&sample), "{sample} {zero}");
+    }
+    let client = service.client();
+    let id = placed(&client, "stuck", true).await;
+    let broken = shipped(&id, "broken").replace("quantity", "pieces");
+    block_in_place(|| kafka.write(SHIPMENTS, &[broken]));
+    until("it is parked", async || (service.metric(&parked).await > 0.5).then_some(())).await;
+
+    let drop_it = async |key: &str| {
+        let wanted = ["events", "drop", "--key", key, "--reason", "sent by mistake", "--by", "ann"];
+        home.run(&wanted).await
+    };
+    let dropped = drop_it(&id).await;
+    assert_eq!(dropped.code, Some(0), "{dropped:?}");
+    let said = format!("dropped 1 record of {id}, by ann: sent by mistake\n  event broken at");
+    assert!(dropped.out.contains(&said), "{dropped:?}");
+    let again = drop_it(&id).await;
+    assert_eq!(again.code, Some(1), "{again:?}");
+    let nothing = format!("nothing of the key {id} is parked behind {SHIPMENTS}");
+    assert!(again.err.contains(&nothing), "{again:?}");
+
+    until("it is told", async || (service.metric(&parked).await < 0.5).then_some(())).await;
+    until("it is logged", async || {
+        let log = service.log();
+        let logged = ["parked records were dropped", "sent by mistake", "ann"];
+        logged.iter().all(|text| log.contains(text)).then_some(())
+    })
+    .await;
+    block_in_place(|| kafka.write(SHIPMENTS, &[shipped(&id, "mended")]));
+    reaches(&client, &id, "COMPLETED").await;
+
+    let listed = home.run(&["events", "dlq", "--json"]).await;
+    let told: Value = serde_json::from_str(&listed.out).unwrap();
+    let (parked, dropped) = (&told["parked"], &told["dropped"][0]);
+    assert_eq!((parked, &dropped["key"]), (&json!([]), &json!(id)), "{told}");
+    assert_eq!((&dropped["by"], &dropped["reason"]), (&json!("ann"), &json!("sent by mistake")));
+    assert_eq!(dropped["records"][0]["ce_id"], "broken", "{told}");
+    service.stop().await;
+    let replayed = home.run(&["events", "replay", "--key", &id]).await;
+    assert_eq!(replayed.code, Some(1), "{replayed:?}");
+    assert!(replayed.err.contains(&nothing), "{replayed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

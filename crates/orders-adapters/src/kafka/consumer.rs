@@ -9,27 +9,31 @@
 //!   progress is committed before they are given back.
 
 mod hand;
+mod lag;
 mod lanes;
 mod membership;
 mod offsets;
 mod session;
+mod standing;
 
-use std::{
-    fmt,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use mainstay::metrics::Metrics;
+use rdkafka::error::KafkaError;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::{task, time::sleep};
 
-use self::{hand::Hand, session::Session};
+use self::{
+    hand::Hand,
+    lag::Lag,
+    session::Session,
+    standing::{Now, Standing},
+};
 use super::{
+    client::Logs,
     config::{Config, SetupError},
     delivery::Handler,
-    dlq::Lot,
+    dlq::{LOOK_EVERY, Lot},
     instruments::Instruments,
     sink::Sink,
 };
@@ -39,7 +43,8 @@ pub struct Consumer<H> {
     config: Config,
     topic: String,
     hand: Arc<Hand<H>>,
-    last_error: Mutex<Option<String>>,
+    lag: Arc<Lag>,
+    logs: Logs,
 }
 
 /// The wait before the group is joined anew.
@@ -57,19 +62,32 @@ impl<H: Handler> Consumer<H> {
         metrics: &Metrics,
     ) -> Result<Self, SetupError> {
         let instruments = Instruments::new(metrics);
-        let lot = Lot::new(config, topic, Arc::new(Sink::new(config)?), instruments.clone())?;
-        let retry_for = config.inbound.retry_for;
+        instruments.consumes(topic);
+        let sink = Arc::new(Sink::new(config)?);
+        let logs = sink.logs();
+        let lot = Lot::new(config, topic, sink, instruments.clone())?;
+        let (standing, retry_for) = (Standing::default(), config.inbound.retry_for);
         Ok(Self {
             config: config.clone(),
             topic: topic.to_owned(),
-            hand: Arc::new(Hand { handler, lot, instruments, retry_for }),
-            last_error: Mutex::default(),
+            hand: Arc::new(Hand { handler, lot, instruments, standing, retry_for }),
+            lag: Arc::new(Lag::new(config, topic)?),
+            logs,
         })
     }
 
     /// Carries out records until told to stop; then what is in hand may end, within
     /// [`Inbound::drain_timeout`](super::Inbound::drain_timeout).
     pub async fn run(&self, stop: impl Future<Output = ()> + Send) {
+        tokio::select! {
+            biased;
+            () = self.take_part(stop) => {}
+            () = self.look_around() => {}
+        }
+    }
+
+    /// Is a member of the group, again and again, until told to stop.
+    async fn take_part(&self, stop: impl Future<Output = ()> + Send) {
         let mut stop = std::pin::pin!(stop);
         loop {
             let session = Session::join(&self.config, &self.topic, Arc::clone(&self.hand));
@@ -80,8 +98,8 @@ impl<H: Handler> Consumer<H> {
                 Err(error) => Err(super::dlq::cause_of(&error)),
             };
             let Err(error) = ended else { return };
+            self.hand.standing.failed(&error);
             tracing::error!(kafka.topic = self.topic, error, "the group is joined anew");
-            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             tokio::select! {
                 biased;
                 () = &mut stop => return,
@@ -90,13 +108,50 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
+    /// Learns, for ever, what changes without a record that comes: what others parked and released, and
+    /// how much there is to do.
+    async fn look_around(&self) {
+        loop {
+            if self.hand.lot.look().await {
+                // A broker answered.
+                self.logs.forget();
+            }
+            self.hand.standing.behind(self.behind().await);
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// How many records of its partitions are not done with, if it has some and that can be told.
+    async fn behind(&self) -> Option<i64> {
+        let partitions = self.hand.standing.now().partitions?;
+        let lag = Arc::clone(&self.lag);
+        let asked = task::spawn_blocking(move || lag.of(&partitions)).await;
+        let behind = asked.unwrap_or(Err(KafkaError::Canceled));
+        behind
+            .inspect_err(|error| {
+                tracing::debug!(kafka.topic = self.topic, %error, "the lag cannot be told");
+            })
+            .ok()
+    }
+
     /// What it does now, for the admin page.
     pub fn status(&self) -> Value {
+        let Now { partitions, lag, in_hand, last_error, last_error_at } = self.hand.standing.now();
+        // What is wrong with a broker now tells more than what was wrong before.
+        let (last_error, last_error_at) = match self.logs.trouble() {
+            Some(trouble) => (Some(format!("a broker: {trouble}")), None),
+            None => (last_error, last_error_at),
+        };
         json!({
             "topic": self.topic,
             "group": self.config.inbound.group,
+            "state": if partitions.is_some() { "member" } else { "joining" },
+            "partitions": partitions,
+            "lag": lag,
+            "in_hand": in_hand,
             "parked_keys": self.hand.lot.parked_keys(),
-            "last_error": *self.last_error.lock().unwrap_or_else(PoisonError::into_inner),
+            "last_error": last_error,
+            "last_error_at": last_error_at,
         })
     }
 }

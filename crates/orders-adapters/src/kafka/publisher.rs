@@ -31,13 +31,13 @@ use orders::{
 };
 use rdkafka::{error::KafkaError, message::OwnedHeaders};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     client::Logs,
     config::{Config, SetupError},
     delivery::{Delivery, Handler, Verdict, owned_headers},
-    dlq::{Lot, cause_of},
+    dlq::{LOOK_EVERY, Lot, cause_of},
     instruments::Instruments,
     sink::{Record, SendError, Sink},
     states::States,
@@ -91,6 +91,7 @@ impl KafkaPublisher {
         let logs = sink.logs();
         let states = States::new(config, logs.clone())?;
         let instruments = Instruments::new(metrics);
+        instruments.publishes([&config.events_topic, &config.state_topic]);
         let lot = Lot::new(config, &config.events_topic, Arc::clone(&sink), instruments.clone())?;
         let waiting = Arc::clone(&sink);
         metrics.gauge_fn(
@@ -119,6 +120,14 @@ impl KafkaPublisher {
             "parked_orders": self.0.lot.parked_keys(),
             "last_error": last_error,
         })
+    }
+
+    /// Learns, for ever, which orders others have parked and released, for what is told of it.
+    pub async fn follow_parked(&self) {
+        loop {
+            self.0.lot.look().await;
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits at most this long until all that was sent is acknowledged; whether it was.

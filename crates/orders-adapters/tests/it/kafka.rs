@@ -1,8 +1,10 @@
 //! Events to and from a real Kafka.
 
+mod dropped;
 mod inbound;
 mod outage;
 mod published;
+mod retention;
 mod shipped;
 mod tls;
 

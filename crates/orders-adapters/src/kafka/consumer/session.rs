@@ -6,6 +6,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer as _},
     error::KafkaError,
+    topic_partition_list::TopicPartitionListElem,
 };
 use tokio::{
     task::{self, JoinError, JoinSet},
@@ -77,8 +78,9 @@ impl<H: Handler> Session<H> {
     /// Takes part until it is told to stop; then what is in hand may end, and progress is committed.
     pub(super) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Broken> {
         let ended = self.take_part(stop).await;
+        self.hand.standing.revoked();
         self.drain().await;
-        self.hand.instruments.in_hand(&self.topic, 0);
+        self.hand.has_in_hand(&self.topic, 0);
         release(self.member).await;
         ended
     }
@@ -102,12 +104,15 @@ impl<H: Handler> Session<H> {
                     Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
                         return Err(Broken::Consumer(error));
                     }
-                    // The client goes on by itself.
-                    Err(error) => tracing::debug!(%error, "nothing was received"),
+                    Err(error) => {
+                        // The client goes on by itself.
+                        self.hand.standing.failed(&cause_of(&error));
+                        tracing::debug!(%error, "nothing was received");
+                    }
                 },
             }
             self.pause_or_resume()?;
-            self.hand.instruments.in_hand(&self.topic, self.lanes.len());
+            self.hand.has_in_hand(&self.topic, self.lanes.len());
         }
     }
 
@@ -122,9 +127,11 @@ impl<H: Handler> Session<H> {
                     partitions = partitions.count(),
                     "assigned"
                 );
+                self.hand.standing.assigned(numbers(&partitions));
                 self.member.assign(&partitions)
             }
             Change::Revoked => {
+                self.hand.standing.revoked();
                 self.drain().await;
                 self.member.unassign()
             }
@@ -240,6 +247,13 @@ impl<H: Handler> Session<H> {
     }
 }
 
+fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
+    let mut numbers: Vec<_> =
+        partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 async fn received(member: &Member) -> Result<Delivery, KafkaError> {
     member.recv().await.map(|message| Delivery::of(&message))
 }
@@ -262,7 +276,10 @@ mod tests {
     use mainstay::metrics::Metrics;
 
     use super::*;
-    use crate::kafka::{delivery::Verdict, dlq::Lot, instruments::Instruments, sink::Sink};
+    use crate::kafka::{
+        consumer::standing::Standing, delivery::Verdict, dlq::Lot, instruments::Instruments,
+        sink::Sink,
+    };
 
     struct Nothing;
 
@@ -278,7 +295,9 @@ mod tests {
         let instruments = Instruments::new(&Metrics::new("test"));
         let sink = Arc::new(Sink::new(&config).unwrap());
         let lot = Lot::new(&config, "in", sink, instruments.clone()).unwrap();
-        let hand = Hand { handler: Nothing, lot, instruments, retry_for: Duration::ZERO };
+        let standing = Standing::default();
+        let retry_for = Duration::ZERO;
+        let hand = Hand { handler: Nothing, lot, instruments, standing, retry_for };
         let mut session = Session::join(&config, "in", Arc::new(hand)).unwrap();
         session.running.spawn(async { panic!("beside the handler") });
         let ended = session.run(pending()).await.unwrap_err();

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use mainstay::telemetry::error_chain;
@@ -11,7 +12,7 @@ use rdkafka::error::KafkaError;
 use tokio::task;
 
 use super::{
-    entry::{self, Read, Why},
+    entry::{self, Read, Why, Word},
     parked::Parked,
     reader::Reader,
 };
@@ -29,7 +30,8 @@ use crate::{
 ///
 /// Only who reads or writes the topic parks a key of it, and only a tombstone in the dead letter topic
 /// takes it out again, which another process may write. So what is known is read up when others may
-/// have parked, and before a key counts as parked; one that does not is not.
+/// have parked, and before a key counts as parked; one that does not is not. And every few seconds, so
+/// that what is told of it is never old.
 pub(in crate::kafka) struct Lot {
     topic: String,
     dlq: String,
@@ -43,6 +45,8 @@ struct State {
     reader: Mutex<Reader>,
 }
 
+/// How often to [`look`](Lot::look).
+pub(in crate::kafka) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The cause of a record that is parked behind another.
 const BEHIND: &str = "an earlier record of its key is parked";
 
@@ -56,6 +60,7 @@ impl Lot {
         let dlq = dlq_of(topic);
         let reader = Mutex::new(Reader::new(config, &dlq)?);
         let state = Arc::new(State { parked: Mutex::default(), reader });
+        instruments.parks(topic);
         Ok(Self { topic: topic.to_owned(), dlq, sink, state, instruments })
     }
 
@@ -65,6 +70,16 @@ impl Lot {
         let read = task::spawn_blocking(move || state.read_up()).await;
         self.instruments.parked_keys(&self.topic, self.parked_keys());
         read.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    /// Reads what others parked and released, for what is told of it; whether it could be read. Whoever
+    /// needs it reads it then, and tells why it cannot be.
+    pub(in crate::kafka) async fn look(&self) -> bool {
+        let read = self.catch_up().await;
+        if let Err(error) = &read {
+            tracing::debug!(kafka.topic = self.topic, %error, "what is parked cannot be read");
+        }
+        read.is_ok()
     }
 
     /// Whether a key is parked, as far as was read. One that is not, is not.
@@ -141,18 +156,47 @@ impl State {
     fn read_up(&self) -> Result<(), KafkaError> {
         // One at a time, so that nothing is counted twice.
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = self.parked().is_known;
         reader.read(
             |partition| self.parked().next(partition),
             |record| {
                 let (key, partition, offset) = (record.lane(), record.partition, record.offset);
                 match entry::read(&record) {
                     Read::Parked(_) => self.parked().read(&key, partition, offset),
-                    Read::Released { through } => {
-                        self.parked().read_release(&key, partition, offset, through);
+                    Read::Released { through, dropped } => {
+                        let records = self.parked().read_release(&key, partition, offset, through);
+                        // What was released before this process looked is no news.
+                        if is_known && records > 0 {
+                            tell_released(&record, records, dropped.as_ref());
+                        }
                     }
                 }
             },
-        )
+        )?;
+        self.parked().is_known = true;
+        Ok(())
+    }
+}
+
+fn tell_released(tombstone: &Delivery, records: usize, dropped: Option<&Word>) {
+    let (topic, key) = (&tombstone.topic, tombstone.lane());
+    let key = String::from_utf8_lossy(&key);
+    match dropped {
+        None => tracing::info!(
+            kafka.topic = topic,
+            kafka.key = %key,
+            records,
+            "parked records were released"
+        ),
+        Some(Word { by, reason, at }) => tracing::warn!(
+            kafka.topic = topic,
+            kafka.key = %key,
+            records,
+            by,
+            reason,
+            at,
+            "parked records were dropped"
+        ),
     }
 }
 
