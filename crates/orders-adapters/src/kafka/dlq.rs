@@ -4,8 +4,10 @@
 //! one of its key, in order. A tombstone of a key, with the header `dlq_through`, says up to which
 //! offset its records are no longer parked; one without that header releases all before it, so a person
 //! who has settled a key by hand can write it with any tool. A dead letter topic must keep its records
-//! for ever and must not be compacted: [`create_topics`](super::create_topics) makes it so.
+//! for ever and must not be compacted: [`create_topics`](super::create_topics) makes it so. It also says
+//! which store the topic belongs to.
 
+mod claim;
 mod entry;
 mod lot;
 mod parked;
@@ -16,11 +18,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use rdkafka::error::KafkaError;
 use tokio::task;
 
-pub use self::entry::Entry;
-pub(super) use self::lot::{Lot, cause_of};
+pub(super) use self::{
+    claim::ClaimError,
+    lot::{Lot, cause_of},
+    reader::ReadError,
+};
+pub use self::{
+    claim::{TakeOverError, TakenOver, take_over},
+    entry::Entry,
+};
 
 use self::{entry::Read, reader::Reader};
 use super::{
+    client::Logs,
     config::{Config, SetupError, dlq_of},
     delivery::{Handler, Verdict},
     sink::{Record, SendError, Sink, release},
@@ -35,9 +45,9 @@ pub enum DlqError {
     /// A client cannot be made.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The dead letter topic cannot be read.
-    #[error("the dead letter topic cannot be read")]
-    Read(#[source] KafkaError),
+    /// The dead letter topic cannot be read; why, with what was last wrong with a broker.
+    #[error("{0}")]
+    Read(String),
     /// It was carried out, but that is not noted: it will be handed out once more.
     #[error("it cannot be noted that records are no longer parked")]
     Note(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -60,14 +70,16 @@ pub struct Replayed {
 /// # Errors
 /// [`DlqError`].
 pub async fn list(config: &Config, topic: &str) -> Result<Keys, DlqError> {
-    let reader = Reader::new(config, &dlq_of(topic))?;
+    let (dlq, logs) = (dlq_of(topic), Logs::default());
+    let reader = Reader::new(config, &dlq, logs.clone())?;
     let read = task::spawn_blocking(move || {
         let mut keys = Keys::new();
         let read =
             reader.read(|_| 0, |record| note(&mut keys, record.lane(), entry::read(&record)));
         read.map(|()| keys)
     });
-    read.await.unwrap_or(Err(KafkaError::Canceled)).map_err(DlqError::Read)
+    let read = read.await.unwrap_or_else(|_| Err(ReadError::failed(&dlq, KafkaError::Canceled)));
+    read.map_err(|error| DlqError::Read(logs.explain(&error)))
 }
 
 fn note(keys: &mut Keys, key: Vec<u8>, read: Read) {

@@ -5,6 +5,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
+use super::standing::Standing;
 use crate::kafka::{
     delivery::{Delivery, Handler, Verdict},
     dlq::{Lot, cause_of},
@@ -17,6 +18,7 @@ pub(super) struct Hand<H> {
     pub(super) handler: H,
     pub(super) lot: Lot,
     pub(super) instruments: Instruments,
+    pub(super) standing: Standing,
     pub(super) retry_for: Duration,
 }
 
