@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// order is compared before that is committed. The file is left as it is: keep it as a backup. A
     /// mark beside it, FILE-moved, keeps services from starting on it: remove that to go back.
     Move(Move),
-    /// Make the Kafka topics, show what is parked behind them, and hand it out again.
+    /// Make the Kafka topics, say whose they are, show what is parked behind them, and hand it out again.
     Events {
         #[command(subcommand)]
         command: EventsCommand,
@@ -110,6 +110,13 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum EventsCommand {
     /// Make those topics of the configuration that are not there.
     Topics(Topics),
+    /// Make the topics of the configuration those of this store, when another one had them.
+    ///
+    /// Topics belong to the store that used them first, and no other publishes to them or takes
+    /// shipments from them. Run this with a store that takes the place of another, after the services
+    /// of that one are stopped for good. A store that was moved, or restored from a backup, is still the
+    /// same. The embedded store must be free.
+    Claim(Claim),
     /// Show which records are parked, by key, and why.
     ///
     /// A record that cannot be carried out parks its key: it and all later ones of that key wait in the
@@ -257,6 +264,12 @@ pub(crate) struct Move {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Topics {
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Claim {
     #[command(flatten)]
     pub(crate) config: Serve,
 }

@@ -12,6 +12,7 @@ use crate::{
 pub(crate) fn run(command: &EventsCommand) -> Result<ExitCode, Failure> {
     let options = match command {
         EventsCommand::Topics(options) => &options.config,
+        EventsCommand::Claim(options) => &options.config,
         EventsCommand::Dlq(options) => &options.config,
         EventsCommand::Replay(options) => &options.config,
     };
@@ -41,11 +42,12 @@ mod on_kafka {
     use orders::ports::Ports as _;
     use orders_adapters::{
         kafka::{
-            KafkaPublisher, Republisher, Shipments, WeakTopic, create_topics,
+            Republisher, Shipments, WeakTopic, create_topics,
             dlq::{self, Keys, Replayed},
             weak_topics,
         },
         settings::Kafka,
+        sqlite::Sqlite,
     };
     use serde_json::{Value, json};
 
@@ -62,6 +64,7 @@ mod on_kafka {
         runtime.block_on(async {
             match command {
                 EventsCommand::Topics(_) => topics(&kafka).await,
+                EventsCommand::Claim(_) => claim(config, &kafka).await,
                 EventsCommand::Dlq(options) => list(&kafka, options).await,
                 EventsCommand::Replay(options) => replay(config, &kafka, options).await,
             }
@@ -99,6 +102,25 @@ mod on_kafka {
             "warning: {topic} takes a record as kept when one broker has it \
              ({replicas} replicas, min.insync.replicas {in_sync})"
         ));
+    }
+
+    async fn claim(config: &Config, kafka: &Kafka) -> Result<ExitCode, Failure> {
+        if config.postgres.is_none() {
+            // Not for a store that would be made by this.
+            Sqlite::find(&config.store.path).map_err(wired::with_hint)?;
+        }
+        let orders = wired::open(config, &Metrics::new("unread")).await?;
+        let store = wired::store_id(orders.ports().store());
+        orders.ports().store().close().await;
+        for (topic, before) in dlq::take_over(kafka, store).await? {
+            let before = match before {
+                Some(before) if before == store => "as before".to_owned(),
+                Some(before) => format!("and before to {before}"),
+                None => "and before to none".to_owned(),
+            };
+            say(&format!("{topic} belongs to this store, {store}, {before}"));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn list(kafka: &Kafka, options: &Dlq) -> Result<ExitCode, Failure> {
@@ -157,7 +179,7 @@ mod on_kafka {
                 replayed?
             }
             Topic::Events => {
-                let handler = Republisher::from(KafkaPublisher::new(kafka, &metrics)?);
+                let handler = Republisher::new(kafka)?;
                 dlq::replay(kafka, topic, key, &handler).await?
             }
         };
