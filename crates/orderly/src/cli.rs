@@ -77,7 +77,8 @@ pub(crate) enum Command {
     /// order is compared before that is committed. The file is left as it is: keep it as a backup. A
     /// mark beside it, FILE-moved, keeps services from starting on it: remove that to go back.
     Move(Move),
-    /// Make the Kafka topics, show what is parked behind them, hand it out again or drop it.
+    /// Make the Kafka topics, say whose they are, show what is parked behind them, hand it out again or
+    /// drop it.
     Events {
         #[command(subcommand)]
         command: EventsCommand,
@@ -114,6 +115,13 @@ pub(crate) enum EventsCommand {
     /// Topics that are there stay as they are. Warns of those that one broker alone may lose a record
     /// of, that may lose what is parked, and whose shipments may be read again after retention.keys.
     Topics(Topics),
+    /// Make the topics of the configuration those of this store, when another one had them.
+    ///
+    /// Topics belong to the store that used them first, and no other publishes to them or takes
+    /// shipments from them. Run this with a store that takes the place of another, after the services
+    /// of that one are stopped for good. A store that was moved, or restored from a backup, is still the
+    /// same. The embedded store must be free.
+    Claim(Claim),
     /// Show which records are parked, by key, and why.
     ///
     /// A record that cannot be carried out parks its key: it and all later ones of that key wait in the
@@ -276,6 +284,12 @@ pub(crate) struct Move {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Topics {
+    #[command(flatten)]
+    pub(crate) config: Serve,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Claim {
     #[command(flatten)]
     pub(crate) config: Serve,
 }

@@ -1,4 +1,5 @@
-//! `orderly events`: the topics, what is parked behind them, and handing it out again or dropping it.
+//! `orderly events`: the topics, whose they are, what is parked behind them, and handing it out again
+//! or dropping it.
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use crate::{
 pub(crate) fn run(command: &EventsCommand) -> Result<ExitCode, Failure> {
     let options = match command {
         EventsCommand::Topics(options) => &options.config,
+        EventsCommand::Claim(options) => &options.config,
         EventsCommand::Dlq(options) => &options.config,
         EventsCommand::Replay(options) => &options.config,
         EventsCommand::Drop(options) => &options.config,
@@ -42,11 +44,12 @@ mod on_kafka {
     use orders::ports::Ports as _;
     use orders_adapters::{
         kafka::{
-            CreateError, KafkaPublisher, Misfit, Republisher, Shipments, WeakTopic, create_topics,
+            CreateError, Misfit, Republisher, Shipments, WeakTopic, create_topics,
             dlq::{self, Contents, DlqError, Dropped, Entry, Replayed, Which},
             misfits, weak_topics,
         },
         settings::Kafka,
+        sqlite::Sqlite,
     };
     use serde_json::{Value, json};
 
@@ -63,6 +66,7 @@ mod on_kafka {
         runtime.block_on(async {
             match command {
                 EventsCommand::Topics(_) => topics(config, &kafka).await,
+                EventsCommand::Claim(_) => claim(config, &kafka).await,
                 EventsCommand::Dlq(options) => list(&kafka, options).await,
                 EventsCommand::Replay(options) => replay(config, &kafka, options).await,
                 EventsCommand::Drop(options) => let_go(&kafka, options).await,
@@ -130,6 +134,25 @@ mod on_kafka {
                 )
             }
         }
+    }
+
+    async fn claim(config: &Config, kafka: &Kafka) -> Result<ExitCode, Failure> {
+        if config.postgres.is_none() {
+            // Not for a store that would be made by this.
+            Sqlite::find(&config.store.path).map_err(wired::with_hint)?;
+        }
+        let orders = wired::open(config, &Metrics::new("unread")).await?;
+        let store = wired::store_id(orders.ports().store());
+        orders.ports().store().close().await;
+        for (topic, before) in dlq::take_over(kafka, store).await? {
+            let before = match before {
+                Some(before) if before == store => "as before".to_owned(),
+                Some(before) => format!("and before to {before}"),
+                None => "and before to none".to_owned(),
+            };
+            say(&format!("{topic} belongs to this store, {store}, {before}"));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn list(kafka: &Kafka, options: &Dlq) -> Result<ExitCode, Failure> {
@@ -260,7 +283,7 @@ mod on_kafka {
                 replayed?
             }
             Topic::Events => {
-                let handler = Republisher::from(KafkaPublisher::new(kafka, &metrics)?);
+                let handler = Republisher::new(kafka)?;
                 dlq::replay(kafka, topic, key, &handler).await?
             }
         };

@@ -6,6 +6,9 @@
 //! the dead letter topic `<topic>.dlq`, and other keys flow. [`dlq`] lists what is there, hands it out
 //! again, or drops it.
 //!
+//! The topics belong to one store, by a claim in each dead letter topic: another store that finds it
+//! neither publishes nor takes anything.
+//!
 //! Every event is delivered at least once, and one that comes twice is recognised by its id. The topic of
 //! orders as they are now is written in transactions, so that nothing late can come last there.
 //! Deliberately absent: transactions for anything else.
@@ -15,6 +18,7 @@ mod config;
 mod consumer;
 mod delivery;
 pub mod dlq;
+mod fold;
 mod instruments;
 mod publisher;
 mod retention;

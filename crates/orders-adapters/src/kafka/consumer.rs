@@ -22,18 +22,18 @@ use mainstay::metrics::Metrics;
 use rdkafka::error::KafkaError;
 use serde_json::{Value, json};
 use tokio::{task, time::sleep};
+use uuid::Uuid;
 
 use self::{
     hand::Hand,
     lag::Lag,
-    session::Session,
+    session::{Broken, Session},
     standing::{Now, Standing},
 };
 use super::{
-    client::Logs,
     config::{Config, SetupError},
     delivery::Handler,
-    dlq::{LOOK_EVERY, Lot},
+    dlq::{ClaimError, LOOK_EVERY, Lot},
     instruments::Instruments,
     sink::Sink,
 };
@@ -44,19 +44,31 @@ pub struct Consumer<H> {
     topic: String,
     hand: Arc<Hand<H>>,
     lag: Arc<Lag>,
-    logs: Logs,
 }
 
 /// The wait before the group is joined anew.
 const REJOIN: Duration = Duration::from_secs(1);
 
+/// Why no records are taken.
+#[derive(Debug, thiserror::Error)]
+enum Idle {
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
 impl<H: Handler> Consumer<H> {
-    /// A consumer of this topic. That no broker answers is no error: it waits until one does.
+    /// A consumer of this topic, of the store of this id. That no broker answers is no error: it waits
+    /// until one does, and while the topic is missing or belongs to another store.
     ///
     /// # Errors
     /// [`SetupError`].
     pub fn new(
         config: &Config,
+        store: Uuid,
         topic: &str,
         handler: H,
         metrics: &Metrics,
@@ -64,48 +76,58 @@ impl<H: Handler> Consumer<H> {
         let instruments = Instruments::new(metrics);
         instruments.consumes(topic);
         let sink = Arc::new(Sink::new(config)?);
-        let logs = sink.logs();
-        let lot = Lot::new(config, topic, sink, instruments.clone())?;
-        let (standing, retry_for) = (Standing::default(), config.inbound.retry_for);
+        let lot = Lot::new(config, store, topic, sink, instruments.clone())?;
+        let lag = Arc::new(Lag::new(config, topic, lot.logs())?);
+        let standing = Standing::new(topic, lot.logs());
+        let retry_for = config.inbound.retry_for;
         Ok(Self {
             config: config.clone(),
             topic: topic.to_owned(),
             hand: Arc::new(Hand { handler, lot, instruments, standing, retry_for }),
-            lag: Arc::new(Lag::new(config, topic)?),
-            logs,
+            lag,
         })
     }
 
     /// Carries out records until told to stop; then what is in hand may end, within
-    /// [`Inbound::drain_timeout`](super::Inbound::drain_timeout).
+    /// [`Inbound::drain_timeout`](super::Inbound::drain_timeout). It logs nothing of its brokers after
+    /// that.
     pub async fn run(&self, stop: impl Future<Output = ()> + Send) {
         tokio::select! {
             biased;
             () = self.take_part(stop) => {}
             () = self.look_around() => {}
         }
+        self.hand.lot.logs().close();
     }
 
     /// Is a member of the group, again and again, until told to stop.
     async fn take_part(&self, stop: impl Future<Output = ()> + Send) {
         let mut stop = std::pin::pin!(stop);
         loop {
-            let session = Session::join(&self.config, &self.topic, Arc::clone(&self.hand));
-            let ended = match session {
-                Ok(session) => {
-                    session.run(&mut stop).await.map_err(|broken| session::told(&broken))
-                }
-                Err(error) => Err(super::dlq::cause_of(&error)),
+            let joined = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                joined = self.join() => joined,
             };
-            let Err(error) = ended else { return };
-            self.hand.standing.failed(&error);
-            tracing::error!(kafka.topic = self.topic, error, "the group is joined anew");
+            let ended = match joined {
+                Ok(session) => session.run(&mut stop).await.map_err(Idle::from),
+                Err(error) => Err(error),
+            };
+            let Err(error) = ended else { break };
+            self.hand.standing.idle(&error);
             tokio::select! {
                 biased;
-                () = &mut stop => return,
+                () = &mut stop => break,
                 () = sleep(REJOIN) => {}
             }
         }
+    }
+
+    /// Joins the group, once it is sure that the topic is there and this store's: a member that takes
+    /// nothing would keep partitions from the others.
+    async fn join(&self) -> Result<Session<H>, Idle> {
+        self.hand.lot.claim().await?;
+        Ok(Session::join(&self.config, &self.topic, Arc::clone(&self.hand))?)
     }
 
     /// Learns, for ever, what changes without a record that comes: what others parked and released, and
@@ -114,7 +136,7 @@ impl<H: Handler> Consumer<H> {
         loop {
             if self.hand.lot.look().await {
                 // A broker answered.
-                self.logs.forget();
+                self.hand.lot.logs().forget();
             }
             self.hand.standing.behind(self.behind().await);
             sleep(LOOK_EVERY).await;
@@ -136,12 +158,8 @@ impl<H: Handler> Consumer<H> {
 
     /// What it does now, for the admin page.
     pub fn status(&self) -> Value {
-        let Now { partitions, lag, in_hand, last_error, last_error_at } = self.hand.standing.now();
-        // What is wrong with a broker now tells more than what was wrong before.
-        let (last_error, last_error_at) = match self.logs.trouble() {
-            Some(trouble) => (Some(format!("a broker: {trouble}")), None),
-            None => (last_error, last_error_at),
-        };
+        let Now { partitions, lag, in_hand, last_error, last_error_at, .. } =
+            self.hand.standing.now();
         json!({
             "topic": self.topic,
             "group": self.config.inbound.group,

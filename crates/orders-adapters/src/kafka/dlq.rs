@@ -4,10 +4,12 @@
 //! one of its key, in order. A tombstone of a key, with the header `dlq_through`, says up to which
 //! offset its records are no longer parked; one without that header releases all before it, so a person
 //! who has settled a key by hand can write it with any tool. One that was made to drop records says who
-//! did it and why (`dlq_dropped_by`, `dlq_reason`, `dlq_at`). A dead letter topic must keep its records
-//! for ever and must not be compacted: [`create_topics`](super::create_topics) makes it so, and so it
-//! is also the record of what was dropped.
+//! did it and why (`dlq_dropped_by`, `dlq_reason`, `dlq_at`). One with the header `dlq_store` says which
+//! store the topic belongs to, and releases nothing. A dead letter topic must keep its records for ever
+//! and must not be compacted: [`create_topics`](super::create_topics) makes it so, and so it is also the
+//! record of what was dropped.
 
+mod claim;
 mod entry;
 mod lot;
 mod parked;
@@ -19,11 +21,19 @@ use orders::ports::Clock as _;
 use rdkafka::error::KafkaError;
 use tokio::task;
 
-pub use self::entry::{Entry, Word};
-pub(super) use self::lot::{LOOK_EVERY, Lot, cause_of};
+pub(super) use self::{
+    claim::ClaimError,
+    lot::{LOOK_EVERY, Lot, cause_of},
+    reader::ReadError,
+};
+pub use self::{
+    claim::{TakeOverError, TakenOver, take_over},
+    entry::{Entry, Word},
+};
 
 use self::{entry::Read, reader::Reader};
 use super::{
+    client::Logs,
     config::{Config, SetupError, dlq_of},
     delivery::{Handler, Verdict},
     sink::{Record, SendError, Sink, release},
@@ -70,9 +80,9 @@ pub enum DlqError {
     /// A client cannot be made.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The dead letter topic cannot be read.
-    #[error("the dead letter topic cannot be read")]
-    Read(#[source] KafkaError),
+    /// The dead letter topic cannot be read; why, with what was last wrong with a broker.
+    #[error("{0}")]
+    Read(String),
     /// They stay parked. Those that were carried out will be handed out once more.
     #[error("it cannot be noted that records are no longer parked")]
     Note(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -111,13 +121,15 @@ pub struct Replayed {
 /// # Errors
 /// [`DlqError`].
 pub async fn read(config: &Config, topic: &str) -> Result<Contents, DlqError> {
-    let reader = Reader::new(config, &dlq_of(topic))?;
+    let (dlq, logs) = (dlq_of(topic), Logs::default());
+    let reader = Reader::new(config, &dlq, logs.clone())?;
     let read = task::spawn_blocking(move || {
         let mut contents = Contents::default();
         let read = reader.read(|_| 0, |record| contents.note(record.lane(), entry::read(&record)));
         read.map(|()| contents)
     });
-    read.await.unwrap_or(Err(KafkaError::Canceled)).map_err(DlqError::Read)
+    let read = read.await.unwrap_or_else(|_| Err(ReadError::failed(&dlq, KafkaError::Canceled)));
+    read.map_err(|error| DlqError::Read(logs.explain(&error)))
 }
 
 /// The parked records of a topic, by their keys.

@@ -22,13 +22,13 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    pub(super) fn new(config: &Config, topic: &str) -> Result<Self, SetupError> {
+    pub(super) fn new(config: &Config, topic: &str, logs: Logs) -> Result<Self, SetupError> {
         let mut client = config.client()?;
         client
             .set("group.id", &config.inbound.group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
-        let consumer = client.create_with_context(Logs::default()).map_err(SetupError::Client)?;
+        let consumer = client.create_with_context(logs).map_err(SetupError::Client)?;
         Ok(Self { consumer, topic: topic.to_owned(), timeout: config.request_timeout })
     }
 

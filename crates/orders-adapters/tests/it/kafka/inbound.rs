@@ -13,8 +13,7 @@ use orders_adapters::kafka::{
 };
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
+    admin::{NewTopic, TopicReplication},
     consumer::{BaseConsumer, Consumer as _},
     producer::{BaseProducer, BaseRecord, FutureRecord, Producer as _},
 };
@@ -24,8 +23,9 @@ use tokio::{
     task::{self, JoinSet},
     time::{sleep, timeout},
 };
+use uuid::Uuid;
 
-use super::{PATIENCE, by_key, made, seen, send, tell, until};
+use super::{PATIENCE, STORE, delete, made, missing, seen, send, tell, until};
 
 /// Remembers what it carried out, refuses some values, and waits before others.
 #[derive(Clone, Default)]
@@ -98,9 +98,13 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(config: &Config, handler: &Warehouse) -> Self {
-        let topic = &config.inbound.fulfillment_topic;
-        let metrics = Metrics::new("test");
-        let consumer = Consumer::new(config, topic, handler.clone(), &metrics).unwrap();
+        Self::start_for(STORE, config, handler)
+    }
+
+    /// One of this store.
+    pub(super) fn start_for(store: Uuid, config: &Config, handler: &Warehouse) -> Self {
+        let (topic, metrics) = (&config.inbound.fulfillment_topic, Metrics::new("test"));
+        let consumer = Consumer::new(config, store, topic, handler.clone(), &metrics).unwrap();
         let (stop, stopped) = oneshot::channel();
         let (mut task, consumer) = (JoinSet::new(), Arc::new(consumer));
         let runs = Arc::clone(&consumer);
@@ -113,6 +117,11 @@ impl Running {
     /// What it tells the status page under this name.
     fn status(&self, name: &str) -> Value {
         self.consumer.status()[name].clone()
+    }
+
+    /// What went wrong last, if anything did since it takes records.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.status("last_error").as_str().map(str::to_owned)
     }
 
     /// Whether its metrics say this of its topic.
@@ -315,9 +324,13 @@ async fn what_may_pass_is_tried_in_its_place_and_parked_when_it_had_its_time() {
     warehouse.fail_first("b1", 1);
     let running = Running::start(&config, &warehouse);
     put(&config, "b", "b1").await;
-    let topic = format!("{}.dlq", config.inbound.fulfillment_topic);
-    until("parked", async || seen(&config, &topic).await.len() == 1).await;
-    assert_eq!(seen(&config, &topic).await[0].header("dlq_cause"), "not yet");
+    let topic = config.inbound.fulfillment_topic.clone();
+    let parked = async || dlq::list(&config, &topic).await.unwrap().remove("b".as_bytes());
+    until("parked", async || parked().await.is_some()).await;
+    // As anybody reads it there.
+    let dlq = seen(&config, &format!("{topic}.dlq")).await;
+    let of_b: Vec<_> = dlq.iter().filter(|record| record.key == "b").collect();
+    assert_eq!((of_b.len(), of_b[0].header("dlq_cause")), (1, "not yet"));
     running.stop().await;
 }
 
@@ -402,17 +415,23 @@ async fn a_group_that_grows_and_shrinks_keeps_the_order_of_each_key() {
         }
         assert!(first_seen.is_sorted(), "{key}: {first_seen:?}");
     }
-    let dlq = seen(&config, &format!("{}.dlq", config.inbound.fulfillment_topic)).await;
-    assert_eq!(by_key(&dlq, |record| record.key.clone()), BTreeMap::new());
+    let parked = dlq::list(&config, &config.inbound.fulfillment_topic).await.unwrap();
+    assert!(parked.is_empty(), "{parked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_waits_until_its_topic_is_made() {
+async fn a_consumer_says_that_its_topic_is_missing_and_waits_until_it_is_made() {
     let (config, warehouse) = (super::names().await, Warehouse::default());
     let running = Running::start(&config, &warehouse);
+    let missing = missing(&config.inbound.fulfillment_topic);
+    until("it says so", async || {
+        running.last_error().is_some_and(|told| told.starts_with(&missing))
+    })
+    .await;
     create_topics(&config).await.unwrap();
     put(&config, "a", "a1").await;
     until("carried out", async || warehouse.of("a") == values(&["a1"])).await;
+    assert_eq!(running.last_error(), None);
     running.stop().await;
 }
 
@@ -488,10 +507,7 @@ async fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
         put_into(&config, 0, "a", value).await;
     }
     until("the old ones", async || warehouse.of("a") == values(&["a1", "a2", "a3"])).await;
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", config.brokers.join(",")).create().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    admin.delete_topics(&[topic.as_str()], &options).await.unwrap().remove(0).unwrap();
+    let (admin, options) = delete(&config, &topic).await;
     let anew = NewTopic::new(&topic, 3, TopicReplication::Fixed(1));
     until("made anew", async || {
         admin.create_topics([&anew], &options).await.unwrap().remove(0).is_ok()

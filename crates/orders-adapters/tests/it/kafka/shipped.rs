@@ -15,7 +15,7 @@ use orders_testkit::{
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
-use super::{made, tell, until};
+use super::{STORE, made, tell, until};
 
 /// A shop whose consumer runs.
 struct Shop {
@@ -32,7 +32,8 @@ impl Shop {
         let orders = Arc::new(world.orders());
         let handler = Shipments::new(Arc::clone(&orders), &config.inbound);
         let topic = &config.inbound.fulfillment_topic;
-        let consumer = Consumer::new(&config, topic, handler, &Metrics::new("test")).unwrap();
+        let metrics = Metrics::new("test");
+        let consumer = Consumer::new(&config, STORE, topic, handler, &metrics).unwrap();
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
         task.spawn(async move {
