@@ -2,4 +2,10 @@
 
 mod caller;
 mod calls;
+mod contract;
+mod every_call;
+mod flaws;
+mod hostile;
 mod refusals;
+mod rows;
+mod twins;

@@ -5,7 +5,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use orders_api::grpc::pb::{self, order_service_client::OrderServiceClient};
+use orders_api::grpc::pb::{
+    self, create_order_response::Outcome, order_service_client::OrderServiceClient,
+};
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status, body::Body};
 use tonic_types::{ErrorInfo, StatusExt as _};
@@ -44,7 +46,7 @@ impl Caller {
     /// Places [`order`] under this key.
     pub(super) async fn created(&mut self, key: &str) -> pb::Order {
         let answer = self.client.create_order(own(create(key, order()))).await.unwrap();
-        answer.into_inner().order.expect("an order")
+        placed(answer.into_inner())
     }
 
     pub(super) async fn order(&mut self, id: &str) -> pb::Order {
@@ -52,6 +54,12 @@ impl Caller {
         let answer = self.client.get_order(own(asked)).await.unwrap();
         answer.into_inner().order.expect("an order")
     }
+}
+
+/// The order that a create placed.
+pub(super) fn placed(answer: pb::CreateOrderResponse) -> pb::Order {
+    let Some(Outcome::Order(order)) = answer.outcome else { panic!("no order: {answer:?}") };
+    *order
 }
 
 /// A call of the shop's own.
