@@ -1,5 +1,6 @@
-//! Makes the gRPC types, client and server of `api/orders/v1/orders.proto`, without `protoc`; and what
-//! `grpc` knows of the contract besides: its paths, its messages, and its descriptors.
+//! Makes the gRPC types, client and server of `api/orders/v1/orders.proto` and of the standard of health,
+//! without `protoc`; and what `grpc` knows of the contract besides: its paths, its messages, and its
+//! descriptors.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -11,6 +12,8 @@ use prost_types::{
 
 const ROOT: &str = "../../api";
 const FILE: &str = "orders/v1/orders.proto";
+/// The standard's own file, as it is published.
+const HEALTH: &str = "grpc/health/v1/health.proto";
 
 /// Messages that hold personal data or a payment instrument: `grpc::pb` says how they are debugged.
 const SILENT: [&str; 6] = [
@@ -24,6 +27,8 @@ const SILENT: [&str; 6] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}/{FILE}");
+    println!("cargo::rerun-if-changed={ROOT}/{HEALTH}");
+    tonic_prost_build::configure().compile_fds(protox::compile([HEALTH], [ROOT])?)?;
     let mut files = protox::compile([FILE], [ROOT])?;
     let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
     let write = |name: &str, made: &[u8]| fs::write(Path::new(&out).join(name), made);

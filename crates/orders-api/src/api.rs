@@ -18,6 +18,9 @@ use crate::{
     wait::Seats,
 };
 
+/// Tells whether the process is ready: quick, and by local conditions only.
+pub type Readiness = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// What the API needs besides the use cases.
 pub struct Config {
     /// The keys that open it.
@@ -31,6 +34,8 @@ pub struct Config {
     pub step: Duration,
     /// Where the process stands: live feeds end at [`Phase::Draining`], with a resume position.
     pub phase: watch::Receiver<Phase>,
+    /// What health is told by. Default: whether the phase is [`Phase::Ready`].
+    pub ready: Readiness,
     /// The live feeds, for whoever measures them.
     pub watchers: Watchers,
     /// Whether there is a gateway to pay through. Default: no.
@@ -42,10 +47,18 @@ pub struct Config {
 impl Config {
     /// The default limits.
     pub fn new(keys: Keys, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
-        let (body_limit, step) = (256 * 1024, Duration::from_secs(2));
-        let watchers = Watchers::default();
-        let (payments, webhooks) = (false, None);
-        Self { keys, page_secret, body_limit, step, phase, watchers, payments, webhooks }
+        let now = phase.clone();
+        Self {
+            keys,
+            page_secret,
+            body_limit: 256 * 1024,
+            step: Duration::from_secs(2),
+            phase,
+            ready: Arc::new(move || *now.borrow() == Phase::Ready),
+            watchers: Watchers::default(),
+            payments: false,
+            webhooks: None,
+        }
     }
 
     /// Refuses what needs a gateway where there is none.

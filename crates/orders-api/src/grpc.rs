@@ -5,10 +5,11 @@
 //! that logs and metrics count both protocols alike; [`spoken()`] stands outermost and says it as a
 //! `google.rpc.Status`.
 //!
-//! Deliberately absent until they work: the streamed batch and feed, health, reflection, and
-//! compressed messages.
+//! Deliberately absent until they work: the streamed batch and feed, reflection, and compressed
+//! messages.
 
 mod calls;
+pub mod health;
 mod heard;
 mod read;
 mod shape;
@@ -25,6 +26,7 @@ use tonic::{Request, Response, Status};
 pub use spoken::spoken;
 
 use self::{
+    heard::Takes,
     pb::order_service_server::{OrderService, OrderServiceServer},
     shape::Shape,
 };
@@ -64,7 +66,8 @@ pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
         .max_decoding_message_size(LARGEST_IN)
         .max_encoding_message_size(LARGEST_OUT);
     let route = |router: Router, (path, asked): &(&str, usize)| {
-        let hear = middleware::from_fn_with_state(Shape(*asked), heard::hear);
+        let takes = Takes { most: LARGEST_IN, shape: Some(Shape(*asked)) };
+        let hear = middleware::from_fn_with_state(takes, heard::hear);
         router.route(path, post_service(service.clone()).route_layer(hear))
     };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);

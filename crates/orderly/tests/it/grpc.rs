@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use hyper::{Request, Response, body::Incoming, client::conn::http2::handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use orders_api::grpc::pb::{
-    self, create_order_response::Outcome, order_service_client::OrderServiceClient,
+use orders_api::grpc::{
+    health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    },
+    pb::{self, create_order_response::Outcome, order_service_client::OrderServiceClient},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinSet};
@@ -19,6 +22,7 @@ type Connection = BoxCloneService<Request<Body>, Response<Incoming>, hyper::Erro
 /// Somebody with a key and a connection of HTTP/2.
 struct Caller {
     calls: OrderServiceClient<Connection>,
+    health: HealthClient<Connection>,
     key: String,
     /// Ends with the caller.
     _driver: JoinSet<()>,
@@ -35,9 +39,11 @@ impl Caller {
             let mut sender = sender.clone();
             async move { sender.send_request(request).await }
         });
-        let origin = format!("http://{}", client.api).parse().unwrap();
-        let calls = OrderServiceClient::with_origin(Connection::new(send), origin);
-        Self { calls, key: format!("Bearer {}", client.key), _driver: driver }
+        let origin: hyper::Uri = format!("http://{}", client.api).parse().unwrap();
+        let connection = Connection::new(send);
+        let calls = OrderServiceClient::with_origin(connection.clone(), origin.clone());
+        let health = HealthClient::with_origin(connection, origin);
+        Self { calls, health, key: format!("Bearer {}", client.key), _driver: driver }
     }
 
     /// A call of this message, under a request id.
@@ -136,5 +142,18 @@ async fn a_call_that_fails_is_logged_and_counted_as_what_it_is() {
     let metrics = service.metrics().await;
     let counts = |line: &str| line.contains("OrderService/GetOrder\"") && line.contains("\"404\"");
     assert!(metrics.lines().any(counts), "{metrics}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_told_without_a_key() {
+    let home = Home::new();
+    let service = home.serve().await;
+    let mut caller = Caller::of(&service.client()).await;
+    for name in ["", "orders.v1.OrderService"] {
+        let asked = HealthCheckRequest { service: name.to_owned() };
+        let answer = soon(caller.health.check(asked)).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{name:?}");
+    }
     service.stop().await;
 }

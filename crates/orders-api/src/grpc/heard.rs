@@ -1,5 +1,5 @@
-//! The layer that hears a call: that it is one of gRPC, and its one message, whole and with no field
-//! that is not known.
+//! The layer that hears a call: that it is one of gRPC, and its one message, whole and, of the calls of
+//! the contract, with no field that is not known.
 //!
 //! The message is read here to its end, so that whoever sends more of them, or one that is too large,
 //! is cut off, and every refusal is a problem of the one table.
@@ -12,10 +12,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, Version, header, request::Parts};
 
-use super::{
-    LARGEST_IN,
-    shape::{Misshapen, Shape},
-};
+use super::shape::{Misshapen, Shape};
 use crate::{
     body::{collect, too_large},
     problem::{Code, FieldError, Problem},
@@ -26,17 +23,29 @@ const FRAME: usize = 5;
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
-/// Hands a call on whose message has this shape.
+/// What message a call takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Takes {
+    /// How large it may be, in bytes.
+    pub(super) most: usize,
+    /// Which fields it may have; any when it is `None`.
+    pub(super) shape: Option<Shape>,
+}
+
+/// Hands a call on whose message is one that it takes.
 pub(super) async fn hear(
-    State(shape): State<Shape>,
+    State(takes): State<Takes>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     check(&head)?;
-    let frame = collect(body, FRAME + LARGEST_IN).await?;
-    let frame = frame.ok_or_else(|| too_large("A message", LARGEST_IN))?;
-    shape.check(message(&frame)?).map_err(misshapen)?;
+    let frame = collect(body, FRAME + takes.most).await?;
+    let frame = frame.ok_or_else(|| too_large("A message", takes.most))?;
+    let message = message(&frame)?;
+    if let Some(shape) = takes.shape {
+        shape.check(message).map_err(misshapen)?;
+    }
     Ok(next.run(Request::from_parts(head, Body::from(frame))).await)
 }
 

@@ -5,6 +5,7 @@ mod calls;
 mod contract;
 mod every_call;
 mod flaws;
+mod health;
 mod hostile;
 mod refusals;
 mod rows;

@@ -5,8 +5,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use orders_api::grpc::pb::{
-    self, create_order_response::Outcome, order_service_client::OrderServiceClient,
+use orders_api::grpc::{
+    health::pb::health_client::HealthClient,
+    pb::{self, create_order_response::Outcome, order_service_client::OrderServiceClient},
 };
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status, body::Body};
@@ -19,6 +20,7 @@ type Connection = BoxCloneService<http::Request<Body>, http::Response<Incoming>,
 
 pub(super) struct Caller {
     pub(super) client: OrderServiceClient<Connection>,
+    pub(super) health: HealthClient<Connection>,
     /// Both ends of the connection; they end with the caller.
     _ends: JoinSet<()>,
 }
@@ -38,9 +40,11 @@ impl Caller {
             let mut sender = sender.clone();
             async move { sender.send_request(request).await }
         });
-        let origin = "http://shop.test".parse().unwrap();
-        let client = OrderServiceClient::with_origin(Connection::new(send), origin);
-        Self { client, _ends: ends }
+        let origin: http::Uri = "http://shop.test".parse().unwrap();
+        let connection = Connection::new(send);
+        let client = OrderServiceClient::with_origin(connection.clone(), origin.clone());
+        let health = HealthClient::with_origin(connection, origin);
+        Self { client, health, _ends: ends }
     }
 
     /// Places [`order`] under this key.
