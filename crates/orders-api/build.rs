@@ -1,6 +1,6 @@
-//! Makes the gRPC types, client and server of `api/orders/v1/orders.proto` and of the standard of health,
-//! without `protoc`; and what `grpc` knows of the contract besides: its paths, its messages, and its
-//! descriptors.
+//! Makes the gRPC types, client and server of `api/orders/v1/orders.proto`, and of the standards of health
+//! and reflection, without `protoc`; and what `grpc` knows of them besides: the paths of the contract,
+//! the fields of its messages, and the descriptors of all.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -11,9 +11,14 @@ use prost_types::{
 };
 
 const ROOT: &str = "../../api";
-const FILE: &str = "orders/v1/orders.proto";
-/// The standard's own file, as it is published.
-const HEALTH: &str = "grpc/health/v1/health.proto";
+/// The contract first; those of the standards are as they are published.
+const FILES: [&str; 3] = [
+    "orders/v1/orders.proto",
+    "grpc/health/v1/health.proto",
+    "grpc/reflection/v1/reflection.proto",
+];
+/// The package of the contract.
+const PACKAGE: &str = "orders.v1";
 
 /// Messages that hold personal data or a payment instrument: `grpc::pb` says how they are debugged.
 const SILENT: [&str; 6] = [
@@ -26,10 +31,14 @@ const SILENT: [&str; 6] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={ROOT}/{FILE}");
-    println!("cargo::rerun-if-changed={ROOT}/{HEALTH}");
-    tonic_prost_build::configure().compile_fds(protox::compile([HEALTH], [ROOT])?)?;
-    let mut files = protox::compile([FILE], [ROOT])?;
+    for file in FILES {
+        println!("cargo::rerun-if-changed={ROOT}/{file}");
+    }
+    let mut files = protox::compile(FILES, [ROOT])?;
+    for file in files.file.iter_mut().filter(|file| file.package() != PACKAGE) {
+        // What others wrote is not told as ours is.
+        file.source_code_info = None;
+    }
     let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
     let write = |name: &str, made: &[u8]| fs::write(Path::new(&out).join(name), made);
     let messages = messages(&files);
@@ -37,6 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     write("calls.rs", calls(&files, &messages)?.as_bytes())?;
     // The client is for tests, and for whoever calls the service from Rust.
     let configured = tonic_prost_build::configure().btree_map(".").skip_debug(SILENT);
+    // Nor are names that others chose ours to mend.
+    let configured = configured.type_attribute(".grpc", "#[allow(clippy::all)]");
     // Of two messages one is much the larger.
     let outcome = ".orders.v1.CreateOrderResponse.outcome";
     let boxed = ["order", "priced_order"].map(|field| format!("{outcome}.{field}"));
@@ -92,13 +103,13 @@ fn shapes(messages: &[(String, DescriptorProto)]) -> Result<String, String> {
     Ok(format!("&[{}]", all.join(", ")))
 }
 
-/// Every call as Rust: its path, and the message that it takes.
+/// Every call of the contract as Rust: its path, and the message that it takes.
 fn calls(
     files: &FileDescriptorSet,
     messages: &[(String, DescriptorProto)],
 ) -> Result<String, String> {
     let mut all = Vec::new();
-    for file in &files.file {
+    for file in files.file.iter().filter(|file| file.package() == PACKAGE) {
         for service in &file.service {
             for method in &service.method {
                 let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());

@@ -5,13 +5,13 @@
 //! that logs and metrics count both protocols alike; [`spoken()`] stands outermost and says it as a
 //! `google.rpc.Status`.
 //!
-//! Deliberately absent until they work: the streamed batch and feed, reflection, and compressed
-//! messages.
+//! Deliberately absent until they work: the streamed batch and feed, and compressed messages.
 
 mod calls;
 pub mod health;
 mod heard;
 mod read;
+pub mod reflection;
 mod shape;
 mod spoken;
 mod told;
@@ -49,7 +49,8 @@ pub mod pb {
     tonic::include_proto!("orders.v1");
 }
 
-/// The contract as descriptors: a `google.protobuf.FileDescriptorSet` with all that it imports.
+/// All that is spoken here as descriptors, a `google.protobuf.FileDescriptorSet`: the contract, the
+/// standards of health and reflection, and what they import.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// The largest message that is read, in bytes, whatever the limit on the bodies of HTTP is.

@@ -54,7 +54,9 @@ pub const STREAMS: [&str; 2] = [batch::PATH, feed::PATH];
 pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
     let api = Api::new(orders, config);
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
-    let calls = grpc::routes(&api).merge(grpc::health::routes(&api.config));
+    let calls = grpc::routes(&api)
+        .merge(grpc::health::routes(&api.config))
+        .merge(grpc::reflection::routes());
     let (v1, _) = v1::<P>().split_for_parts();
     let (hooks, _) = hooks::<P>().split_for_parts();
     let hooks = hooks.method_not_allowed_fallback(gate::method_not_allowed);

@@ -49,6 +49,13 @@ pub(super) async fn hear(
     Ok(next.run(Request::from_parts(head, Body::from(frame))).await)
 }
 
+/// Hands a call on whose messages come as a stream.
+pub(super) async fn greet(request: Request, next: Next) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    check(&head)?;
+    Ok(next.run(Request::from_parts(head, body)).await)
+}
+
 /// Whether a request is a call of gRPC, in which all that is answered is a status.
 pub(super) fn is_call(version: Version, headers: &HeaderMap) -> bool {
     let kind = kind(headers);
