@@ -6,7 +6,7 @@ use mainstay::metrics::Metrics;
 use orders::{
     Orders,
     domain::{Command, FulfillmentState, OrderId},
-    ports::OrderRef,
+    ports::{OrderRef, Page},
 };
 use orders_adapters::kafka::{Config, Consumer, Shipments, dlq};
 use orders_testkit::{
@@ -69,7 +69,9 @@ impl Shop {
     }
 
     async fn shipments(&self, order: OrderId) -> usize {
-        let history = self.orders.history(&context("acme"), OrderRef::Id(order)).await.unwrap();
+        let page = Page { after: None, limit: 100 };
+        let history = self.orders.history(&context("acme"), OrderRef::Id(order), page).await;
+        let history = history.unwrap();
         let by_event = history.iter().filter(|entry| &*entry.actor == "fulfillment.events");
         let made = |command| matches!(command, Command::Fulfill | Command::Complete);
         by_event.filter(|entry| made(entry.command)).count()
