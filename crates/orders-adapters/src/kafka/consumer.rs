@@ -134,26 +134,26 @@ impl<H: Handler> Consumer<H> {
     /// how much there is to do.
     async fn look_around(&self) {
         loop {
+            self.hand.standing.behind(self.behind().await);
             if self.hand.lot.look().await {
-                // A broker answered.
+                // A broker answered, after whatever was heard of before.
                 self.hand.lot.logs().forget();
             }
-            self.hand.standing.behind(self.behind().await);
             sleep(LOOK_EVERY).await;
         }
     }
 
     /// How many records of its partitions are not done with, if it has some and that can be told.
     async fn behind(&self) -> Option<i64> {
-        let partitions = self.hand.standing.now().partitions?;
+        let partitions = self.hand.standing.now().partitions;
         let lag = Arc::clone(&self.lag);
-        let asked = task::spawn_blocking(move || lag.of(&partitions)).await;
+        let asked = task::spawn_blocking(move || lag.of(partitions.as_deref())).await;
         let behind = asked.unwrap_or(Err(KafkaError::Canceled));
         behind
             .inspect_err(|error| {
                 tracing::debug!(kafka.topic = self.topic, %error, "the lag cannot be told");
             })
-            .ok()
+            .unwrap_or_default()
     }
 
     /// What it does now, for the admin page.

@@ -21,6 +21,9 @@ pub(super) struct Lag {
     timeout: Duration,
 }
 
+/// How long it is waited for more that the client has to tell of itself.
+const HEAR: Duration = Duration::from_millis(10);
+
 impl Lag {
     pub(super) fn new(config: &Config, topic: &str, logs: Logs) -> Result<Self, SetupError> {
         let mut client = config.client()?;
@@ -32,13 +35,15 @@ impl Lag {
         Ok(Self { consumer, topic: topic.to_owned(), timeout: config.request_timeout })
     }
 
-    /// How many records of these partitions the group is not done with, as far as it has committed. May
-    /// block.
-    pub(super) fn of(&self, partitions: &[i32]) -> Result<i64, KafkaError> {
-        // Nothing is assigned, so what comes of it is what the client has to tell of itself.
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+    /// How many records of these partitions, if there are any to ask about, the group is not done with,
+    /// as far as it has committed. May block.
+    pub(super) fn of(&self, partitions: Option<&[i32]>) -> Result<Option<i64>, KafkaError> {
+        // Nothing is assigned, so what comes of it is what the client has to tell of itself. It is heard
+        // each time, so that it is not old.
+        while self.consumer.poll(HEAR).is_some() {}
+        let Some(partitions) = partitions else { return Ok(None) };
         if partitions.is_empty() {
-            return Ok(0);
+            return Ok(Some(0));
         }
         let mut list = TopicPartitionList::new();
         for partition in partitions {
@@ -53,6 +58,6 @@ impl Lag {
             let done = if let Offset::Offset(offset) = place.offset() { offset } else { low };
             lag += (high - done.max(low)).max(0);
         }
-        Ok(lag)
+        Ok(Some(lag))
     }
 }
