@@ -140,6 +140,8 @@ impl Service {
         let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
         api.body_limit = config.http.body_limit;
         api.step = config.http.default_deadline;
+        let now = lifecycle.clone();
+        api.ready = Arc::new(move || now.unready_reasons().is_empty());
         api.payments = config.gateway.is_some();
         let secrets = config.webhook_secrets()?;
         api.webhooks = secrets.map(|secrets| Webhooks::new(secrets, metrics));
@@ -249,6 +251,7 @@ fn store_now(opened: Opened) -> impl Fn() -> Value {
         let (store, counters) = (orders.ports().store(), orders.ports().store().counters());
         json!({
             "is_up": store.is_up(),
+            "last_error": store.trouble(),
             "queue_depth": store.queue_depth(),
             "changes": counters.changes,
             "batches": counters.batches,

@@ -1,6 +1,7 @@
 //! The configuration: everything that can be set, with its default.
 
 mod commands;
+mod connections;
 mod on_the_way;
 mod roles;
 mod rules;
@@ -84,8 +85,8 @@ pub(crate) struct Http {
     /// The longest deadline a request may bring. Default 10 s.
     #[serde(with = "duration::Text")]
     pub(crate) largest_deadline: Duration,
-    /// The largest body, in bytes; of a streamed batch, the longest line. At most 64 MiB. Default
-    /// 262,144 (256 KiB).
+    /// The largest body, in bytes; of a streamed batch, the longest line. A message of gRPC has
+    /// 1 MiB, whatever is set here. At most 64 MiB. Default 262,144 (256 KiB).
     pub(crate) body_limit: usize,
     /// The certificate to serve the API over TLS with. Without it, it is served as plain text.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,5 @@
-//! `orderly events`: the topics, what is parked behind them, and handing it out again.
+//! `orderly events`: the topics, whose they are, what is parked behind them, and handing it out again
+//! or dropping it.
 
 use std::process::ExitCode;
 
@@ -12,8 +13,10 @@ use crate::{
 pub(crate) fn run(command: &EventsCommand) -> Result<ExitCode, Failure> {
     let options = match command {
         EventsCommand::Topics(options) => &options.config,
+        EventsCommand::Claim(options) => &options.config,
         EventsCommand::Dlq(options) => &options.config,
         EventsCommand::Replay(options) => &options.config,
+        EventsCommand::Drop(options) => &options.config,
     };
     let config = config::load(options)?.value;
     if config.kafka.is_none() {
@@ -37,21 +40,22 @@ mod on_kafka {
 mod on_kafka {
     use std::sync::Arc;
 
-    use mainstay::{metrics::Metrics, telemetry::error_chain};
+    use mainstay::{config::duration, metrics::Metrics, telemetry::error_chain};
     use orders::ports::Ports as _;
     use orders_adapters::{
         kafka::{
-            KafkaPublisher, Republisher, Shipments, WeakTopic, create_topics,
-            dlq::{self, Keys, Replayed},
-            weak_topics,
+            CreateError, Misfit, Republisher, Shipments, WeakTopic, create_topics,
+            dlq::{self, Contents, DlqError, Dropped, Entry, Replayed, Which},
+            misfits, weak_topics,
         },
         settings::Kafka,
+        sqlite::Sqlite,
     };
     use serde_json::{Value, json};
 
     use super::{Config, EventsCommand, ExitCode, Failure};
     use crate::{
-        cli::{Dlq, Replay, Topic},
+        cli::{Dlq, DropParked, Replay, Topic},
         console::{many, say},
         wired,
     };
@@ -61,9 +65,11 @@ mod on_kafka {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             match command {
-                EventsCommand::Topics(_) => topics(&kafka).await,
+                EventsCommand::Topics(_) => topics(config, &kafka).await,
+                EventsCommand::Claim(_) => claim(config, &kafka).await,
                 EventsCommand::Dlq(options) => list(&kafka, options).await,
                 EventsCommand::Replay(options) => replay(config, &kafka, options).await,
+                EventsCommand::Drop(options) => let_go(&kafka, options).await,
             }
         })
     }
@@ -75,7 +81,7 @@ mod on_kafka {
         }
     }
 
-    async fn topics(kafka: &Kafka) -> Result<ExitCode, Failure> {
+    async fn topics(config: &Config, kafka: &Kafka) -> Result<ExitCode, Failure> {
         let made = create_topics(kafka).await?;
         for topic in &made {
             say(&format!("made {topic}"));
@@ -85,12 +91,22 @@ mod on_kafka {
         }
         match weak_topics(kafka).await {
             Ok(weak) => weak.iter().for_each(warn),
-            Err(error) => say(&format!(
-                "warning: it cannot be told how many brokers keep a record: {}",
-                error_chain(&error)
-            )),
+            Err(error) => unknown("how many brokers keep a record", &error),
+        }
+        let remembered = config.retention.keys;
+        match misfits(kafka, remembered).await {
+            Ok(misfits) => {
+                for misfit in &misfits {
+                    say(&format!("warning: {}", told(misfit, &duration::format(remembered))));
+                }
+            }
+            Err(error) => unknown("how long the topics keep a record", &error),
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn unknown(what: &str, error: &CreateError) {
+        say(&format!("warning: it cannot be told {what}: {}", error_chain(error)));
     }
 
     fn warn(weak: &WeakTopic) {
@@ -101,47 +117,157 @@ mod on_kafka {
         ));
     }
 
+    fn told(misfit: &Misfit, remembered: &str) -> String {
+        match misfit {
+            Misfit::Loses { topic, setting } => {
+                format!("{topic} may lose records that nobody has dealt with ({setting})")
+            }
+            Misfit::Outlives { topic, kept } => {
+                let kept = kept.map_or_else(
+                    || "for ever".to_owned(),
+                    |kept| format!("for up to {}", duration::format(kept)),
+                );
+                format!(
+                    "{topic} keeps records {kept} (retention.ms and segment.ms), and retention.keys \
+                     is {remembered}: a shipment that is read again later than that is carried out \
+                     again"
+                )
+            }
+        }
+    }
+
+    async fn claim(config: &Config, kafka: &Kafka) -> Result<ExitCode, Failure> {
+        if config.postgres.is_none() {
+            // Not for a store that would be made by this.
+            Sqlite::find(&config.store.path).map_err(wired::with_hint)?;
+        }
+        let orders = wired::open(config, &Metrics::new("unread")).await?;
+        let store = wired::store_id(orders.ports().store());
+        orders.ports().store().close().await;
+        for (topic, before) in dlq::take_over(kafka, store).await? {
+            let before = match before {
+                Some(before) if before == store => "as before".to_owned(),
+                Some(before) => format!("and before to {before}"),
+                None => "and before to none".to_owned(),
+            };
+            say(&format!("{topic} belongs to this store, {store}, {before}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
     async fn list(kafka: &Kafka, options: &Dlq) -> Result<ExitCode, Failure> {
         let topic = name(kafka, options.topic);
-        let keys = dlq::list(kafka, topic).await?;
+        let contents = dlq::read(kafka, topic).await?;
         if options.json {
-            say(&as_json(topic, &keys).to_string());
+            say(&as_json(topic, &contents).to_string());
             return Ok(ExitCode::SUCCESS);
         }
+        let Contents { keys, dropped } = &contents;
         let records = keys.values().map(|entries| entries.len() as u64).sum();
         say(&format!(
             "{topic}: {} of {} parked",
             many(records, "record"),
             many(keys.len() as u64, "key")
         ));
-        for (key, entries) in &keys {
+        for (key, entries) in keys {
             let Some(first) = entries.first() else { continue };
             say(&format!(
-                "  {}  {}, since {}: {}",
+                "  {}  {}, since {}: {}\n    the first is {}",
                 String::from_utf8_lossy(key),
                 many(entries.len() as u64, "record"),
                 first.at,
                 first.cause,
+                place(first),
             ));
+        }
+        let gone: u64 = dropped.iter().map(|dropped| dropped.entries.len() as u64).sum();
+        if gone > 0 {
+            say(&format!("{} dropped so far; --json tells which", many(gone, "record")));
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn as_json(topic: &str, keys: &Keys) -> Value {
-        let records = keys.iter().flat_map(|(key, entries)| {
-            entries.iter().map(|entry| {
-                json!({
-                    "key": String::from_utf8_lossy(key),
-                    "at": entry.at,
-                    "cause": entry.cause,
-                    "tries": entry.tries,
-                    "partition": entry.partition,
-                    "offset": entry.offset,
-                    "value": entry.delivery.value.as_deref().map(String::from_utf8_lossy),
-                })
+    /// Which record this is, for people.
+    fn place(entry: &Entry) -> String {
+        let event = entry.delivery.event_id();
+        let event = event.map_or_else(|| "without an id".to_owned(), |id| format!("event {id}"));
+        let was = &entry.delivery;
+        let from = if was.offset < 0 {
+            was.topic.clone()
+        } else {
+            format!("{}, partition {}, offset {}", was.topic, was.partition, was.offset)
+        };
+        format!("{event} at offset {}; it came from {from}", entry.offset)
+    }
+
+    fn as_json(topic: &str, contents: &Contents) -> Value {
+        let parked = contents.keys.values().flatten().map(record);
+        let dropped = contents.dropped.iter().map(|Dropped { key, entries, word }| {
+            json!({
+                "key": String::from_utf8_lossy(key),
+                "by": word.by,
+                "reason": word.reason,
+                "at": word.at,
+                "records": entries.iter().map(record).collect::<Vec<_>>(),
             })
         });
-        json!({ "topic": topic, "parked": records.collect::<Vec<_>>() })
+        json!({
+            "topic": topic,
+            "parked": parked.collect::<Vec<_>>(),
+            "dropped": dropped.collect::<Vec<_>>(),
+        })
+    }
+
+    fn record(entry: &Entry) -> Value {
+        let was = &entry.delivery;
+        // What this service was to tell stood nowhere before.
+        let source = (was.offset >= 0).then_some((was.partition, was.offset));
+        json!({
+            "key": String::from_utf8_lossy(&entry.key),
+            "ce_id": was.event_id(),
+            "at": entry.at,
+            "cause": entry.cause,
+            "tries": entry.tries,
+            "partition": entry.partition,
+            "offset": entry.offset,
+            "source": {
+                "topic": was.topic,
+                "partition": source.map(|(partition, _)| partition),
+                "offset": source.map(|(_, offset)| offset),
+            },
+            "value": was.value.as_deref().map(String::from_utf8_lossy),
+        })
+    }
+
+    async fn let_go(kafka: &Kafka, options: &DropParked) -> Result<ExitCode, Failure> {
+        let DropParked { key, reason, by, .. } = options;
+        let topic = name(kafka, options.topic);
+        let which = match options.offset {
+            Some(offset) => Which::At(offset),
+            None if options.all => Which::All,
+            None => Which::First,
+        };
+        let done = dlq::let_go(kafka, topic, key.as_bytes(), which, (by, reason)).await;
+        let (dropped, left) = done.map_err(|error| with_hint(error, key))?;
+        let records = many(dropped.entries.len() as u64, "record");
+        say(&format!("{topic}: dropped {records} of {key}, by {by}: {reason}"));
+        for entry in &dropped.entries {
+            say(&format!("  {}", place(entry)));
+        }
+        if left == 0 {
+            say("none of it is left: later ones pass");
+        } else {
+            let left = many(left as u64, "record");
+            say(&format!("{left} of it left: orderly events replay --key {key} hands out again"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What can be done about a record that was not dropped.
+    fn with_hint(error: DlqError, key: &str) -> Failure {
+        let DlqError::Untried(offset) = error else { return error.into() };
+        format!("{error}; try orderly events replay --key {key}, or drop it with --offset {offset}")
+            .into()
     }
 
     async fn replay(config: &Config, kafka: &Kafka, options: &Replay) -> Result<ExitCode, Failure> {
@@ -157,7 +283,7 @@ mod on_kafka {
                 replayed?
             }
             Topic::Events => {
-                let handler = Republisher::from(KafkaPublisher::new(kafka, &metrics)?);
+                let handler = Republisher::new(kafka)?;
                 dlq::replay(kafka, topic, key, &handler).await?
             }
         };

@@ -3,7 +3,7 @@
 //! Of all processes on one database one carries the feed out at a time; the others wait to take over.
 //! Nothing here is in the way of an order: when Kafka is away the feed waits in the store.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use mainstay::{
     lifecycle::{Lifecycle, Phase},
@@ -21,10 +21,10 @@ use orders_adapters::{
     kafka::{Consumer, KafkaPublisher, SetupError, Shipments},
     settings,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::wired::Wired;
+use crate::wired::{self, Wired};
 
 /// Events that one round publishes at most.
 const PAGE: usize = 1_000;
@@ -49,11 +49,14 @@ pub(crate) fn start(
     config: &settings::Kafka,
     metrics: &Metrics,
 ) -> Result<impl Fn() -> Value + use<>, SetupError> {
-    let publisher = KafkaPublisher::new(config, metrics)?;
-    let told = publisher.clone();
+    let store = wired::store_id(orders.ports().store());
+    let publisher = KafkaPublisher::new(config, store, metrics)?;
+    let (told, followed) = (publisher.clone(), publisher.clone());
     let shipments = Shipments::new(Arc::clone(orders), &config.inbound);
     let topic = &config.inbound.fulfillment_topic;
-    let consumer = Consumer::new(config, topic, shipments, metrics)?;
+    let consumer = Arc::new(Consumer::new(config, store, topic, shipments, metrics)?);
+    // Not held by the status page: it holds the store, which has to be closed when the work is done.
+    let told_of = Arc::downgrade(&consumer);
     let courier = Courier {
         orders: Arc::clone(orders),
         publisher,
@@ -63,20 +66,29 @@ pub(crate) fn start(
             &[],
         ),
         limit: PAGE,
-        is_failing: false,
+        failure: None,
     };
     let (watched, lag) = (lifecycle.clone(), tell_lag(Arc::clone(orders), metrics));
     lifecycle.spawn_work("relay", async move {
         tokio::select! {
             () = courier.run(watched) => {}
             () = lag => {}
+            () = followed.follow_parked() => {}
         }
+        followed.close();
     });
     let watched = lifecycle.clone();
     lifecycle.spawn_work("fulfillment", async move {
         consumer.run(watched.reached(Phase::Draining)).await;
     });
-    Ok(move || told.status())
+    Ok(move || {
+        let mut status = told.status();
+        status["fulfillment"] = match told_of.upgrade() {
+            Some(consumer) => consumer.status(),
+            None => json!({ "state": "stopped" }),
+        };
+        status
+    })
 }
 
 /// Tells how far the feed is behind, for ever: also where another process carries it out, and where
@@ -140,8 +152,8 @@ struct Courier {
     is_leading: Gauge,
     /// Events that the next round publishes at most.
     limit: usize,
-    /// Whether the last round failed; told once, and once when it is over.
-    is_failing: bool,
+    /// Why the last round failed, if it did: told once, when it is another, and when it is over.
+    failure: Option<String>,
 }
 
 impl Courier {
@@ -168,7 +180,8 @@ impl Courier {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "it cannot be told who carries the feed out");
+                    let error = error_chain(&*error);
+                    tracing::warn!(error, "it cannot be told who carries the feed out");
                 }
             }
             rest(LONGEST_REST, &lifecycle).await;
@@ -223,14 +236,15 @@ impl Courier {
                 "events were forgotten before anybody published them"
             );
         }
-        if std::mem::take(&mut self.is_failing) {
+        if self.failure.take().is_some() {
             tracing::info!("events are published again");
         }
     }
 
     fn failed(&mut self, error: &RelayError) {
         let error = error_chain(error);
-        if std::mem::replace(&mut self.is_failing, true) {
+        let before = self.failure.replace(error.clone());
+        if before.as_ref() == Some(&error) {
             tracing::debug!(error, "events cannot be published");
         } else {
             tracing::warn!(error, "events cannot be published; they wait in the store");

@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use crate::{cli::Move, config, console::Failure};
+use crate::{
+    cli::Move,
+    config::{self, Config, LEFT_OUT},
+    console::Failure,
+};
 
 /// Takes a store over and says what was written.
 pub(crate) fn run(options: &Move) -> Result<ExitCode, Failure> {
@@ -21,17 +25,15 @@ pub(crate) fn run(options: &Move) -> Result<ExitCode, Failure> {
 
 #[cfg(feature = "postgres")]
 mod shared {
-    use std::process::ExitCode;
-
     use orders::ports::Cause;
     use orders_adapters::{
         postgres::{Beside, fill},
         sqlite::{Inline, Sqlite},
     };
 
+    use super::{Config, ExitCode, Failure, LEFT_OUT};
     use crate::{
-        config::{Config, LEFT_OUT},
-        console::{Failure, many, remark, say, whole},
+        console::{many, remark, say, whole},
         wired,
     };
 
@@ -80,12 +82,7 @@ mod shared {
 
 #[cfg(not(feature = "postgres"))]
 mod shared {
-    use std::process::ExitCode;
-
-    use crate::{
-        config::{Config, LEFT_OUT},
-        console::Failure,
-    };
+    use super::{Config, ExitCode, Failure, LEFT_OUT};
 
     pub(super) fn take_over(_: &Config) -> Result<ExitCode, Failure> {
         Err(LEFT_OUT.into())

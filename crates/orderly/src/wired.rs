@@ -12,6 +12,10 @@ use orders_adapters::{
     gateway::{Configured, HttpGateway},
     sqlite::{OpenError, Sqlite},
 };
+#[cfg(feature = "kafka")]
+use sha2::{Digest as _, Sha256};
+#[cfg(feature = "kafka")]
+use uuid::Uuid;
 
 use crate::{
     config::Config,
@@ -81,6 +85,22 @@ pub(crate) async fn snapshot(config: &Config) -> Result<AnySnapshot, Failure> {
         }
         Some(postgres) => shared::snapshot(postgres).await,
     }
+}
+
+/// The id of a store where others can read it: it tells the store from others, and nothing of its
+/// secret. A store that is moved or restored keeps it.
+#[cfg(feature = "kafka")]
+pub(crate) fn store_id(store: &AnyStore) -> Uuid {
+    id_of(store.page_secret())
+}
+
+#[cfg(feature = "kafka")]
+fn id_of(secret: [u8; 32]) -> Uuid {
+    let hash: [u8; 32] =
+        Sha256::new_with_prefix("orders.store-id.v1").chain_update(secret).finalize().into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_custom_bytes(id).into_uuid()
 }
 
 /// What people know the store by that is configured.
@@ -166,4 +186,16 @@ pub(crate) fn policy(config: &Config) -> Result<Policy, Failure> {
         forgets_unpublished: config.retention.unpublished,
         ..Policy::default()
     })
+}
+
+#[cfg(all(test, feature = "kafka"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_store_is_its_own_and_stays_the_same() {
+        // The first 16 bytes of the sha256 of: orders.store-id.v1, 32 times 7; as a UUID of version 8.
+        assert_eq!(id_of([7; 32]).to_string(), "f77fc8b1-da96-815e-88a9-ed450b76f40e");
+        assert_ne!(id_of([7; 32]), id_of([8; 32]));
+    }
 }

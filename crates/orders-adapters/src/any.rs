@@ -67,13 +67,22 @@ impl AnyStore {
         each_async!(self, store => store.failed())
     }
 
-    /// Whether the store answered when it was last asked. One of this process does, or has failed for
-    /// good.
+    /// Whether the store answered when it was last asked, and could be relied on. One of this process
+    /// does, or has failed for good.
     pub fn is_up(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.is_up(),
+        }
+    }
+
+    /// Why the store is not up.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(_) => None,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.trouble(),
         }
     }
 

@@ -20,6 +20,7 @@ mod fill;
 mod health;
 mod hedge;
 mod lead;
+mod open_error;
 mod prepared;
 mod read;
 mod rows;
@@ -57,9 +58,9 @@ use tracing::{Instrument as _, field::Empty};
 
 pub use crate::settings::Postgres as Config;
 pub use audit::Snapshot;
-pub use connect::OpenError;
 pub use fill::{Beside, FillError, Filled, fill};
 pub use lead::Lead;
+pub use open_error::OpenError;
 pub use schema::{Migrated, migrate, migrate_to};
 
 use self::{
@@ -138,7 +139,9 @@ fn measure(shared: &Arc<Shared>, metrics: &Metrics) {
         metrics
             .gauge_fn(name, help, move || u32::try_from(read()).map_or(f64::INFINITY, f64::from));
     };
-    gauge("store_up", "1 while the database answers", |shared| shared.health.is_up().into());
+    gauge("store_up", "1 while the database answers and can be relied on", |shared| {
+        shared.health.is_up().into()
+    });
     gauge(
         "store_connections",
         "Connections to the database, but those past its pooler",
@@ -186,10 +189,7 @@ impl Postgres {
     /// [`OpenError`] says what stands in the way: no server, tables of another version, or settings
     /// that would make a promise void.
     pub async fn open(config: &Config, metrics: &Metrics) -> Result<Self, OpenError> {
-        let servers = Servers::new(config)?;
-        // Its connection is kept: later there may be no room for one.
-        let probe = servers.pool(1)?;
-        let page_secret = schema::check(&probe).await?;
+        let (servers, probe, page_secret) = connected(config).await?;
         let (cancels, left) = cancel::channel(config.readers);
         let shared = Arc::new(Shared {
             cancels,
@@ -220,6 +220,14 @@ impl Postgres {
         tasks.spawn(feed::stamp_on_news(Arc::clone(&shared)));
         tasks.spawn(feed::listen(Arc::clone(&shared)));
         Ok(Self { shared, tasks: Mutex::new(tasks), page_secret })
+    }
+
+    /// Looks whether [`open`](Self::open) would open it now.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn probe(config: &Config) -> Result<(), OpenError> {
+        connected(config).await.map(drop)
     }
 
     /// A secret of this store, made with it: signs what clients carry between requests.
@@ -286,9 +294,14 @@ impl Postgres {
         *self.shared.head.borrow()
     }
 
-    /// Whether the database answered when it was last asked.
+    /// Whether the database answered when it was last asked, and could be relied on.
     pub fn is_up(&self) -> bool {
         self.shared.health.is_up()
+    }
+
+    /// Why it is not [up](Self::is_up).
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.health.trouble()
     }
 
     /// Waits until this process is the one that carries the feed out of this database.
@@ -298,6 +311,18 @@ impl Postgres {
     pub async fn lead(&self) -> Result<Lead, OpenError> {
         lead::lead(&self.shared.config).await
     }
+}
+
+/// The servers, a connection that was found to be one to rely on, and the store's secret.
+async fn connected(config: &Config) -> Result<(Arc<Servers>, Pool, [u8; 32]), OpenError> {
+    let checked = async {
+        let servers = Servers::new(config)?;
+        // Its connection is kept: later there may be no room for one.
+        let probe = servers.pool(1)?;
+        let page_secret = schema::check(&probe, config.answer_timeout).await?;
+        Ok::<_, OpenError>((servers, probe, page_secret))
+    };
+    checked.await.map_err(|error| error.at(connect::near(config)))
 }
 
 impl Store for Postgres {

@@ -19,7 +19,7 @@ pub struct Postgres {
     /// notifications and the relay's lock, without which nothing is relayed. Default: `url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direct_url: Option<String>,
-    /// The file with the password. Default: none.
+    /// The file with the password, read anew for every connection. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
     /// The authorities that a server's certificate is checked against, as PEM. Default: those of the
@@ -51,7 +51,8 @@ pub struct Postgres {
     /// outcome as unknown. Default 10 s.
     #[serde(with = "duration::Text")]
     pub answer_timeout: Duration,
-    /// How often events are looked for that nobody told of. Default 1 s.
+    /// How often events are looked for that nobody told of, and whether the server's settings still
+    /// keep what was acknowledged. Default 1 s.
     #[serde(with = "duration::Text")]
     pub poll: Duration,
 }

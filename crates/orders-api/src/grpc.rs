@@ -1,29 +1,38 @@
 //! The gRPC API: the same use cases, rules and problems as over HTTP, on the same address.
 //!
-//! Its routes stand in [`crate::http::router`], behind the same layers. A call that fails is a
-//! problem there, with the HTTP status of the table, so that logs and metrics count both protocols
-//! alike; [`spoken()`] stands outermost and says it as a `google.rpc.Status`.
+//! Its routes stand in [`crate::http::router`], behind the same layers and one of their own that takes
+//! a call's message in. A call that fails is a problem there, with the HTTP status of the table, so
+//! that logs and metrics count both protocols alike; [`spoken()`] stands outermost and says it as a
+//! `google.rpc.Status`.
 //!
-//! Deliberately absent until they work: the streamed batch and feed, health, reflection, and
-//! compressed messages.
+//! Deliberately absent until they work: the streamed batch and feed, and compressed messages.
 
-mod asked;
 mod calls;
+pub mod health;
+mod heard;
+mod read;
+pub mod reflection;
+mod shape;
 mod spoken;
 mod told;
 
 use std::fmt;
 
-use axum::{Router, middleware};
+use axum::{Router, middleware, routing::post_service};
 use mainstay_context::Context;
 use orders::ports::Ports;
 use tonic::{Request, Response, Status};
 
 pub use spoken::spoken;
 
-use self::pb::order_service_server::{OrderService, OrderServiceServer};
+use self::{
+    heard::Takes,
+    pb::order_service_server::{OrderService, OrderServiceServer},
+    shape::Shape,
+};
 use crate::{
-    http::{Api, gate},
+    api::Api,
+    gate,
     problem::{Code, Problem},
 };
 
@@ -40,22 +49,31 @@ pub mod pb {
     tonic::include_proto!("orders.v1");
 }
 
-/// The largest message that is read, in bytes.
-pub(crate) const LARGEST_IN: usize = 1 << 20;
+/// All that is spoken here as descriptors, a `google.protobuf.FileDescriptorSet`: the contract, the
+/// standards of health and reflection, and what they import.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The largest message that is read, in bytes, whatever the limit on the bodies of HTTP is.
+pub const LARGEST_IN: usize = 1 << 20;
 /// The largest message that is sent, in bytes: the most that callers take when they set no limit.
-const LARGEST_OUT: usize = 4 << 20;
+pub const LARGEST_OUT: usize = 4 << 20;
 
-/// Every call's path, as the contract has it. A route for each, so that metrics tell them apart.
-const PATHS: &[&str] = include!(concat!(env!("OUT_DIR"), "/paths.rs"));
+/// Every call: its path, as the contract has it, and the message it takes.
+const CALLS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
-/// The routes of every call.
+/// The routes of every call; one for each, so that metrics tell them apart.
 pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
     let service = OrderServiceServer::new(Service(api.clone()))
         .max_decoding_message_size(LARGEST_IN)
         .max_encoding_message_size(LARGEST_OUT);
-    let route = |router: Router, path: &&str| router.route_service(path, service.clone());
+    let route = |router: Router, (path, asked): &(&str, usize)| {
+        let takes = Takes { most: LARGEST_IN, shape: Some(Shape(*asked)) };
+        let hear = middleware::from_fn_with_state(takes, heard::hear);
+        router.route(path, post_service(service.clone()).route_layer(hear))
+    };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
-    PATHS.iter().fold(Router::new(), route).route_layer(gate)
+    let calls = CALLS.iter().fold(Router::new(), route);
+    calls.method_not_allowed_fallback(gate::method_not_allowed).route_layer(gate)
 }
 
 struct Service<P>(Api<P>);

@@ -7,150 +7,56 @@
 //! routes in [`STREAMS`] want no total deadline there.
 
 mod batch;
-pub(crate) mod body;
+mod body;
 mod docs;
 mod encodings;
-mod examples;
 mod feed;
-pub(crate) mod gate;
-pub(crate) mod headers;
+mod headers;
 mod history;
 mod item;
 mod ndjson;
 mod openapi;
-pub(crate) mod orders;
-mod page_token;
-pub(crate) mod params;
-pub(crate) mod pay;
+mod orders;
+mod params;
+mod pay;
 mod replies;
 mod sse;
 mod strict;
-pub(crate) mod verbs;
-pub(crate) mod wait;
+mod verbs;
+mod wait;
 mod watchers;
 mod webhook;
-pub(crate) mod wire;
 mod words;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use ::orders::{
-    Error, Orders,
-    ports::{Clock as _, Ports},
-};
+use ::orders::{Orders, ports::Ports};
 use axum::{Router, middleware};
-use mainstay::{lifecycle::Phase, telemetry::SPANS};
-use mainstay_context::Context;
-use tokio::{sync::watch, time::timeout};
 use tower_http::compression::{
     CompressionLayer,
     predicate::{DefaultPredicate, NotForContentType, Predicate as _},
 };
-use tracing::Instrument as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use item::Item;
-pub use watchers::Watchers;
-pub use webhook::{InvalidSecrets, Secrets, Webhooks};
+pub use self::{
+    item::Item,
+    watchers::Watchers,
+    webhook::{InvalidSecrets, Secrets, Webhooks},
+};
+pub use crate::api::{Config, Readiness};
 
-use crate::{auth::Keys, grpc, problem::Problem};
+use crate::{api::Api, gate, grpc};
 
 /// The routes that stream: give them to `mainstay::http::Stack::with_stream`.
 pub const STREAMS: [&str; 2] = [batch::PATH, feed::PATH];
 
-/// What the API needs besides the use cases.
-pub struct Config {
-    /// The keys that open it.
-    pub keys: Keys,
-    /// What page tokens are authenticated with; the same on every replica.
-    pub page_secret: [u8; 32],
-    /// The largest body that is read, in bytes. Default 256 KiB.
-    pub body_limit: usize,
-    /// How long each order of a streamed batch, and each read for a live feed, may take. Default 2 s.
-    pub step: Duration,
-    /// Where the process stands: live feeds end at [`Phase::Draining`], with a resume position.
-    pub phase: watch::Receiver<Phase>,
-    /// The live feeds, for whoever measures them.
-    pub watchers: Watchers,
-    /// Whether there is a gateway to pay through. Default: no.
-    pub payments: bool,
-    /// What the gateway's webhooks are checked with. Default: none are taken.
-    pub webhooks: Option<Webhooks>,
-}
-
-impl Config {
-    /// The default limits.
-    pub fn new(keys: Keys, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
-        let (body_limit, step) = (256 * 1024, Duration::from_secs(2));
-        let watchers = Watchers::default();
-        let (payments, webhooks) = (false, None);
-        Self { keys, page_secret, body_limit, step, phase, watchers, payments, webhooks }
-    }
-}
-
-/// Shows no secret.
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("keys", &self.keys)
-            .field("body_limit", &self.body_limit)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What handlers share.
-pub(crate) struct Api<P> {
-    pub(crate) orders: Arc<Orders<P>>,
-    pub(crate) config: Arc<Config>,
-    seats: wait::Seats,
-}
-
-impl<P> Clone for Api<P> {
-    fn clone(&self) -> Self {
-        let (orders, config) = (Arc::clone(&self.orders), Arc::clone(&self.config));
-        Self { orders, config, seats: self.seats.clone() }
-    }
-}
-
-impl<P: Ports> Api<P> {
-    /// The context of one step of a stream, which has a deadline of its own.
-    fn step(&self, cx: &Context) -> Context {
-        let now = self.orders.ports().clock().instant();
-        cx.child().with_deadline(now + self.config.step)
-    }
-
-    /// What comes of one step in its time. The context's deadline alone does not do it: a store
-    /// that hangs looks at no clock.
-    async fn in_time<T, E: Into<Problem>>(
-        &self,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Problem> {
-        match timeout(self.config.step, work).await {
-            Ok(done) => done.map_err(Into::into),
-            Err(_) => Err(out_of_time()),
-        }
-    }
-}
-
-/// Runs a use case in a span of its own: the core itself knows nothing of traces.
-pub(crate) async fn use_case<T>(name: &'static str, work: impl Future<Output = T>) -> T {
-    let span = tracing::info_span!(target: SPANS, "use case", otel.name = name);
-    work.instrument(span).await
-}
-
-/// The problem of work that was left under way when its time was spent.
-fn out_of_time() -> Problem {
-    let mut problem = Problem::from(Error::DeadlineExceeded);
-    "The time was spent before there was an answer; a change that was asked may have taken effect."
-        .clone_into(&mut problem.detail);
-    problem
-}
-
 /// The API over these use cases, for callers of HTTP and of gRPC.
 pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
-    let api = Api { orders, config: Arc::new(config), seats: wait::Seats::default() };
+    let api = Api::new(orders, config);
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
-    let calls = grpc::routes(&api);
+    let calls = grpc::routes(&api)
+        .merge(grpc::health::routes(&api.config))
+        .merge(grpc::reflection::routes());
     let (v1, _) = v1::<P>().split_for_parts();
     let (hooks, _) = hooks::<P>().split_for_parts();
     let hooks = hooks.method_not_allowed_fallback(gate::method_not_allowed);

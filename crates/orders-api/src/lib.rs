@@ -4,10 +4,24 @@
 //! [`grpc`] is the same API by `api/orders/v1/orders.proto`;
 //! [`problem`] is the one table of everything that can go wrong; [`auth`] says who asks.
 //!
-//! A handler parses, calls one use case, and maps its answer. Deliberately absent: rules about
-//! orders, a store, rate limits, and the listener the router is served on.
+//! Both protocols only read what is asked and write what is answered. What stands between is theirs
+//! together: `change`, `placing`, `listing` and `history` judge what is asked and call one use case,
+//! `wait` holds an answer back, `wire` has the types of JSON, `gate` is what every request passes.
+//!
+//! Deliberately absent: rules about orders, a store, rate limits, and the listener the router is
+//! served on.
 
 pub mod auth;
 pub mod grpc;
 pub mod http;
 pub mod problem;
+
+mod api;
+mod body;
+mod change;
+mod gate;
+mod history;
+mod listing;
+mod placing;
+mod wait;
+mod wire;

@@ -136,6 +136,9 @@ codes! {
     UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE InvalidArgument
         "The body is not of a type that can be read",
         "Send the `Content-Type` that the operation takes.";
+    UnsupportedEncoding "unsupported-encoding" UNSUPPORTED_MEDIA_TYPE Unimplemented
+        "The message is compressed in a way that is not read here",
+        "Send it as it is, without compression.";
     Invalid "invalid" UNPROCESSABLE_ENTITY InvalidArgument "The request breaks rules",
         "Mend what `errors` lists. The list holds every field; sums are checked once those are right.";
     TotalMismatch "total-mismatch" UNPROCESSABLE_ENTITY InvalidArgument
@@ -160,6 +163,9 @@ codes! {
     DeadlineExceeded "deadline-exceeded" GATEWAY_TIMEOUT DeadlineExceeded
         "The time for the request is spent",
         "It may have taken effect. Send it again with the same Idempotency-Key, and with more time.";
+    HttpVersion "http-version" HTTP_VERSION_NOT_SUPPORTED Unimplemented
+        "Calls of gRPC come over HTTP/2",
+        "Call over HTTP/2, through proxies too, or use the HTTP API.";
     StoreFull "store-full" INSUFFICIENT_STORAGE ResourceExhausted
         "The order store has no room left",
         "Nothing was written. Tell the operator; send the request again later.";
@@ -202,10 +208,12 @@ impl Code {
             | Self::VersionMismatch
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
+            | Self::UnsupportedEncoding
             | Self::Invalid
             | Self::TotalMismatch
             | Self::KeyReused
             | Self::NoGateway
+            | Self::HttpVersion
             | Self::Internal => false,
         }
     }
@@ -309,6 +317,19 @@ impl Problem {
         Self { facts: Facts::Errors(vec![error]), ..Self::new(Code::Malformed, detail) }
     }
 
+    /// A request that cannot be read, because of this parameter, header or field of a message.
+    pub(crate) fn unreadable(name: &str, detail: impl Into<String>) -> Self {
+        Self::malformed(FieldError::parameter(name, detail))
+    }
+
+    /// A request without the key that it needs.
+    pub(crate) fn key_missing() -> Self {
+        Self::new(
+            Code::KeyMissing,
+            "This request needs an Idempotency-Key, so that it can be sent again safely.",
+        )
+    }
+
     /// A request that breaks these rules.
     pub fn invalid(violations: Vec<Violation>) -> Self {
         orders::Error::Invalid(violations).into()
@@ -329,7 +350,7 @@ impl StdError for Problem {
 
 /// The table as Markdown, for the docs.
 ///
-/// What a table of codes cannot say, that retrying needs a key, is said below it.
+/// What a table of codes cannot say, such as that retrying needs a key, is said below it.
 pub fn table() -> String {
     let head = "| code | HTTP | gRPC | what it is | what to do | retryable |\n\
                 |---|---|---|---|---|---|\n";
@@ -343,9 +364,16 @@ pub fn table() -> String {
             code.then()
         )
     });
-    format!(
-        "{table}\nA change that was sent without an Idempotency-Key is not retryable after \
-         `outcome-unknown` or `deadline-exceeded`: it may have\ntaken effect, and a second one would \
-         be another change. Read the order first.\n"
-    )
+    format!("{table}\n{NOTES}")
 }
+
+const NOTES: &str = "\
+A change that was sent without an Idempotency-Key is not retryable after `outcome-unknown` or `deadline-exceeded`: it may have
+taken effect, and a second one would be another change. Read the order first. Over gRPC its `outcome-unknown` is UNKNOWN.
+
+A request that brings no deadline ends after 2 s, and none takes more than 10 s (`http.default_deadline`,
+`http.largest_deadline`); then it is `deadline-exceeded`. Over gRPC the deadline is the `grpc-timeout`, and `not-found` is
+UNIMPLEMENTED where there is no such call.
+
+Of several faults in one request both protocols tell the same one first.
+";

@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::{Config, layers, load_to_serve, load_to_start, warnings};
+use mainstay::telemetry;
+
+use super::{Config, connections, layers, load_to_serve, load_to_start, warnings};
 use crate::{
+    app,
     cli::{Check, Explain, Serve},
     console::{Failure, say},
 };
@@ -34,6 +37,11 @@ pub(crate) fn check(options: &Check) -> Result<ExitCode, Failure> {
     } else {
         load_to_start(&options.config)?
     };
+    if options.connect {
+        // What the service would only warn of is logged, as it would be there.
+        let _telemetry = telemetry::init(app::NAME, &loaded.value.log)?;
+        connections::check(&loaded)?;
+    }
     for warning in warnings(&loaded.value) {
         say(&format!("warning: {warning}"));
     }

@@ -16,6 +16,7 @@ mod demo;
 mod drain;
 mod first_order;
 mod gateway_check;
+mod grpc;
 mod idempotency;
 mod import;
 mod keys;

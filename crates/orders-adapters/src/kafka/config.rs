@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use mainstay::config::Secret;
-use rdkafka::{ClientConfig, error::KafkaError};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 
 pub use crate::settings::{Inbound, Kafka as Config, Mechanism, Security};
 
@@ -28,6 +28,8 @@ impl Config {
     /// What every client of Kafka is made with.
     pub(super) fn client(&self) -> Result<ClientConfig, SetupError> {
         let mut client = ClientConfig::new();
+        // Not only errors: why a broker hangs up is told at this level.
+        client.set_log_level(RDKafkaLogLevel::Info);
         client
             .set("bootstrap.servers", self.brokers.join(","))
             .set("client.id", "orderly")
@@ -37,8 +39,6 @@ impl Config {
             .set("socket.connection.setup.timeout.ms", millis(Duration::from_secs(2)))
             .set("socket.keepalive.enable", "true")
             .set("topic.metadata.refresh.interval.ms", millis(Duration::from_mins(1)))
-            // Idle connections are closed by brokers as a matter of course.
-            .set("log.connection.close", "false")
             // Topics are made by `create_topics` or by the operator, with what they need.
             .set("allow.auto.create.topics", "false");
         let security = self.security.unwrap_or_default();

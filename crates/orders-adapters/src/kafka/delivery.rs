@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
+use serde_json::Value;
 
 /// A record of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,21 @@ impl Delivery {
         let (_, value) = self.headers.iter().rev().find(|(key, _)| key == name)?;
         std::str::from_utf8(value.as_deref()?).ok()
     }
+
+    /// The id of the event that it is, in either mode, as far as that can be read.
+    pub fn event_id(&self) -> Option<String> {
+        if !self.is_structured() {
+            return self.header("ce_id").map(str::to_owned);
+        }
+        let event: Value = serde_json::from_slice(self.value.as_deref()?).ok()?;
+        event.get("id")?.as_str().map(str::to_owned)
+    }
+
+    /// Whether its value is a whole event, and not only the event's data.
+    pub(super) fn is_structured(&self) -> bool {
+        let content = self.header("content-type").unwrap_or_default();
+        content.starts_with("application/cloudevents+json")
+    }
 }
 
 /// Headers as a client sends them.
@@ -77,4 +93,33 @@ pub(super) fn owned_headers<'a>(
     headers
         .into_iter()
         .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event_id(headers: &[(&str, &str)], value: &str) -> Option<String> {
+        let header =
+            |&(name, value): &(&str, &str)| (name.to_owned(), Some(value.as_bytes().to_vec()));
+        let delivery = Delivery {
+            topic: "in".to_owned(),
+            partition: 0,
+            offset: 0,
+            key: None,
+            value: Some(value.as_bytes().to_vec()),
+            headers: headers.iter().map(header).collect(),
+            again: false,
+        };
+        delivery.event_id()
+    }
+
+    #[test]
+    fn an_event_is_known_by_its_id_in_either_mode() {
+        let structured = [("content-type", "application/cloudevents+json; charset=utf-8")];
+        assert_eq!(event_id(&[("ce_id", "e-1")], "no json").as_deref(), Some("e-1"));
+        assert_eq!(event_id(&structured, r#"{"id":"e-2"}"#).as_deref(), Some("e-2"));
+        assert_eq!(event_id(&structured, "no json"), None);
+        assert_eq!(event_id(&[], "{}"), None);
+    }
 }

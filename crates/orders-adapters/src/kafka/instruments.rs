@@ -43,6 +43,29 @@ impl Instruments {
         }
     }
 
+    /// Counts of these topics begin at 0, so that the first that is counted is seen as a rise.
+    pub(super) fn publishes(&self, topics: [&str; 2]) {
+        for topic in topics {
+            for outcome in ["kept", "refused", "failed"] {
+                self.sent.add(0, &[topic, outcome]);
+            }
+        }
+    }
+
+    /// As [`publishes`](Self::publishes), of a topic whose records are carried out.
+    pub(super) fn consumes(&self, topic: &str) {
+        for outcome in ["done", "later", "refused"] {
+            self.handled.add(0, &[topic, outcome]);
+        }
+        self.in_hand(topic, 0);
+    }
+
+    /// As [`publishes`](Self::publishes), of a topic whose keys may be parked.
+    pub(super) fn parks(&self, topic: &str) {
+        self.parked.add(0, &[topic]);
+        self.parked_keys(topic, 0);
+    }
+
     pub(super) fn sent(&self, topic: &str, outcome: &str) {
         self.sent.inc(&[topic, outcome]);
     }

@@ -17,12 +17,13 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     future::Future,
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use mainstay::{metrics::Metrics, telemetry::error_chain};
+use mainstay::metrics::Metrics;
 use mainstay_context::Context;
 use orders::{
     codec,
@@ -31,16 +32,17 @@ use orders::{
 };
 use rdkafka::{error::KafkaError, message::OwnedHeaders};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
 
 use super::{
     client::Logs,
     config::{Config, SetupError},
     delivery::{Delivery, Handler, Verdict, owned_headers},
-    dlq::{Lot, cause_of},
+    dlq::{ClaimError, LOOK_EVERY, Lot, ReadError, cause_of},
     instruments::Instruments,
     sink::{Record, SendError, Sink},
-    states::States,
+    states::{States, StatesError},
 };
 
 /// Publishes the feed to Kafka. Clones share everything.
@@ -52,6 +54,7 @@ pub struct KafkaPublisher(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    store: Uuid,
     logs: Logs,
     sink: Arc<Sink>,
     states: States,
@@ -62,19 +65,26 @@ struct Inner {
     last_error: Mutex<Option<String>>,
 }
 
-/// Where the last page ended, when it ended well.
 #[derive(Default)]
 struct Turn {
+    /// Where the last page ended, when it ended well.
     ended: Option<Position>,
+    /// Whether the topics are known to be there and to belong to this store. Not after a page that went
+    /// wrong: that may be why.
+    is_sure: bool,
 }
 
 /// Why a page was not published.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
-    #[error("what is parked cannot be read")]
-    Parked(#[source] KafkaError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     #[error(transparent)]
     Send(#[from] SendError),
+    #[error(transparent)]
+    States(#[from] StatesError),
     #[error("the deadline passed")]
     Late,
     #[error("the request was cancelled")]
@@ -82,16 +92,19 @@ enum Trouble {
 }
 
 impl KafkaPublisher {
-    /// A publisher. That no broker answers is no error: publishing then fails until one does.
+    /// A publisher of the store of this id. That no broker answers is no error: publishing then fails
+    /// until one does, and while the topics are missing or belong to another store.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, SetupError> {
+    pub fn new(config: &Config, store: Uuid, metrics: &Metrics) -> Result<Self, SetupError> {
         let sink = Arc::new(Sink::new(config)?);
         let logs = sink.logs();
         let states = States::new(config, logs.clone())?;
         let instruments = Instruments::new(metrics);
-        let lot = Lot::new(config, &config.events_topic, Arc::clone(&sink), instruments.clone())?;
+        instruments.publishes([&config.events_topic, &config.state_topic]);
+        let topic = &config.events_topic;
+        let lot = Lot::new(config, store, topic, Arc::clone(&sink), instruments.clone())?;
         let waiting = Arc::clone(&sink);
         metrics.gauge_fn(
             "kafka_records_in_flight",
@@ -100,6 +113,7 @@ impl KafkaPublisher {
         );
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
+            store,
             logs,
             sink,
             states,
@@ -115,21 +129,35 @@ impl KafkaPublisher {
         let last_error = self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
         json!({
             "brokers": self.0.config.brokers,
+            "store": self.0.store.to_string(),
             "in_flight": self.0.sink.in_flight(),
             "parked_orders": self.0.lot.parked_keys(),
             "last_error": last_error,
         })
     }
 
+    /// Learns, for ever, which orders others have parked and released, for what is told of it.
+    pub async fn follow_parked(&self) {
+        loop {
+            self.0.lot.look().await;
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Waits at most this long until all that was sent is acknowledged; whether it was.
     pub async fn flush(&self, budget: Duration) -> bool {
         self.0.sink.flush(budget).await
+    }
+
+    /// Logs nothing any more of brokers that are away: nothing is published from here on.
+    pub fn close(&self) {
+        self.0.logs.close();
     }
 }
 
 impl Publisher for KafkaPublisher {
     async fn ready(&self, cx: &Context) -> Result<(), PublishError> {
-        self.0.within(cx, async { Ok(self.0.states.ready().await?) }).await
+        self.0.within(cx, self.0.ready()).await
     }
 
     async fn publish(
@@ -164,7 +192,7 @@ impl Inner {
             _cause = cx.cancelled() => Err(Trouble::Cancelled),
         };
         if !matches!(done, Ok(false)) {
-            let failed = done.as_ref().err().map(|error| self.told(error));
+            let failed = done.as_ref().err().map(|error| self.logs.explain(error));
             if failed.is_none() {
                 self.logs.forget();
             }
@@ -173,36 +201,39 @@ impl Inner {
         done.map(drop).map_err(|error| PublishError(Cause::from(error)))
     }
 
-    /// Why it failed, and what was last wrong with a broker.
-    fn told(&self, error: &Trouble) -> String {
-        let error = error_chain(error);
-        match self.logs.trouble() {
-            Some(trouble) => format!("{error}; a broker: {trouble}"),
-            None => error,
+    /// Makes sure that the topics are there and this store's, before it shuts anybody else out; whether
+    /// there was anything to do.
+    async fn ready(&self) -> Result<bool, Trouble> {
+        let mut turn = self.turn.lock().await;
+        if !turn.is_sure {
+            self.lot.find(&[self.config.state_topic.as_str()]).await?;
+            self.lot.claim().await?;
+            turn.is_sure = true;
         }
+        Ok(self.states.ready().await?)
     }
 
     async fn publish(&self, events: &[Event], orders: &[Order]) -> Result<(), Trouble> {
         let mut turn = self.turn.lock().await;
         // Taken at once, so that a page that is given up leaves nothing behind to rely on.
-        let ended = turn.ended.take();
+        let Turn { ended, is_sure } = mem::take(&mut *turn);
         if let Some(first) = events.first()
             && ended.is_none_or(|ended| ended.next() != first.position)
         {
             // Somebody else may have published in between, and parked.
-            self.lot.catch_up().await.map_err(Trouble::Parked)?;
+            self.lot.catch_up().await?;
         }
         let keys = by_order(events);
         if keys.iter().filter_map(|events| events.first()).any(|event| self.is_parked(event)) {
             // Somebody may have released it.
-            self.lot.catch_up().await.map_err(Trouble::Parked)?;
+            self.lot.catch_up().await?;
         }
         let chains = join_all(keys.iter().map(|events| self.chain(events))).await;
         for refused in chains.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             self.alone(refused).await?;
         }
         self.send_states(orders).await?;
-        turn.ended = events.last().map(|event| event.position).or(ended);
+        *turn = Turn { ended: events.last().map(|event| event.position).or(ended), is_sure };
         Ok(())
     }
 
@@ -251,7 +282,16 @@ impl Inner {
 
     async fn send_event(&self, event: &Event) -> Result<(), SendError> {
         let delivery = self.delivery(event);
-        self.send(&delivery).await
+        let key = delivery.lane();
+        let record = record(&delivery, &key);
+        let sent = self.sink.send(&record).await;
+        let outcome = match &sent {
+            Ok(_) => "kept",
+            Err(SendError::Refused(_)) => "refused",
+            Err(SendError::Failed(_)) => "failed",
+        };
+        self.instruments.sent(record.topic, outcome);
+        sent.map(|_| ())
     }
 
     /// Sends the orders as they are now. One that is refused alone is left out: no later one waits for
@@ -277,7 +317,7 @@ impl Inner {
     }
 
     /// Sends orders as they are now, all or none; returns the places of those that are refused, and why.
-    async fn send_page(&self, page: &[&Order]) -> Result<BTreeMap<usize, KafkaError>, SendError> {
+    async fn send_page(&self, page: &[&Order]) -> Result<BTreeMap<usize, KafkaError>, StatesError> {
         let topic = &self.config.state_topic;
         let texts: Vec<_> =
             page.iter().map(|order| (key(order.id), codec::order_state(order))).collect();
@@ -319,26 +359,13 @@ impl Inner {
             again: false,
         }
     }
+}
 
-    async fn send(&self, delivery: &Delivery) -> Result<(), SendError> {
-        let headers: OwnedHeaders = owned_headers(
-            delivery.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())),
-        );
-        let key = delivery.lane();
-        let value = delivery.value.as_deref();
-        self.send_record(&Record { topic: &delivery.topic, key: &key, value, headers }).await
-    }
-
-    async fn send_record(&self, record: &Record<'_>) -> Result<(), SendError> {
-        let sent = self.sink.send(record).await;
-        let outcome = match &sent {
-            Ok(_) => "kept",
-            Err(SendError::Refused(_)) => "refused",
-            Err(SendError::Failed(_)) => "failed",
-        };
-        self.instruments.sent(record.topic, outcome);
-        sent.map(|_| ())
-    }
+/// A delivery as it is sent, under this key.
+fn record<'a>(delivery: &'a Delivery, key: &'a [u8]) -> Record<'a> {
+    let headers = delivery.headers.iter();
+    let headers = owned_headers(headers.map(|(name, value)| (name.as_str(), value.as_deref())));
+    Record { topic: &delivery.topic, key, value: delivery.value.as_deref(), headers }
 }
 
 fn state_headers(order: &Order) -> OwnedHeaders {
@@ -369,19 +396,23 @@ fn by_order(events: &[Event]) -> Vec<Vec<&Event>> {
 }
 
 /// Publishes parked events once more, for [`dlq::replay`](super::dlq::replay).
-#[derive(Clone, Debug)]
-pub struct Republisher(KafkaPublisher);
+#[derive(Debug)]
+pub struct Republisher(Sink);
 
-impl From<KafkaPublisher> for Republisher {
-    fn from(publisher: KafkaPublisher) -> Self {
-        Self(publisher)
+impl Republisher {
+    /// One for these brokers.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn new(config: &Config) -> Result<Self, SetupError> {
+        Ok(Self(Sink::new(config)?))
     }
 }
 
 impl Handler for Republisher {
     async fn handle(&self, delivery: &Delivery) -> Verdict {
-        match self.0.0.send(delivery).await {
-            Ok(()) => Verdict::Done,
+        match self.0.send(&record(delivery, &delivery.lane())).await {
+            Ok(_) => Verdict::Done,
             Err(error @ SendError::Refused(_)) => Verdict::Refused(cause_of(&error)),
             Err(error @ SendError::Failed(_)) => Verdict::Later(cause_of(&error)),
         }

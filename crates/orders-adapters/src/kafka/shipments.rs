@@ -22,7 +22,8 @@ use super::{
 ///
 /// What has been seen is known by the verb's idempotency key, which is made of the consumer's group and
 /// the event's source and id, and is committed with the effect. So a key must be remembered
-/// (`retention.keys`) for at least as long as the topic keeps its records.
+/// (`retention.keys`) for at least as long as the topic keeps its records; where it is not,
+/// [`misfits`](super::misfits) tells.
 pub struct Shipments<P> {
     orders: Arc<Orders<P>>,
     group: String,
@@ -111,9 +112,8 @@ impl<P: Ports> Handler for Shipments<P> {
 
 /// The event of a record, in either mode. A subject that it leaves out is the record's key.
 fn event(delivery: &Delivery) -> Result<CloudEvent, Malformed> {
-    let content = delivery.header("content-type").unwrap_or_default();
     let value = delivery.value.as_deref().unwrap_or_default();
-    let mut event = if content.starts_with("application/cloudevents+json") {
+    let mut event = if delivery.is_structured() {
         CloudEvent::structured(value)?
     } else {
         let attribute = |name: &str| delivery.header(&format!("ce_{name}")).map(str::to_owned);

@@ -1,6 +1,9 @@
 //! The topics, made with what they need.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use rdkafka::{
     admin::{
@@ -23,13 +26,21 @@ use super::{
     sink::release,
 };
 
+/// How long events are kept, in milliseconds: a week.
+const EVENTS_KEPT: &str = "604800000";
+/// How long shipments are kept: six days, and the day in which a segment may wait for its last record.
+/// Together they are as long as a key is remembered unless that was set.
+const SHIPMENTS_KEPT: &str = "518400000";
+const SHIPMENTS_SEGMENT: &str = "86400000";
+
 /// Makes those topics of the configuration that do not exist; returns the names of the new ones. Those
 /// that exist stay as they are.
 ///
-/// The topic of orders is compacted, and dead letter topics keep their records for ever; the others keep
-/// them as long as the cluster does by default. With three replicas or more, a record is taken once two
-/// have it, so that neither the loss of one broker stops the topics nor a second one loses a record. How
-/// it is with fewer, or what the cluster does by default, [`weak_topics`] tells.
+/// The topic of orders is compacted, dead letter topics keep their records for ever, events are kept for
+/// a week, and shipments for less, as [`misfits`](super::misfits) wants it. With three replicas or more,
+/// a record is taken once two have it, so that neither the loss of one broker stops the topics nor a
+/// second one loses a record. How it is with fewer, or what the cluster does by default,
+/// [`weak_topics`] tells.
 ///
 /// # Errors
 /// [`CreateError`]; some may have been made.
@@ -44,13 +55,16 @@ pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> 
         if replicas >= 3 { topic.set("min.insync.replicas", "2") } else { topic }
     };
     let [events, events_dlq, states, shipped, shipped_dlq] = &names(config);
-    let for_ever = |name| make(name).set("retention.ms", "-1").set("retention.bytes", "-1");
+    let keeping = |name, millis| {
+        let topic = make(name).set("cleanup.policy", "delete").set("retention.ms", millis);
+        topic.set("retention.bytes", "-1")
+    };
     let topics = [
-        make(events),
-        for_ever(events_dlq),
+        keeping(events, EVENTS_KEPT),
+        keeping(events_dlq, "-1"),
         make(states).set("cleanup.policy", "compact"),
-        make(shipped),
-        for_ever(shipped_dlq),
+        keeping(shipped, SHIPMENTS_KEPT).set("segment.ms", SHIPMENTS_SEGMENT),
+        keeping(shipped_dlq, "-1"),
     ];
     let timeout = Some(config.request_timeout);
     let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
@@ -67,14 +81,26 @@ pub async fn create_topics(config: &Config) -> Result<Vec<String>, CreateError> 
     Ok(new)
 }
 
-/// Returns once a broker answered. A client for topics does not hear what is wrong with a broker; one
-/// for records does.
-async fn reach(config: &Config) -> Result<(), CreateError> {
+/// Those topics of the configuration that the cluster has not, or does not show to this user.
+///
+/// # Errors
+/// [`CreateError`].
+pub async fn missing_topics(config: &Config) -> Result<Vec<String>, CreateError> {
+    let there = reach(config).await?;
+    Ok(names(config).into_iter().filter(|name| !there.contains(name)).collect())
+}
+
+/// The topics there are, once a broker answered. A client for topics does not hear what is wrong with a
+/// broker; one for records does.
+async fn reach(config: &Config) -> Result<HashSet<String>, CreateError> {
     let logs = Logs::default();
     let producer: FutureProducer<Logs> =
         config.client()?.create_with_context(logs.clone()).map_err(SetupError::Client)?;
     let timeout = config.request_timeout;
-    let ask = move || producer.client().fetch_metadata(None, timeout).map(drop);
+    let ask = move || -> Result<HashSet<String>, KafkaError> {
+        let metadata = producer.client().fetch_metadata(None, timeout)?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    };
     let answered = task::spawn_blocking(ask).await.unwrap_or(Err(KafkaError::Canceled));
     answered
         .map_err(|error| CreateError::Unreached(logs.trouble().unwrap_or_else(|| cause_of(&error))))
@@ -175,6 +201,9 @@ pub enum CreateError {
     /// The cluster did not answer.
     #[error("the cluster cannot be asked for topics")]
     Asked(#[source] KafkaError),
+    /// The cluster says nothing of how a topic is set: it does not know it, or the user may not ask.
+    #[error("the cluster does not tell the settings of the topic {0}")]
+    Untold(String),
     /// The cluster refuses a topic.
     #[error("the cluster does not make the topic {topic}")]
     Refused {

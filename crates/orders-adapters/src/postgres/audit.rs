@@ -11,8 +11,7 @@ use tokio_postgres::{Client, Row, types::Type};
 use uuid::Uuid;
 
 use super::{
-    Config,
-    connect::{self, OpenError},
+    Config, OpenError, connect,
     feed::{SPAN, read_span},
     rows::{self, CREATE_RECEIPT, ENTRY, EVENT, ORDER, RECEIPT, TASK},
     schema,
@@ -47,6 +46,11 @@ impl Snapshot {
 
     /// Checks the database and begins a transaction.
     pub(super) async fn begun_by(config: &Config, begin: &str) -> Result<Self, OpenError> {
+        let opened = Self::opened(config, begin).await;
+        opened.map_err(|error| error.at(connect::past_pooler(config)))
+    }
+
+    async fn opened(config: &Config, begin: &str) -> Result<Self, OpenError> {
         let (client, connection) = connect::direct(config).await?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {

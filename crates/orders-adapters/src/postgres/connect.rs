@@ -3,19 +3,18 @@
 use std::{
     fmt,
     future::pending,
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr as _,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, RecyclingMethod, Runtime};
 use futures_util::future::BoxFuture;
 use mainstay::{client::tls, config::Secret};
-use orders::ports::Cause;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_postgres::{
     Client, Config as Target, Connection, Error, Socket,
@@ -24,99 +23,23 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Config, session::told};
+use super::{Config, OpenError, session::told};
 
 pub(super) use deadpool_postgres::Pool;
 
-/// Why a store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The URL is none.
-    #[error("{key} is no PostgreSQL URL: {why}")]
-    Url {
-        /// Which setting.
-        key: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The password cannot be read.
-    #[error("cannot read the password from {}", .0.display())]
-    Password(PathBuf, #[source] std::io::Error),
-    /// There is nobody to trust.
-    #[error("cannot set up TLS")]
-    Tls(#[source] Cause),
-    /// The server cannot be reached, or refuses us.
-    #[error("cannot use the database")]
-    Unreachable(#[source] Cause),
-    /// The connection is lent to others while nothing is asked on it.
-    #[error(
-        "a pooler in transaction mode is between this process and the database, and what has to be \
-         held there would be lost; set postgres.direct_url to the database itself"
-    )]
-    Pooled,
-    /// The tables are not there.
-    #[error("the database has no tables of orderly; run `orderly migrate` first")]
-    Empty,
-    /// The tables are older than this version.
-    #[error(
-        "the tables are of version {there} and {needed} is needed; run `orderly migrate` first"
-    )]
-    Old {
-        /// What there is.
-        there: i32,
-        /// What is needed.
-        needed: i32,
-    },
-    /// There is no such step to migrate to.
-    #[error("there is no step {step}; this version knows {oldest} to {newest}")]
-    NoStep {
-        /// What was asked for.
-        step: i32,
-        /// The first that this version works with.
-        oldest: i32,
-        /// The last there is.
-        newest: i32,
-    },
-    /// A setting of the server makes a promise void.
-    #[error("the server has {setting}, and acknowledged orders could be lost; {hint}")]
-    Unsafe {
-        /// The setting and its value.
-        setting: String,
-        /// What to do.
-        hint: &'static str,
-    },
-    /// The database cannot hold every text.
-    #[error("the database has the encoding {0}, which lacks most characters; make one in UTF8")]
-    Encoding(String),
-    /// The tables cannot be brought to this version's shape.
-    #[error("cannot bring the tables to this version")]
-    Migrate(#[source] Cause),
+/// A setting that names a database, and its URL.
+pub(super) type Named<'a> = (&'static str, &'a str);
+
+/// The database, through a pooler where there is one.
+pub(super) fn near(config: &Config) -> Named<'_> {
+    ("postgres.url", config.url.as_str())
 }
 
-impl OpenError {
-    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` has")]
-    pub(super) fn server(error: Error) -> Self {
-        Self::Unreachable(told(&error).into())
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` has")]
-    pub(super) fn pool(error: PoolError) -> Self {
-        Self::Unreachable(pool_told(&error).into())
-    }
-
-    pub(super) fn silent() -> Self {
-        Self::Unreachable("it does not answer".into())
-    }
-}
-
-/// Why a pool has no connection: what the server says, if it said something.
-pub(super) fn pool_told(error: &PoolError) -> String {
-    match error {
-        PoolError::Backend(error) => told(error),
-        PoolError::Timeout(_) => "it does not answer".to_owned(),
-        PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
-            error.to_string()
-        }
+/// The database past any pooler.
+pub(super) fn past_pooler(config: &Config) -> Named<'_> {
+    match &config.direct_url {
+        Some(url) => ("postgres.direct_url", url.as_str()),
+        None => near(config),
     }
 }
 
@@ -129,6 +52,7 @@ pub(super) type Driven = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect
 /// nothing is not to keep the others from being asked.
 pub(super) struct Servers {
     each: Vec<Target>,
+    password: Option<Password>,
     tls: MakeRustlsConnect,
     patience: Duration,
     /// Who is asked first: the one that was used last.
@@ -148,14 +72,15 @@ impl fmt::Debug for Servers {
 impl Servers {
     /// Those that carry changes and reads, through a pooler where there is one.
     pub(super) fn new(config: &Config) -> Result<Arc<Self>, OpenError> {
-        Self::at(config, "postgres.url", &config.url).map(Arc::new)
+        Self::at(config, near(config)).map(Arc::new)
     }
 
-    fn at(config: &Config, key: &'static str, url: &str) -> Result<Self, OpenError> {
+    fn at(config: &Config, (key, url): Named<'_>) -> Result<Self, OpenError> {
         let trust = tls::trusting(config.ca_file.as_ref());
         let trust = trust.map_err(|error| OpenError::Tls(error.into()))?;
         Ok(Self {
             each: each(&target(config, key, url)?, key)?,
+            password: config.password_file.as_deref().map(Password::open).transpose()?,
             tls: MakeRustlsConnect::new((*trust).clone()),
             patience: config.connect_timeout,
             first: AtomicUsize::new(0),
@@ -171,10 +96,15 @@ impl Servers {
     /// Asks one after the other; fails with what tells most of what they said, or with nothing when
     /// they were silent.
     async fn connect(&self) -> Result<(Client, Driven), Option<Error>> {
+        let password = self.password.as_ref().map(Password::now);
         let (first, count) = (self.first.load(Relaxed), self.each.len());
         let (before, from) = self.each.split_at(first % count);
         let mut failed: Option<Error> = None;
         for (at, server) in (first..).zip(from.iter().chain(before)) {
+            let mut server = server.clone();
+            if let Some(password) = &password {
+                server.password(password.expose());
+            }
             match timeout(self.patience, server.connect(self.tls())).await {
                 Ok(Ok(connected)) => {
                     self.first.store(at % count, Relaxed);
@@ -217,7 +147,33 @@ impl Servers {
             .recycle_timeout(Some(self.patience))
             .runtime(Runtime::Tokio1)
             .build();
-        pool.map_err(|error| OpenError::Unreachable(error.into()))
+        pool.map_err(|error| OpenError::strange(error.to_string()))
+    }
+}
+
+/// The password in its file, where it may be replaced at any time: each connection is made with the one
+/// that is there by then.
+struct Password {
+    file: PathBuf,
+    /// As it was last read. It stands while there is no reading the file.
+    last: Mutex<Secret<String>>,
+}
+
+impl Password {
+    fn open(file: &Path) -> Result<Self, OpenError> {
+        let read = Secret::from_file(file);
+        let read = read.map_err(|error| OpenError::Password(file.to_owned(), error))?;
+        Ok(Self { file: file.to_owned(), last: Mutex::new(read) })
+    }
+
+    fn now(&self) -> Secret<String> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match Secret::from_file(&self.file) {
+            Ok(now) => *last = now,
+            // When it is not right any more, the server says so.
+            Err(error) => tracing::debug!(error = %error, "the password cannot be read anew"),
+        }
+        last.clone()
     }
 }
 
@@ -255,10 +211,7 @@ fn drive(driven: Driven, age: u64, mut cut: watch::Receiver<u64>) -> JoinHandle<
 
 /// A connection past any pooler.
 pub(super) async fn direct(config: &Config) -> Result<(Client, Driven), OpenError> {
-    let servers = match &config.direct_url {
-        Some(url) => Servers::at(config, "postgres.direct_url", url)?,
-        None => Servers::at(config, "postgres.url", &config.url)?,
-    };
+    let servers = Servers::at(config, past_pooler(config))?;
     let failed = |error: Option<Error>| error.map_or_else(OpenError::silent, OpenError::server);
     servers.connect().await.map_err(failed)
 }
@@ -279,11 +232,26 @@ fn target(config: &Config, key: &'static str, url: &str) -> Result<Target, OpenE
     target.keepalives(true).keepalives_idle(Duration::from_secs(5));
     target.keepalives_interval(Duration::from_secs(2)).keepalives_retries(3);
     target.tcp_user_timeout(config.answer_timeout);
-    if let Some(file) = &config.password_file {
-        let failed = |error| OpenError::Password(file.clone(), error);
-        target.password(Secret::<String>::from_file(file).map_err(failed)?.expose());
-    }
     Ok(target)
+}
+
+/// Where a URL leads, and as whom; nothing of a password. `None` when that cannot be read from it.
+pub(super) fn place(url: &str) -> Option<String> {
+    let target = Target::from_str(url).ok()?;
+    let (names, addresses, ports) =
+        (target.get_hosts(), target.get_hostaddrs(), target.get_ports());
+    let server = |at: usize| {
+        let name = match (names.get(at), addresses.get(at)) {
+            (Some(Host::Tcp(name)), _) => name.clone(),
+            (Some(Host::Unix(path)), _) => path.display().to_string(),
+            (None, address) => address.map(ToString::to_string).unwrap_or_default(),
+        };
+        let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        format!("{name}:{port}")
+    };
+    let servers: Vec<_> = (0..names.len().max(addresses.len())).map(server).collect();
+    let user = target.get_user().map(|user| format!(" as {user}")).unwrap_or_default();
+    Some(format!("{}/{}{user}", servers.join(","), target.get_dbname()?))
 }
 
 /// The servers of a target, one by one.
@@ -372,6 +340,30 @@ mod tests {
             ]
             .concat()
         );
+    }
+
+    #[test]
+    fn where_a_url_leads_is_told_without_its_password() {
+        for (url, told) in [
+            ("postgres://me:secret@db-1,db-2:5433/shop", "db-1:5432,db-2:5433/shop as me"),
+            ("postgres://me@db/shop?password=secret", "db:5432/shop as me"),
+            ("host=/run/db port=5433 dbname=shop password=secret", "/run/db:5433/shop"),
+            ("hostaddr=127.0.0.1 dbname=shop user=me", "127.0.0.1:5432/shop as me"),
+        ] {
+            assert_eq!(place(url).as_deref(), Some(told), "{url}");
+        }
+        assert_eq!(place("postgres://me@db"), None);
+    }
+
+    #[test]
+    fn a_password_is_read_anew_and_the_last_one_stands_without_its_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "first\n").unwrap();
+        let password = Password::open(file.path()).unwrap();
+        std::fs::write(file.path(), "second\n").unwrap();
+        assert_eq!(password.now().expose(), "second");
+        file.close().unwrap();
+        assert_eq!(password.now().expose(), "second");
     }
 
     #[test]

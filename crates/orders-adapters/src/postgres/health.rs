@@ -2,17 +2,20 @@
 //!
 //! While it cannot, callers are answered at once instead of each trying by itself; so an outage costs
 //! one connection attempt at a time, and ends as soon as one succeeds. The task keeps a connection of
-//! its own, so that a database with no room for another one does not count as one that is away.
+//! its own, so that a database with no room for another one does not count as one that is away. Now and
+//! then it asks without being in doubt: settings that make a promise void may be changed under open
+//! connections, and then the database is not used either.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use deadpool_postgres::{Object, PoolError};
+use mainstay::telemetry::error_chain;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -20,9 +23,7 @@ use tokio::{
 use tokio_postgres::error::SqlState;
 
 use super::{
-    OpenError, Shared,
-    connect::pool_told,
-    schema,
+    Config, OpenError, Shared, connect, schema,
     session::{Failed, What},
 };
 
@@ -37,7 +38,16 @@ const LONG: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Health {
     is_down: AtomicBool,
+    trouble: Mutex<Option<Trouble>>,
     doubted: Notify,
+}
+
+/// Why the database is not used.
+#[derive(Debug)]
+struct Trouble {
+    told: String,
+    /// It answered, and must not be written to: that holds until it is asked again.
+    is_unreliable: bool,
 }
 
 impl Health {
@@ -45,9 +55,44 @@ impl Health {
         !self.is_down.load(Ordering::Relaxed)
     }
 
+    /// Why it is not up.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.known().as_ref().map(|trouble| trouble.told.clone())
+    }
+
     /// Has somebody look whether the database is there.
     pub(super) fn doubt(&self) {
         self.doubted.notify_one();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_unreliable(&self) -> bool {
+        self.known().as_ref().is_some_and(|trouble| trouble.is_unreliable)
+    }
+
+    /// Takes note that it cannot be used. It is told once: the words for an outage change with every
+    /// host that is asked.
+    fn fails(&self, error: OpenError, config: &Config) {
+        let (was_down, was_unreliable) = (!self.is_up(), self.is_unreliable());
+        let is_unreliable = error.is_unreliable() || was_unreliable;
+        let told = error_chain(&error.at(connect::near(config)));
+        if is_unreliable && !was_unreliable {
+            tracing::error!(error = told, "the database is not used until it can be relied on");
+        } else if !was_down {
+            tracing::error!(error = told, "the database is unavailable");
+        }
+        *self.known() = Some(Trouble { told, is_unreliable });
+        self.is_down.store(true, Ordering::Relaxed);
+    }
+
+    fn works(&self) {
+        *self.known() = None;
+        if self.is_down.swap(false, Ordering::Relaxed) {
+            tracing::info!("the database is available again");
+        }
     }
 }
 
@@ -60,7 +105,14 @@ impl Shared {
                 self.clear();
                 self.health.doubt();
             }
-            What::Unavailable => self.health.doubt(),
+            What::Unavailable => {
+                // A session from before may be set otherwise than those that are made now.
+                let said = failed.cause.downcast_ref::<OpenError>();
+                if said.is_some_and(OpenError::is_unreliable) {
+                    self.probe.retain(|_, _| false);
+                }
+                self.health.doubt();
+            }
             What::Refused
             | What::Decided
             | What::Contended
@@ -87,70 +139,67 @@ impl Shared {
     }
 }
 
-/// Looks at the database whenever it is in doubt, until the store closes.
+/// Looks at the database whenever it is in doubt, and now and then, until the store closes.
 pub(super) async fn run(shared: Arc<Shared>) {
     let work = async {
         loop {
-            shared.health.doubted.notified().await;
+            // Whether it is in doubt or it is only time to look.
+            let _doubted = timeout(shared.config.poll, shared.health.doubted.notified()).await;
             look(&shared).await;
         }
     };
     shared.while_open(work).await;
 }
 
-/// Looks until the database answers. It is down when a new connection is not answered either; and when
-/// only a new one is, nothing comes on those from before.
+/// Looks until the database answers and can be relied on. It is down when a new connection is not
+/// answered either; and when only a new one is, nothing good comes of those from before.
 async fn look(shared: &Shared) {
     let mut anew = None;
     loop {
         let is_kept = shared.probe.status().size > 0;
-        let Err(unanswered) = ask(shared).await else { break };
-        if unanswered.is_silent || !is_kept {
+        let Err(Unanswered { is_silent, why }) = ask(shared).await else { break };
+        let is_unreliable = why.is_unreliable();
+        if is_silent || is_unreliable || !is_kept {
             anew.get_or_insert_with(|| shared.servers.begin_anew());
         }
-        if is_kept {
+        // Of the server a lost connection says nothing yet.
+        if is_kept && !is_unreliable {
             continue;
         }
-        if !shared.health.is_down.swap(true, Ordering::Relaxed) {
-            tracing::error!(error = unanswered.why, "the database is unavailable");
-        }
+        shared.health.fails(why, &shared.config);
         sleep(AGAIN).await;
     }
     if let Some(age) = anew.filter(|_| shared.probe.status().size > 0) {
         shared.servers.cut_before(age);
         shared.clear();
     }
-    if shared.health.is_down.swap(false, Ordering::Relaxed) {
-        tracing::info!("the database is available again");
-    }
+    shared.health.works();
 }
 
 struct Unanswered {
     is_silent: bool,
-    why: String,
+    why: OpenError,
 }
 
 /// Asks on the connection that is kept for this, or on a new one.
 async fn ask(shared: &Shared) -> Result<(), Unanswered> {
     let client = match shared.probe.get().await {
         Ok(client) => client,
-        // It answers; only it has no room for one more.
-        Err(PoolError::Backend(error)) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+        // It answers; only it has no room for one more, and nothing speaks against it.
+        Err(PoolError::Backend(error))
+            if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+                && !shared.health.is_unreliable() =>
+        {
             return Ok(());
         }
-        Err(error) => return Err(Unanswered { is_silent: false, why: pool_told(&error) }),
+        Err(error) => return Err(Unanswered { is_silent: false, why: OpenError::pool(error) }),
     };
-    // It may be another server than before, which is set otherwise.
+    // It may be another server than before, or be set otherwise by now.
     let asked = timeout(shared.config.connect_timeout, schema::settings(&client)).await;
     let unanswered = match asked {
         Ok(Ok(())) => return Ok(()),
-        Ok(Err(OpenError::Unreachable(cause))) => {
-            Unanswered { is_silent: false, why: cause.to_string() }
-        }
-        Ok(Err(unsafe_settings)) => {
-            Unanswered { is_silent: false, why: unsafe_settings.to_string() }
-        }
-        Err(_) => Unanswered { is_silent: true, why: "it does not answer".to_owned() },
+        Ok(Err(why)) => Unanswered { is_silent: false, why },
+        Err(_) => Unanswered { is_silent: true, why: OpenError::silent() },
     };
     // Another look is another connection: this one may wait for a peer that is no more.
     drop(Object::take(client));

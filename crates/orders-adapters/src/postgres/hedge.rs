@@ -112,12 +112,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Hedges that know of reads of 20 ms.
-    async fn hedges(connections: usize) -> Hedges {
-        hedges_of(connections, 20 * MS).await
-    }
-
-    async fn hedges_of(connections: usize, time: Duration) -> Hedges {
+    /// Hedges that know of reads that took so long.
+    async fn hedges(connections: usize, time: Duration) -> Hedges {
         let hedges = Hedges::new(connections, &Metrics::new("test"));
         for _ in 0..100 {
             read(&hedges, async |_| sleep(time).await).await;
@@ -142,7 +138,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_second_of_two_reads_answers_when_the_first_hangs() {
-        let hedges = hedges(2).await;
+        let hedges = hedges(2, 20 * MS).await;
         let began = Instant::now();
         let hangs = async |number| sleep(if number == 1 { 1_000 * MS } else { MS }).await;
         assert_eq!(read(&hedges, hangs).await, 2);
@@ -151,12 +147,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_read_in_time_is_made_once() {
-        assert_eq!(read(&hedges(2).await, async |_| sleep(19 * MS).await).await, 1);
+        assert_eq!(read(&hedges(2, 20 * MS).await, async |_| sleep(19 * MS).await).await, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_read_that_is_only_slower_than_quick_ones_is_made_once() {
-        let hedges = hedges_of(2, MS).await;
+        let hedges = hedges(2, MS).await;
         assert_eq!(read(&hedges, async |_| sleep(9 * MS).await).await, 1);
         assert_eq!(
             read(&hedges, async |n| sleep(if n == 1 { 30 * MS } else { MS }).await).await,
@@ -166,13 +162,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_connection_is_asked_once_however_late_it_is() {
-        let hedges = hedges(1).await;
+        let hedges = hedges(1, 20 * MS).await;
         assert_eq!(read(&hedges, async |_| sleep(1_000 * MS).await).await, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_database_that_is_slow_for_all_is_asked_little_more() {
-        let hedges = hedges(2).await;
+        let hedges = hedges(2, 20 * MS).await;
         let mut again = 0;
         for _ in 0..100 {
             let slow = async |number| sleep(if number == 1 { 100 * MS } else { MS }).await;

@@ -31,6 +31,15 @@ pub struct Lead {
 }
 
 impl Lead {
+    /// Looks whether a process could wait for the lead of this database.
+    ///
+    /// # Errors
+    /// When the database cannot be reached past its pooler, [`OpenError::Pooled`] when that shows.
+    pub async fn probe(config: &Config) -> Result<(), OpenError> {
+        let found = unlent(config).await.map(drop);
+        found.map_err(|error| error.at(connect::past_pooler(config)))
+    }
+
     /// Waits until the lead is lost, as far as that shows: the server may have given it to another
     /// some time before.
     pub async fn lost(&mut self) {
@@ -49,15 +58,24 @@ impl Lead {
 
 /// Waits for the lead.
 pub(super) async fn lead(config: &Config) -> Result<Lead, OpenError> {
-    let session = Session::open(config).await?;
-    if is_lent(&session, &Session::open(config).await?).await? {
-        return Err(OpenError::Pooled);
-    }
+    let had = held(config).await;
+    had.map_err(|error| error.at(connect::past_pooler(config)))
+}
+
+async fn held(config: &Config) -> Result<Lead, OpenError> {
+    let session = unlent(config).await?;
     let params: [Param<'_>; 1] = [(&LOCK, Type::INT8)];
     while !session.ask("SELECT pg_try_advisory_lock($1)", &params, |row| row.try_get(0)).await? {
         sleep(AGAIN).await;
     }
     Ok(Lead { session })
+}
+
+/// A session that is not seen to be lent to others.
+async fn unlent(config: &Config) -> Result<Session, OpenError> {
+    let session = Session::open(config).await?;
+    let other = Session::open(config).await?;
+    if is_lent(&session, &other).await? { Err(OpenError::Pooled) } else { Ok(session) }
 }
 
 /// Whether sessions share a process of the server, or change it, as only a pooler makes them do. That

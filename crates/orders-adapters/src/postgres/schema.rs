@@ -4,12 +4,13 @@ use std::{error::Error, time::Duration};
 
 use orders::domain::state::TRANSITIONS;
 use refinery::Target;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, Row, error::SqlState, types::Type};
 
 use super::{
-    Config,
-    connect::{self, OpenError, Pool},
+    Config, OpenError,
+    connect::{self, Pool},
+    open_error::hint,
     session::{Param, told},
 };
 
@@ -40,7 +41,7 @@ pub struct Migrated {
 }
 
 /// Brings the tables to this version, one process at a time. Every step leaves what the version before
-/// needs, so that it may run beside.
+/// needs, so that it may run beside. No tables are made where a store could not be relied on.
 ///
 /// # Errors
 /// [`OpenError`] says what stands in the way.
@@ -61,6 +62,11 @@ pub async fn migrate_to(config: &Config, step: i32) -> Result<Migrated, OpenErro
 }
 
 async fn run(config: &Config, target: Target) -> Result<Migrated, OpenError> {
+    let migrated = steps(config, target).await;
+    migrated.map_err(|error| error.at(connect::past_pooler(config)))
+}
+
+async fn steps(config: &Config, target: Target) -> Result<Migrated, OpenError> {
     let (mut client, connection) = connect::direct(config).await?;
     let mut driver = tokio::task::JoinSet::new();
     driver.spawn(async move {
@@ -68,6 +74,7 @@ async fn run(config: &Config, target: Target) -> Result<Migrated, OpenError> {
             tracing::debug!(error = %error, "the migration's connection ended");
         }
     });
+    settings(&client).await?;
     client.batch_execute(LOCK_WAIT).await.map_err(OpenError::server)?;
     take_turn(&client).await?;
     let steps = embedded::migrations::runner().set_abort_missing(false).set_target(target);
@@ -83,7 +90,10 @@ async fn run(config: &Config, target: Target) -> Result<Migrated, OpenError> {
                 tracing::info!("a long transaction uses a table; trying again");
                 sleep(LOCK_PAUSE).await;
             }
-            Err(error) => return Err(OpenError::Migrate(error.into())),
+            Err(error) => {
+                let hint = said(&error).map_or("another program or build may have made them", hint);
+                return Err(OpenError::Migrate { hint, cause: error.into() });
+            }
         }
     }
     guard(&client).await?;
@@ -102,7 +112,9 @@ async fn take_turn(client: &Client) -> Result<(), OpenError> {
         }
         sleep(LOCK_PAUSE).await;
     }
-    Err(OpenError::Migrate("another migration has not ended in ten minutes".into()))
+    let hint = "wait for the other one, or end it, and run `orderly migrate` again";
+    let cause = "another migration has not ended in ten minutes".into();
+    Err(OpenError::Migrate { hint, cause })
 }
 
 /// The newest tables that this version knows.
@@ -124,15 +136,19 @@ fn applied(report: &refinery::Report) -> impl Iterator<Item = String> {
 
 /// Whether a step had to wait too long for a table.
 fn is_locked(error: &refinery::Error) -> bool {
+    said(error).and_then(tokio_postgres::Error::code) == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
+/// What the server said to a step, if it was that which failed.
+fn said(error: &refinery::Error) -> Option<&tokio_postgres::Error> {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = cause {
-        let code = error.downcast_ref::<tokio_postgres::Error>().and_then(|error| error.code());
-        if code == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-            return true;
+        if let Some(said) = error.downcast_ref() {
+            return Some(said);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// Sets a trigger that refuses what no version's table of transitions holds, whoever writes.
@@ -178,15 +194,17 @@ async fn guard(client: &Client) -> Result<(), OpenError> {
     client.batch_execute(&sql).await.map_err(OpenError::server)
 }
 
-/// Checks that the database has the tables and that its settings keep what is promised; gives the
+/// Checks that the settings of the database keep what is promised and that it has the tables; gives the
 /// store's secret.
-pub(super) async fn check(pool: &Pool) -> Result<[u8; 32], OpenError> {
+pub(super) async fn check(pool: &Pool, patience: Duration) -> Result<[u8; 32], OpenError> {
     let client = pool.get().await.map_err(OpenError::pool)?;
-    check_on(&client).await
+    let checked = timeout(patience, check_on(&client)).await;
+    checked.unwrap_or_else(|_| Err(OpenError::silent()))
 }
 
 /// As [`check`], over this connection.
 pub(super) async fn check_on(client: &Client) -> Result<[u8; 32], OpenError> {
+    settings(client).await?;
     let there = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
     let row = client.query_typed_one(there, &[]).await.map_err(OpenError::server)?;
     if !get::<bool>(&row, 0)? {
@@ -196,25 +214,29 @@ pub(super) async fn check_on(client: &Client) -> Result<[u8; 32], OpenError> {
     if there < OLDEST {
         return Err(OpenError::Old { there, needed: OLDEST });
     }
-    settings(client).await?;
     weaknesses(client).await?;
     let secret = "SELECT page_secret FROM meta";
     let row = client.query_typed_one(secret, &[]).await.map_err(OpenError::server)?;
     let secret: Vec<u8> = get(&row, 0)?;
     let first = secret.get(..32).and_then(|secret| secret.try_into().ok());
-    first.ok_or_else(|| OpenError::Unreachable("the store's secret is too short".into()))
+    first.ok_or_else(|| OpenError::strange("the store's secret is too short".to_owned()))
 }
 
-/// Refuses settings that make a promise void. Asked of every server that is connected to: one that
-/// took over may be set otherwise.
+/// Refuses settings that make a promise void. Asked before tables are made, of every server that is
+/// connected to, since one that took over may be set otherwise, and again and again after that: they may
+/// be changed under open connections.
 pub(super) async fn settings(client: &Client) -> Result<(), OpenError> {
     let sql = "SELECT current_setting('fsync'), current_setting('full_page_writes'),
         current_setting('synchronous_commit'), current_setting('server_encoding')";
     let row = client.query_typed_one(sql, &[]).await.map_err(OpenError::server)?;
     for (at, name, hint) in [
-        (0, "fsync", "set it to on"),
-        (1, "full_page_writes", "set it to on"),
-        (2, "synchronous_commit", "set it to on for this database or this role"),
+        (0, "fsync", "`ALTER SYSTEM SET fsync = on` and `SELECT pg_reload_conf()`"),
+        (
+            1,
+            "full_page_writes",
+            "`ALTER SYSTEM SET full_page_writes = on` and `SELECT pg_reload_conf()`",
+        ),
+        (2, "synchronous_commit", "`ALTER ROLE CURRENT_USER SET synchronous_commit = on`"),
     ] {
         if get::<String>(&row, at)? == "off" {
             return Err(OpenError::Unsafe { setting: format!("{name} = off"), hint });
@@ -246,5 +268,5 @@ async fn weaknesses(client: &Client) -> Result<(), OpenError> {
 }
 
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, OpenError> {
-    row.try_get(at).map_err(|error| OpenError::Unreachable(told(&error).into()))
+    row.try_get(at).map_err(|error| OpenError::strange(told(&error)))
 }

@@ -1,8 +1,11 @@
 //! Events to and from a real Kafka.
 
+mod claimed;
+mod dropped;
 mod inbound;
 mod outage;
 mod published;
+mod retention;
 mod shipped;
 mod tls;
 
@@ -20,13 +23,18 @@ use orders_adapters::kafka::{Config, Inbound, create_topics};
 use orders_testkit::{builders, servers::Kafka};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     message::{Header, Headers as _, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
 use tokio::{task, time::Instant};
+use uuid::Uuid;
 
+/// The store of a test that has one.
+const STORE: Uuid = Uuid::from_u128(1);
 /// The most that any of these tests waits for what must come.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -64,6 +72,20 @@ async fn made() -> Config {
     let config = names().await;
     create_topics(&config).await.unwrap();
     config
+}
+
+/// Deletes a topic; returns what it was done with.
+async fn delete(config: &Config, topic: &str) -> (AdminClient<DefaultClientContext>, AdminOptions) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", config.brokers.join(",")).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    admin.delete_topics(&[topic], &options).await.unwrap().remove(0).unwrap();
+    (admin, options)
+}
+
+/// What is said of a topic that does not exist.
+fn missing(topic: &str) -> String {
+    format!("the topic {topic} does not exist; `orderly events topics` makes it")
 }
 
 /// A request with time.

@@ -1,5 +1,5 @@
-//! The calls: each reads what is asked, calls one use case, and tells what came of it. Of one fault
-//! both protocols say the same; of two in one request each may name another first.
+//! The calls: each reads what is asked, has it carried out as both protocols do, and tells what came
+//! of it.
 
 use std::time::Duration;
 
@@ -7,25 +7,28 @@ use mainstay_context::Context;
 use orders::{
     domain::NoteText,
     ports::Ports,
-    usecase::{Action, Done, Part, Verb},
+    usecase::{Action, Done, Part},
 };
 use prost::Message as _;
 
 use super::{
     LARGEST_OUT,
-    asked::{self, Target},
-    pb,
+    pb::{self, create_order_response::Outcome},
+    read,
 };
 use crate::{
-    http::{
-        Api, headers, orders as listing, pay, use_case, verbs, wait,
-        wire::{
-            create::CreateOrder,
-            payment::{BackMoney, Pay, Resolve, SomeMoney, TakenElsewhere},
-            verb::{AddNote, Because},
-        },
-    },
+    api::{Api, use_case},
+    history,
+    listing::Listing,
+    placing::Placing,
     problem::Problem,
+    wait,
+    wire::{
+        create::CreateOrder,
+        order::reference,
+        payment::{BackMoney, Pay, Resolve, SomeMoney, TakenElsewhere},
+        verb::{AddNote, Because},
+    },
 };
 
 /// What of an answer is left for its orders when the rest has its place.
@@ -41,23 +44,18 @@ pub(super) async fn create_order<P: Ports>(
     cx: &Context,
     asked: pb::CreateOrderRequest,
 ) -> Result<pb::CreateOrderResponse, Problem> {
-    let key = asked::key(&asked.idempotency_key)?;
-    let order = asked.order.ok_or_else(|| asked::wrong("order", "must be there"))?;
+    let order = asked.order.ok_or_else(|| Problem::unreadable("order", "must be there"))?;
     let order = CreateOrder::from(order);
-    pay::must_have_gateway(&api.config, order.is_paid())?;
-    let draft = |order| listing::draft(order).map_err(|problem| problem.under(ORDER));
+    let placing = Placing { order, key: read::key(&asked.idempotency_key) };
     if asked.validate_only {
-        let placement = api.orders.validate(cx, draft(order)?);
-        let placement = placement.map_err(|error| Problem::from(error).under(ORDER))?;
-        let priced_order = Some((&placement).into());
-        return Ok(pb::CreateOrderResponse { order: None, replayed: false, priced_order });
+        let placement = placing.check(api, cx).map_err(|problem| problem.under(ORDER))?;
+        let outcome = Some(Outcome::PricedOrder(Box::new((&placement).into())));
+        return Ok(pb::CreateOrderResponse { outcome, replayed: false });
     }
-    let key = key.ok_or_else(headers::key_missing)?;
-    let placed = use_case("create", api.orders.create(cx, draft(order)?, key)).await;
-    let done = placed.map_err(|error| Problem::from(error).under(ORDER))?;
+    let done = placing.place(api, cx).await.map_err(|problem| problem.under(ORDER))?;
     let Done { record, replayed } = held(api, cx, done, asked.wait_seconds).await;
-    let order = Some(record.into());
-    Ok(pb::CreateOrderResponse { order, replayed, priced_order: None })
+    let outcome = Some(Outcome::Order(Box::new(record.into())));
+    Ok(pb::CreateOrderResponse { outcome, replayed })
 }
 
 pub(super) async fn get_order<P: Ports>(
@@ -65,7 +63,7 @@ pub(super) async fn get_order<P: Ports>(
     cx: &Context,
     asked: pb::GetOrderRequest,
 ) -> Result<pb::GetOrderResponse, Problem> {
-    let order = asked::reference(&asked.order_id)?;
+    let order = reference(&asked.order_id).ok_or(orders::Error::NotFound)?;
     let record = use_case("get", api.orders.get(cx, order)).await?;
     Ok(pb::GetOrderResponse { order: Some(record.into()) })
 }
@@ -88,7 +86,7 @@ pub(super) async fn list_orders<P: Ports>(
         }
         orders.len()
     };
-    let (_, next) = listing::page(api, cx, asked::list(asked)?, fit).await?;
+    let (_, next) = Listing::from(asked).page(api, cx, fit).await?;
     Ok(pb::ListOrdersResponse { orders, next_page_token: next.unwrap_or_default() })
 }
 
@@ -97,9 +95,9 @@ pub(super) async fn list_history<P: Ports>(
     cx: &Context,
     asked: pb::ListHistoryRequest,
 ) -> Result<pb::ListHistoryResponse, Problem> {
-    let order = asked::reference(&asked.order_id)?;
-    let entries = use_case("history", api.orders.history(cx, order)).await?;
-    Ok(pb::ListHistoryResponse { entries: entries.into_iter().map(Into::into).collect() })
+    let (entries, next) = history::Asked::from(asked).page(api, cx).await?;
+    let entries = entries.into_iter().map(Into::into).collect();
+    Ok(pb::ListHistoryResponse { entries, next_page_token: next.unwrap_or_default() })
 }
 
 pub(super) async fn confirm_order<P: Ports>(
@@ -107,10 +105,10 @@ pub(super) async fn confirm_order<P: Ports>(
     cx: &Context,
     asked: pb::ConfirmOrderRequest,
 ) -> Result<pb::ConfirmOrderResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?;
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
     let because = Because { reason: asked.reason };
-    let reason = because.reason().map_err(Problem::invalid)?;
-    Ok(act(api, cx, target, Action::Confirm { reason }).await?.into())
+    let action = because.reason().map(|reason| Action::Confirm { reason });
+    Ok(change.carry_out(api, cx, action).await?.into())
 }
 
 pub(super) async fn cancel_order<P: Ports>(
@@ -118,13 +116,10 @@ pub(super) async fn cancel_order<P: Ports>(
     cx: &Context,
     asked: pb::CancelOrderRequest,
 ) -> Result<pb::CancelOrderResponse, Problem> {
-    let mut target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?;
-    // Sent again without a key, it would call off more of them.
-    if asked.lines.is_some() {
-        target = target.keyed()?;
-    }
-    let (lines, reason) = asked::pieces(asked.lines, asked.reason)?;
-    let done = act(api, cx, target, Action::Cancel { lines, reason }).await?;
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
+    let some = read::pieces(asked.lines, asked.reason);
+    let action = some.map(|(lines, reason)| Action::Cancel { lines, reason });
+    let done = change.carry_out(api, cx, action).await?;
     Ok(held(api, cx, done, asked.wait_seconds).await.into())
 }
 
@@ -133,9 +128,10 @@ pub(super) async fn create_fulfillment<P: Ports>(
     cx: &Context,
     asked: pb::CreateFulfillmentRequest,
 ) -> Result<pb::CreateFulfillmentResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?.keyed()?;
-    let (lines, reason) = asked::pieces(asked.lines, asked.reason)?;
-    let done = act(api, cx, target, Action::Fulfill { lines, reason }).await?;
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
+    let some = read::pieces(asked.lines, asked.reason);
+    let action = some.map(|(lines, reason)| Action::Fulfill { lines, reason });
+    let done = change.carry_out(api, cx, action).await?;
     Ok(held(api, cx, done, asked.wait_seconds).await.into())
 }
 
@@ -144,9 +140,10 @@ pub(super) async fn return_order<P: Ports>(
     cx: &Context,
     asked: pb::ReturnOrderRequest,
 ) -> Result<pb::ReturnOrderResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?.keyed()?;
-    let (lines, reason) = asked::pieces(asked.lines, asked.reason)?;
-    Ok(act(api, cx, target, Action::Return { lines, reason }).await?.into())
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
+    let some = read::pieces(asked.lines, asked.reason);
+    let action = some.map(|(lines, reason)| Action::Return { lines, reason });
+    Ok(change.carry_out(api, cx, action).await?.into())
 }
 
 pub(super) async fn add_note<P: Ports>(
@@ -154,9 +151,10 @@ pub(super) async fn add_note<P: Ports>(
     cx: &Context,
     asked: pb::AddNoteRequest,
 ) -> Result<pb::AddNoteResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?;
-    let text = NoteText::try_from(AddNote { text: asked.text }).map_err(Problem::invalid)?;
-    Ok(act(api, cx, target, Action::AddNote { text }).await?.into())
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
+    let text = NoteText::try_from(AddNote { text: asked.text });
+    let action = text.map(|text| Action::AddNote { text });
+    Ok(change.carry_out(api, cx, action).await?.into())
 }
 
 pub(super) async fn pay_order<P: Ports>(
@@ -164,12 +162,9 @@ pub(super) async fn pay_order<P: Ports>(
     cx: &Context,
     asked: pb::PayOrderRequest,
 ) -> Result<pb::PayOrderResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?;
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
     let seconds = asked.wait_seconds;
-    let action = Action::try_from(Pay::from(asked)).map_err(Problem::invalid)?;
-    let target = target.keyed()?;
-    pay::must_have_gateway(&api.config, true)?;
-    let done = act(api, cx, target, action).await?;
+    let done = change.carry_out(api, cx, Action::try_from(Pay::from(asked))).await?;
     Ok(held(api, cx, done, seconds).await.into())
 }
 
@@ -178,25 +173,22 @@ pub(super) async fn capture_order<P: Ports>(
     cx: &Context,
     asked: pb::CaptureOrderRequest,
 ) -> Result<pb::CaptureOrderResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?;
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
     let seconds = asked.wait_seconds;
-    let part = Part::try_from(SomeMoney::from(asked)).map_err(Problem::invalid)?;
-    let target = target.keyed()?;
-    pay::must_have_gateway(&api.config, true)?;
-    let done = act(api, cx, target, Action::Capture(part)).await?;
+    let action = Part::try_from(SomeMoney::from(asked)).map(Action::Capture);
+    let done = change.carry_out(api, cx, action).await?;
     Ok(held(api, cx, done, seconds).await.into())
 }
 
-/// What was taken elsewhere is given back without a gateway.
 pub(super) async fn refund_order<P: Ports>(
     api: &Api<P>,
     cx: &Context,
     asked: pb::RefundOrderRequest,
 ) -> Result<pb::RefundOrderResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?;
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
     let seconds = asked.wait_seconds;
-    let part = Part::try_from(BackMoney::from(asked)).map_err(Problem::invalid)?;
-    let done = act(api, cx, target.keyed()?, Action::Refund(part)).await?;
+    let action = Part::try_from(BackMoney::from(asked)).map(Action::Refund);
+    let done = change.carry_out(api, cx, action).await?;
     Ok(held(api, cx, done, seconds).await.into())
 }
 
@@ -205,9 +197,9 @@ pub(super) async fn record_payment<P: Ports>(
     cx: &Context,
     asked: pb::RecordPaymentRequest,
 ) -> Result<pb::RecordPaymentResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?.keyed()?;
-    let action = Action::try_from(TakenElsewhere::from(asked)).map_err(Problem::invalid)?;
-    Ok(act(api, cx, target, action).await?.into())
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
+    let action = Action::try_from(TakenElsewhere::from(asked));
+    Ok(change.carry_out(api, cx, action).await?.into())
 }
 
 pub(super) async fn resolve_payment<P: Ports>(
@@ -215,19 +207,9 @@ pub(super) async fn resolve_payment<P: Ports>(
     cx: &Context,
     asked: pb::ResolvePaymentRequest,
 ) -> Result<pb::ResolvePaymentResponse, Problem> {
-    let target = Target::read(&asked.order_id, &asked.idempotency_key, &asked.etag)?.keyed()?;
-    let action = Action::try_from(Resolve::from(asked)).map_err(Problem::invalid)?;
-    Ok(act(api, cx, target, action).await?.into())
-}
-
-async fn act<P: Ports>(
-    api: &Api<P>,
-    cx: &Context,
-    target: Target,
-    action: Action,
-) -> Result<Done, Problem> {
-    let Target { order, key, if_match } = target;
-    verbs::change(api, cx, Verb { order, action, key, if_match: None }, if_match).await
+    let change = read::change(&asked.order_id, &asked.idempotency_key, &asked.etag);
+    let action = Action::try_from(Resolve::from(asked));
+    Ok(change.carry_out(api, cx, action).await?.into())
 }
 
 /// The answer to a change: at once, or after the wait that the caller asks for.

@@ -7,9 +7,10 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use http_body_util::BodyExt as _;
 
+use super::heard::is_call;
 use crate::problem::Told;
 
 /// What a problem's answer says in the words of HTTP only.
@@ -28,7 +29,7 @@ pub fn spoken(router: Router) -> Router {
 }
 
 async fn speak(request: Request, next: Next) -> Response {
-    let is_call = is_call(request.headers());
+    let is_call = is_call(request.version(), request.headers());
     let response = next.run(request).await;
     if !is_call {
         return response;
@@ -46,10 +47,4 @@ async fn speak(request: Request, next: Next) -> Response {
     head.headers.extend(said.into_parts().0.headers);
     head.status = StatusCode::OK;
     Response::from_parts(head, Body::empty())
-}
-
-/// Whether a request is a call of gRPC.
-fn is_call(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }

@@ -10,7 +10,7 @@ use orders::{
 };
 
 use super::pb;
-use crate::{http::headers, problem};
+use crate::{problem, wire::order::etag};
 
 macro_rules! changed {
     ($($answer:ident)+) => {$(
@@ -31,6 +31,9 @@ changed! {
 impl From<Record> for pb::Order {
     fn from(Record { order, personal, notes }: Record) -> Self {
         Self {
+            payable: Some(order.payable().into()),
+            due: Some(order.due().into()),
+            payments: order.payments.iter().map(|of| payment(of, order.goods.currency)).collect(),
             notes: notes.into_iter().map(Into::into).collect(),
             personal: personal.map(Into::into),
             ..(&order).into()
@@ -38,7 +41,7 @@ impl From<Record> for pb::Order {
     }
 }
 
-/// An order without what is kept apart from it.
+/// An order as a list tells it, without its payments and what is kept apart from it.
 impl From<&domain::Order> for pb::Order {
     fn from(order: &domain::Order) -> Self {
         Self {
@@ -50,7 +53,7 @@ impl From<&domain::Order> for pb::Order {
             payment_state: payment_state(order.payment_state()).into(),
             fulfillment_state: fulfillment_state(order.fulfillment_state()).into(),
             version: order.version.get(),
-            etag: headers::etag(order.version),
+            etag: etag(order.version),
             currency: order.goods.currency.to_string(),
             lines: lines(&order.goods, order.pricing()),
             totals: Some((&order.pricing().totals).into()),
@@ -58,11 +61,7 @@ impl From<&domain::Order> for pb::Order {
             created_at: Some(time(order.created_at)),
             updated_at: Some(time(order.updated_at)),
             allowed_transitions: allowed(order).into_iter().map(str::to_owned).collect(),
-            payable: Some(order.payable().into()),
-            due: Some(order.due().into()),
-            payments: order.payments.iter().map(|of| payment(of, order.goods.currency)).collect(),
-            notes: Vec::new(),
-            personal: None,
+            ..Self::default()
         }
     }
 }

@@ -13,16 +13,17 @@ use mainstay_context::Context;
 use tokio::time::timeout;
 
 use super::{
-    Api,
     body::{self, Json},
     headers,
     item::Item,
     ndjson,
     openapi::{BatchKey, BatchProblems},
-    pay,
+};
+use crate::{
+    api::Api,
+    problem::Problem,
     wire::batch::{Batch, BatchAnswer, BatchItem, BatchResult},
 };
-use crate::problem::Problem;
 
 pub(super) const PATH: &str = "/v1/orders/batch";
 /// Orders of one batch that are placed at a time.
@@ -115,8 +116,8 @@ impl<P: Ports> Run<P> {
         let derived = self.key.as_ref().map(|batch| codec::batch_item_key(batch, index));
         let derived = derived
             .transpose()
-            .map_err(|error| headers::malformed("Idempotency-Key", &error.to_string()))?;
-        pay::must_have_gateway(&self.api.config, item.order.is_paid())?;
+            .map_err(|error| Problem::unreadable("Idempotency-Key", error.to_string()))?;
+        self.api.config.must_have_gateway(item.order.is_paid())?;
         Item(item).place(&self.api.orders, cx, derived).await
     }
 }

@@ -1,6 +1,4 @@
-//! Reading JSON bodies: bounded before they are buffered, and with a pointer to what is wrong.
-
-use std::error::Error;
+//! Reading JSON bodies, with a pointer to what is wrong.
 
 use ::orders::ports::Ports;
 use axum::{
@@ -9,13 +7,15 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use mainstay::{config::duration, server::BodyIdle};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
-use super::{Api, strict::Strict, words};
-use crate::problem::{Code, FieldError, Problem};
+use super::{strict::Strict, words};
+use crate::{
+    api::Api,
+    body::{self, too_large},
+    problem::{Code, FieldError, Problem},
+};
 
 /// A JSON body of this shape.
 pub(super) struct Json<T>(pub(super) T);
@@ -68,39 +68,14 @@ pub(super) fn unsupported(wanted: &str) -> Problem {
     Problem::new(Code::UnsupportedMediaType, detail)
 }
 
-/// The problem of a body, or a line of one, above its limit.
-pub(crate) fn too_large(what: &str, limit: usize) -> Problem {
-    Problem::new(Code::PayloadTooLarge, format!("{what} may have at most {limit} bytes."))
-}
-
 /// The problem of a body that does not come in time.
 pub(super) fn too_slow() -> Problem {
     Problem::new(Code::DeadlineExceeded, "The body did not come in time; nothing was done.")
 }
 
-/// The problem of a body that failed with `error` before its end.
-pub(crate) fn broke_off(error: &(dyn Error + 'static)) -> Problem {
-    let detail = match BodyIdle::find(error) {
-        Some(BodyIdle(limit)) => {
-            let limit = duration::format(*limit);
-            format!("The body broke off: nothing of it came for {limit}.")
-        }
-        None => "The body broke off.".to_owned(),
-    };
-    Problem::new(Code::Malformed, detail)
-}
-
-/// The whole body, unless it is larger than `limit`; one that says so is not read at all.
+/// The whole body, unless it is larger than `limit`.
 pub(super) async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let announced = axum::body::HttpBody::size_hint(&body).lower();
-    if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Err(too_large("The body", limit));
-    }
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large("The body", limit)),
-        Err(error) => Err(broke_off(&*error)),
-    }
+    body::collect(body, limit).await?.ok_or_else(|| too_large("The body", limit))
 }
 
 /// Reads JSON of this shape, all of it.

@@ -13,8 +13,8 @@ use http::{StatusCode, header};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, serve};
 
-use super::{gate, openapi};
-use crate::problem::Problem;
+use super::openapi;
+use crate::{gate, problem::Problem};
 
 /// Nothing comes from, or goes, anywhere else. Swagger UI sets inline styles and data images.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \

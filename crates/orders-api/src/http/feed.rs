@@ -13,14 +13,16 @@ use http::{HeaderMap, HeaderName};
 use mainstay::http::Cx;
 
 use super::{
-    Api, headers,
+    headers,
     openapi::{FeedProblems, LastEventId},
     params::{self, FeedParams, Params},
     sse::Live,
-    use_case,
+};
+use crate::{
+    api::{Api, use_case},
+    problem::Problem,
     wire::event::Feed,
 };
-use crate::problem::Problem;
 
 pub(super) const PATH: &str = "/v1/events";
 
@@ -63,7 +65,7 @@ pub(super) async fn feed<P: Ports>(
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
     const NAME: HeaderName = HeaderName::from_static("last-event-id");
-    let wrong = || headers::malformed("Last-Event-ID", "must be a position of the feed");
+    let wrong = || Problem::unreadable("Last-Event-ID", "must be a position of the feed");
     let text = headers::single(headers, &NAME).map_err(|()| wrong())?;
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let read = |text: &str| text.parse().ok().filter(|_| digits(text)).and_then(params::position);

@@ -3,46 +3,27 @@
 use ::orders::domain::{IdempotencyKey, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::problem::{Code, FieldError, Problem};
+use crate::{
+    change::{IfMatch, TAG_RULE},
+    problem::Problem,
+    wire::order::tagged,
+};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-pub(crate) const KEY_RULE: &str = "must be 16 to 128 visible ASCII characters, bare or quoted";
+const KEY_RULE: &str = "must be 16 to 128 visible ASCII characters, bare or quoted";
 pub(super) const KEY_PATTERN: &str = r#"^([!#-~][!-~]{15,127}|"([!#-\[\]-~]|\\["\\]){16,128}")$"#;
 pub(super) const TAG_PATTERN: &str = r#"^(\*|"v[1-9][0-9]{0,18}"(, "v[1-9][0-9]{0,18}")*)$"#;
-pub(crate) const TAG_RULE: &str = "must be entity tags such as \"v7\", separated by commas, or *";
-
-/// The tag of an order at this version.
-pub(crate) fn etag(version: Version) -> String {
-    format!("\"v{version}\"")
-}
 
 /// The key of this request; `None` when it has none.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
-    let wrong = || malformed("Idempotency-Key", KEY_RULE);
+    let wrong = || Problem::unreadable("Idempotency-Key", KEY_RULE);
     let Some(text) = single(headers, &KEY).map_err(|()| wrong())? else { return Ok(None) };
     let key =
         if text.starts_with('"') { unquote(text).ok_or_else(wrong)? } else { text.to_owned() };
     key.parse().map(Some).map_err(|_| wrong())
 }
 
-/// The problem of a request without its key.
-pub(crate) fn key_missing() -> Problem {
-    Problem::new(
-        Code::KeyMissing,
-        "This request needs an Idempotency-Key, so that it can be sent again safely.",
-    )
-}
-
 /// The versions a verb is for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum IfMatch {
-    /// Whichever it is at.
-    Any,
-    /// One of these. There may be none: a tag that is no order's, or weak, matches nothing.
-    OneOf(Vec<Version>),
-}
-
-/// The versions a verb is for. Tags compare strongly, as they do for changes (RFC 9110, 13.1.1).
 pub(super) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     let lines: Vec<&[u8]> =
         headers.get_all(header::IF_MATCH).iter().map(HeaderValue::as_bytes).collect();
@@ -51,44 +32,7 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     if lines.is_empty() {
         return Ok(IfMatch::Any);
     }
-    condition(&list).ok_or_else(|| malformed("If-Match", TAG_RULE))
-}
-
-/// The versions that a list of tags names; `None` when it is none.
-pub(crate) fn condition(list: &[u8]) -> Option<IfMatch> {
-    match list.trim_ascii() {
-        b"*" => Some(IfMatch::Any),
-        list => tags(list).map(IfMatch::OneOf),
-    }
-}
-
-/// The versions among these tags, of which there is at least one.
-fn tags(mut rest: &[u8]) -> Option<Vec<Version>> {
-    let (mut versions, mut some) = (Vec::new(), false);
-    loop {
-        // Members of a list may be empty (RFC 9110, 5.6.1.2).
-        rest = rest.trim_ascii_start();
-        if let Some(after) = rest.strip_prefix(b",") {
-            rest = after;
-            continue;
-        }
-        if rest.is_empty() {
-            return some.then_some(versions);
-        }
-        let strong = rest.strip_prefix(b"W/").unwrap_or(rest);
-        let opaque = strong.strip_prefix(b"\"")?;
-        let end = opaque.iter().position(|byte| *byte == b'"')?;
-        let (opaque, after) = (opaque.get(..end)?, opaque.get(end + 1..)?.trim_ascii_start());
-        if opaque.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
-            || !(after.is_empty() || after.starts_with(b","))
-        {
-            return None;
-        }
-        let weak = strong.len() < rest.len();
-        let text = std::str::from_utf8(opaque).ok().filter(|_| !weak);
-        versions.extend(text.and_then(opaque_version));
-        (rest, some) = (after, true);
-    }
+    IfMatch::read(&list).ok_or_else(|| Problem::unreadable("If-Match", TAG_RULE))
 }
 
 /// Whether the caller already has the order at this version. Tags compare weakly, as they do for
@@ -112,11 +56,6 @@ pub(super) fn wants_events(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A header that cannot be read.
-pub(super) fn malformed(name: &str, detail: &str) -> Problem {
-    Problem::malformed(FieldError::parameter(name, detail))
-}
-
 /// The text of a header that must not be repeated.
 pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ()> {
     let mut values = headers.get_all(name).iter();
@@ -127,15 +66,9 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Op
     }
 }
 
+/// The version that a tag names.
 fn version(tag: &str) -> Option<Version> {
-    opaque_version(tag.strip_prefix('"')?.strip_suffix('"')?)
-}
-
-/// The version that stands between the quotes of a tag.
-fn opaque_version(opaque: &str) -> Option<Version> {
-    let digits = opaque.strip_prefix('v')?;
-    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
-    plain.then(|| digits.parse().ok().and_then(Version::new))?
+    tagged(tag.strip_prefix('"')?.strip_suffix('"')?)
 }
 
 /// The content of a quoted string (RFC 8941, 3.3.3).
@@ -155,6 +88,7 @@ fn unquote(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Code;
 
     fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -195,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_a_list_of_tags_or_any() {
+    fn a_condition_may_come_in_several_lines() {
         let read = |values: &[&str]| {
             if_match(&headers(&header::IF_MATCH, values)).map_err(|problem| problem.code)
         };
@@ -204,15 +138,8 @@ mod tests {
         };
         assert_eq!(read(&[]), Ok(IfMatch::Any));
         assert_eq!(read(&["*"]), Ok(IfMatch::Any));
-        assert_eq!(read(&["\"v7\""]), versions(&[7]));
-        assert_eq!(read(&["\"v7\" ,, W/\"v8\", \"a,b\",\t\"v9\","]), versions(&[7, 9]));
         assert_eq!(read(&["\"v1\"", "\"v2\""]), versions(&[1, 2]));
-        for value in ["\"7\"", "W/\"v7\"", "\"v0\"", "\"v07\"", "\"v-1\"", "\"\""] {
-            assert_eq!(read(&[value]), versions(&[]), "{value}");
-        }
-        for value in
-            ["v7", "", ",", "\"v7", "\"v7\" \"v8\"", "\"v7\"x", "w/\"v7\"", "\"v 7\"", "\"v7\", *"]
-        {
+        for value in ["", "v7", "\"v7\", *"] {
             assert_eq!(read(&[value]), Err(Code::Malformed), "{value}");
         }
     }

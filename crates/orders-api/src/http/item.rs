@@ -3,8 +3,8 @@
 use ::orders::{Orders, domain::IdempotencyKey, ports::Ports, usecase::Done};
 use mainstay_context::Context;
 
-use super::{body, headers, orders::draft, use_case, wire::batch::BatchItem};
-use crate::problem::Problem;
+use super::body;
+use crate::{api::use_case, placing::draft, problem::Problem, wire::batch::BatchItem};
 
 /// One order of a batch, as a line of `application/x-ndjson` states it.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Item {
     ) -> Result<Done, Problem> {
         let BatchItem { idempotency_key, order } = self.0;
         let own = idempotency_key.map(|key| key.0);
-        let key = own.or(otherwise).ok_or_else(headers::key_missing)?;
+        let key = own.or(otherwise).ok_or_else(Problem::key_missing)?;
         let draft = draft(order).map_err(|problem| problem.under("/order"))?;
         let placed = use_case("create", orders.create(cx, draft, key)).await;
         placed.map_err(|error| Problem::from(error).under("/order"))

@@ -13,10 +13,13 @@ use http::header;
 
 use super::{
     batch::{IN_FLIGHT, Run},
-    body,
+    body::read,
+};
+use crate::{
+    body::{broke_off, too_large},
+    problem::Problem,
     wire::batch::{BatchItem, BatchResult},
 };
-use crate::problem::Problem;
 
 pub(super) const TYPE: &str = "application/x-ndjson";
 
@@ -26,7 +29,7 @@ pub(super) fn answer<P: Ports>(run: Run<P>, request: Body) -> Response {
     let lines = lines(request, run.api.config.body_limit);
     let run = Arc::new(run);
     let place = move |(index, line): (u64, Result<Bytes, Problem>)| {
-        let item = line.and_then(|line| body::read::<BatchItem>(&line));
+        let item = line.and_then(|line| read::<BatchItem>(&line));
         Arc::clone(&run).item(index, item)
     };
     let answers = stream::iter(0..).zip(lines).map(place).buffered(IN_FLIGHT);
@@ -81,7 +84,7 @@ impl Split {
                 Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
                 Some(Err(error)) => {
                     self.give_up();
-                    return Some((Err(body::broke_off(&error)), self));
+                    return Some((Err(broke_off(&error)), self));
                 }
                 None => self.ended = true,
             }
@@ -112,6 +115,6 @@ impl Split {
         self.scanned = 0;
         let too_long =
             std::mem::take(&mut self.skipping) || line.trim_ascii_end().len() > self.limit;
-        Some(if too_long { Err(body::too_large("A line", self.limit)) } else { Ok(line) })
+        Some(if too_long { Err(too_large("A line", self.limit)) } else { Ok(line) })
     }
 }

@@ -19,9 +19,9 @@ pub(super) use self::{
     },
     responses::{
         BatchProblems, CancelReplies, ConfirmProblems, CreateProblems, FeedProblems,
-        FulfillProblems, GetProblems, ListProblems, MoneyProblems, MoneyReplies, NoteProblems,
-        PiecesProblems, RecordProblems, RefundProblems, ResolveProblems, ReturnProblems,
-        VerbReplies, WebhookProblems,
+        FulfillProblems, GetProblems, HistoryProblems, ListProblems, MoneyProblems, MoneyReplies,
+        NoteProblems, PiecesProblems, RecordProblems, RefundProblems, ResolveProblems,
+        ReturnProblems, VerbReplies, WebhookProblems,
     },
 };
 use crate::problem::Body;

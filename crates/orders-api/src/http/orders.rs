@@ -1,34 +1,32 @@
 //! Placing, reading and listing orders.
 
-use ::orders::{
-    domain::{self, Draft},
-    ports::{Cursor, Page, Ports},
-};
+use ::orders::{Error, ports::Ports};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode};
 use mainstay::http::Cx;
-use mainstay_context::Context;
 
 use super::{
-    Api,
     body::Json,
     headers,
     openapi::{CreateKey, CreateProblems, GetProblems, IfNoneMatch, ListProblems, PreferWait},
-    page_token::Tokens,
     params::{CreateParams, ListParams, Params, Target},
-    pay,
     replies::{self, Created, Current},
-    use_case, wait,
+    wait,
+};
+use crate::{
+    api::{Api, use_case},
+    listing::Listing,
+    placing::Placing,
+    problem::Problem,
     wire::{
         create::CreateOrder,
         order::{Order, OrderPage},
         priced::PricedOrder,
     },
 };
-use crate::problem::Problem;
 
 /// Place an order
 ///
@@ -64,14 +62,12 @@ pub(super) async fn create<P: Ports>(
     headers: HeaderMap,
     Json(order): Json<CreateOrder>,
 ) -> Result<Response, Problem> {
-    let key = headers::idempotency_key(&headers)?;
-    pay::must_have_gateway(&api.config, order.is_paid())?;
+    let placing = Placing { order, key: headers::idempotency_key(&headers) };
     if params.validate_only {
-        let placement = api.orders.validate(&cx, draft(order)?)?;
+        let placement = placing.check(&api, &cx)?;
         return Ok(axum::Json(PricedOrder::from(placement)).into_response());
     }
-    let key = key.ok_or_else(headers::key_missing)?;
-    let done = use_case("create", api.orders.create(&cx, draft(order)?, key)).await?;
+    let done = placing.place(&api, &cx).await?;
     Ok(wait::answer(&api, &cx, &headers, done, Created).await)
 }
 
@@ -103,6 +99,7 @@ pub(super) async fn get<P: Ports>(
     Target(order): Target,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let order = order.ok_or(Error::NotFound)?;
     let record = use_case("get", api.orders.get(&cx, order)).await?;
     if headers::none_match(&headers, record.order.version) {
         return Ok((StatusCode::NOT_MODIFIED, replies::tag(&record)).into_response());
@@ -129,36 +126,7 @@ pub(super) async fn list<P: Ports>(
     Cx(cx): Cx,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<OrderPage>, Problem> {
-    let (orders, next_page_token) = page(&api, &cx, params, <[_]>::len).await?;
+    let (orders, next_page_token) = Listing::from(params).page(&api, &cx, <[_]>::len).await?;
     let orders = orders.iter().map(Into::into).collect();
     Ok(axum::Json(OrderPage { orders, next_page_token }))
-}
-
-/// A page of orders, as many of those that are asked for as fit into the answer, and where the next
-/// page starts. At least one fits.
-pub(crate) async fn page<P: Ports>(
-    api: &Api<P>,
-    cx: &Context,
-    params: ListParams,
-    fit: impl FnOnce(&[domain::Order]) -> usize + Send,
-) -> Result<(Vec<domain::Order>, Option<String>), Problem> {
-    let (size, filter) = (params.page_size()?, params.filter()?);
-    let tenant = cx.principal().map_or("", |principal| &principal.tenant);
-    let tokens = Tokens { secret: &api.config.page_secret, tenant, filter: &filter };
-    let after = params.page_token.map(|token| tokens.read(&token)).transpose()?;
-    // One more than asked for tells whether there is a next page.
-    let page = Page { after, limit: size + 1 };
-    let mut orders = use_case("list", api.orders.list(cx, &filter, page)).await?;
-    let fitting = fit(&orders[..size.min(orders.len())]);
-    let last = fitting.checked_sub(1).and_then(|at| orders.get(at));
-    let last = last.filter(|_| orders.len() > fitting);
-    let next_page_token =
-        last.map(|order| tokens.write(Cursor { created_at: order.created_at, id: order.id }));
-    orders.truncate(fitting);
-    Ok((orders, next_page_token))
-}
-
-/// The draft of an order, or everything that is wrong with it.
-pub(crate) fn draft(order: CreateOrder) -> Result<Draft, Problem> {
-    Draft::try_from(order).map_err(Problem::invalid)
 }

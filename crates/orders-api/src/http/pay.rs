@@ -1,29 +1,28 @@
 //! Verbs that move money. Each is one commit that answers at once; a worker settles it.
 
 use ::orders::{
-    ports::{OrderRef, Ports},
-    usecase::{Action, Part},
+    ports::Ports,
+    usecase::{Action, Done, Part},
 };
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use mainstay::http::Cx;
-use mainstay_context::Context;
 
 use super::{
-    Api, Config,
     body::{Json, OptionalJson},
-    headers,
     openapi::{
         MoneyParams, MoneyProblems, MoneyReplies, PreferWait, RecordProblems, RefundProblems,
         ResolveProblems, VerbReplies,
     },
-    params::Target,
     replies::Changed,
-    verbs::act,
     wait,
+};
+use crate::{
+    api::Api,
+    change::Change,
+    problem::Problem,
     wire::payment::{BackMoney, Pay, Resolve, SomeMoney, TakenElsewhere},
 };
-use crate::problem::{Code, Problem};
 
 /// Pay for an order
 ///
@@ -42,12 +41,12 @@ use crate::problem::{Code, Problem};
 pub(super) async fn pay<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
+    change: Change,
     headers: HeaderMap,
     Json(pay): Json<Pay>,
 ) -> Result<Response, Problem> {
-    let action = Action::try_from(pay).map_err(Problem::invalid)?;
-    accept(&api, &cx, order, action, &headers).await
+    let done = change.carry_out(&api, &cx, Action::try_from(pay)).await?;
+    Ok(wait::answer(&api, &cx, &headers, done, accepted).await)
 }
 
 /// Take money that is held
@@ -63,12 +62,12 @@ pub(super) async fn pay<P: Ports>(
 pub(super) async fn capture<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
+    change: Change,
     headers: HeaderMap,
     OptionalJson(some): OptionalJson<SomeMoney>,
 ) -> Result<Response, Problem> {
-    let part = Part::try_from(some).map_err(Problem::invalid)?;
-    accept(&api, &cx, order, Action::Capture(part), &headers).await
+    let done = change.carry_out(&api, &cx, Part::try_from(some).map(Action::Capture)).await?;
+    Ok(wait::answer(&api, &cx, &headers, done, accepted).await)
 }
 
 /// Give back money that was taken
@@ -88,12 +87,12 @@ pub(super) async fn capture<P: Ports>(
 pub(super) async fn refund<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
+    change: Change,
     headers: HeaderMap,
     OptionalJson(back): OptionalJson<BackMoney>,
 ) -> Result<Response, Problem> {
-    let part = Part::try_from(back).map_err(Problem::invalid)?;
-    accept(&api, &cx, order, Action::Refund(part), &headers).await
+    let done = change.carry_out(&api, &cx, Part::try_from(back).map(Action::Refund)).await?;
+    Ok(wait::answer(&api, &cx, &headers, done, accepted).await)
 }
 
 /// Record a payment that was made elsewhere
@@ -111,13 +110,10 @@ pub(super) async fn refund<P: Ports>(
 pub(super) async fn record<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
-    headers: HeaderMap,
+    change: Change,
     Json(taken): Json<TakenElsewhere>,
 ) -> Result<Changed, Problem> {
-    headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
-    let action = Action::try_from(taken).map_err(Problem::invalid)?;
-    act(&api, &cx, order, action, &headers).await
+    change.carry_out(&api, &cx, Action::try_from(taken)).await.map(Changed)
 }
 
 /// Settle an operation that waits for a person
@@ -137,35 +133,13 @@ pub(super) async fn record<P: Ports>(
 pub(super) async fn resolve<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
-    headers: HeaderMap,
+    change: Change,
     Json(resolve): Json<Resolve>,
 ) -> Result<Changed, Problem> {
-    headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
-    let action = Action::try_from(resolve).map_err(Problem::invalid)?;
-    act(&api, &cx, order, action, &headers).await
+    change.carry_out(&api, &cx, Action::try_from(resolve)).await.map(Changed)
 }
 
-/// Refuses what needs a gateway where there is none.
-pub(crate) fn must_have_gateway(config: &Config, needed: bool) -> Result<(), Problem> {
-    if needed && !config.payments {
-        return Err(Problem::new(Code::NoGateway, "This service has no payment gateway."));
-    }
-    Ok(())
-}
-
-/// Accepts a verb whose outcome the provider decides: 202, also when it is a replay.
-async fn accept<P: Ports>(
-    api: &Api<P>,
-    cx: &Context,
-    order: OrderRef,
-    action: Action,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    headers::idempotency_key(headers)?.ok_or_else(headers::key_missing)?;
-    // What was taken elsewhere is given back without one.
-    must_have_gateway(&api.config, !matches!(action, Action::Refund(_)))?;
-    let Changed(done) = act(api, cx, order, action, headers).await?;
-    let accepted = |done| (StatusCode::ACCEPTED, Changed(done));
-    Ok(wait::answer(api, cx, headers, done, accepted).await)
+/// The answer to a verb whose outcome the provider decides: 202, also when it is a replay.
+fn accepted(done: Done) -> (StatusCode, Changed) {
+    (StatusCode::ACCEPTED, Changed(done))
 }

@@ -7,7 +7,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{headers, wire};
+use crate::wire::order::{Order, etag};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
@@ -43,13 +43,13 @@ pub(super) struct Current(pub(super) Record);
 impl IntoResponse for Current {
     fn into_response(self) -> Response {
         let tag = tag(&self.0);
-        (tag, Json(wire::order::Order::from(self.0))).into_response()
+        (tag, Json(Order::from(self.0))).into_response()
     }
 }
 
 /// The header that names the version of an order.
 pub(super) fn tag(record: &Record) -> HeaderMap {
-    header_pair(header::ETAG, &headers::etag(record.order.version)).into_iter().collect()
+    header_pair(header::ETAG, &etag(record.order.version)).into_iter().collect()
 }
 
 fn header_pair(name: HeaderName, value: &str) -> Option<(HeaderName, HeaderValue)> {

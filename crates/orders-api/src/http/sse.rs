@@ -20,8 +20,12 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Api, use_case, watchers::Watcher, wire::event::CloudEvent};
-use crate::problem::{Code, Problem};
+use super::watchers::Watcher;
+use crate::{
+    api::{Api, use_case},
+    problem::{Code, Problem},
+    wire::event::CloudEvent,
+};
 
 /// How long a feed is silent at most, so that proxies do not take it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -1,32 +1,25 @@
 //! Commands on an order that exists.
 
-use ::orders::{
-    Error,
-    domain::{NoteText, Version},
-    ports::{OrderRef, Ports},
-    usecase::{Action, Done, Verb},
-};
+use ::orders::{domain::NoteText, ports::Ports, usecase::Action};
 use axum::{extract::State, response::Response};
 use http::HeaderMap;
 use mainstay::http::Cx;
-use mainstay_context::Context;
-use tokio::time::timeout_at;
 
 use super::{
-    Api,
     body::{Json, OptionalJson},
-    headers::{self, IfMatch},
     openapi::{
         CancelReplies, ConfirmProblems, FulfillProblems, MoneyParams, NoteProblems, PiecesProblems,
         PreferWait, ReturnProblems, VerbParams, VerbReplies,
     },
-    out_of_time,
-    params::Target,
     replies::Changed,
-    use_case, wait,
+    wait,
+};
+use crate::{
+    api::Api,
+    change::Change,
+    problem::Problem,
     wire::verb::{AddNote, Because, SomePieces},
 };
-use crate::problem::Problem;
 
 /// Confirm an order
 ///
@@ -44,12 +37,11 @@ use crate::problem::Problem;
 pub(super) async fn confirm<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
-    headers: HeaderMap,
+    change: Change,
     OptionalJson(because): OptionalJson<Because>,
 ) -> Result<Changed, Problem> {
-    let reason = because.reason().map_err(Problem::invalid)?;
-    act(&api, &cx, order, Action::Confirm { reason }, &headers).await
+    let action = because.reason().map(|reason| Action::Confirm { reason });
+    change.carry_out(&api, &cx, action).await.map(Changed)
 }
 
 /// Cancel an order, or pieces of it
@@ -69,17 +61,12 @@ pub(super) async fn confirm<P: Ports>(
 pub(super) async fn cancel<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
+    change: Change,
     headers: HeaderMap,
     OptionalJson(some): OptionalJson<SomePieces>,
 ) -> Result<Response, Problem> {
-    // Sent again without a key, it would call off more of them.
-    if some.names_some() {
-        headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
-    }
-    let (lines, reason) = some.read().map_err(Problem::invalid)?;
-    let action = Action::Cancel { lines, reason };
-    let Changed(done) = act(&api, &cx, order, action, &headers).await?;
+    let action = some.read().map(|(lines, reason)| Action::Cancel { lines, reason });
+    let done = change.carry_out(&api, &cx, action).await?;
     Ok(wait::answer(&api, &cx, &headers, done, Changed).await)
 }
 
@@ -99,14 +86,12 @@ pub(super) async fn cancel<P: Ports>(
 pub(super) async fn fulfill<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
+    change: Change,
     headers: HeaderMap,
     OptionalJson(some): OptionalJson<SomePieces>,
 ) -> Result<Response, Problem> {
-    headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
-    let (lines, reason) = some.read().map_err(Problem::invalid)?;
-    let action = Action::Fulfill { lines, reason };
-    let Changed(done) = act(&api, &cx, order, action, &headers).await?;
+    let action = some.read().map(|(lines, reason)| Action::Fulfill { lines, reason });
+    let done = change.carry_out(&api, &cx, action).await?;
     Ok(wait::answer(&api, &cx, &headers, done, Changed).await)
 }
 
@@ -125,13 +110,11 @@ pub(super) async fn fulfill<P: Ports>(
 pub(super) async fn take_back<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
-    headers: HeaderMap,
+    change: Change,
     OptionalJson(some): OptionalJson<SomePieces>,
 ) -> Result<Changed, Problem> {
-    headers::idempotency_key(&headers)?.ok_or_else(headers::key_missing)?;
-    let (lines, reason) = some.read().map_err(Problem::invalid)?;
-    act(&api, &cx, order, Action::Return { lines, reason }, &headers).await
+    let action = some.read().map(|(lines, reason)| Action::Return { lines, reason });
+    change.carry_out(&api, &cx, action).await.map(Changed)
 }
 
 /// Add a note to an order
@@ -149,64 +132,9 @@ pub(super) async fn take_back<P: Ports>(
 pub(super) async fn add_note<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
-    Target(order): Target,
-    headers: HeaderMap,
+    change: Change,
     Json(note): Json<AddNote>,
 ) -> Result<Changed, Problem> {
-    let text = NoteText::try_from(note).map_err(Problem::invalid)?;
-    act(&api, &cx, order, Action::AddNote { text }, &headers).await
-}
-
-pub(super) async fn act<P: Ports>(
-    api: &Api<P>,
-    cx: &Context,
-    order: OrderRef,
-    action: Action,
-    headers: &HeaderMap,
-) -> Result<Changed, Problem> {
-    let key = headers::idempotency_key(headers)?;
-    let if_match = headers::if_match(headers)?;
-    change(api, cx, Verb { order, action, key, if_match: None }, if_match).await.map(Changed)
-}
-
-/// Carries a verb out in the time there is for it, on whichever version the condition allows.
-pub(crate) async fn change<P: Ports>(
-    api: &Api<P>,
-    cx: &Context,
-    verb: Verb,
-    if_match: IfMatch,
-) -> Result<Done, Problem> {
-    let keyed = verb.key.is_some();
-    let work = carry_out(api, cx, verb, if_match);
-    // The chassis watches the deadline too, and does not know whether there is a key.
-    let done = match cx.deadline() {
-        Some(at) => timeout_at(at.into(), work).await.unwrap_or_else(|_| Err(out_of_time())),
-        None => work.await,
-    };
-    done.map_err(|problem| if keyed { problem } else { problem.unkeyed() })
-}
-
-async fn carry_out<P: Ports>(
-    api: &Api<P>,
-    cx: &Context,
-    mut verb: Verb,
-    if_match: IfMatch,
-) -> Result<Done, Problem> {
-    let versions = match if_match {
-        IfMatch::Any => return Ok(use_case("act", api.orders.act(cx, verb)).await?),
-        IfMatch::OneOf(versions) => versions,
-    };
-    // No order comes to the last version there is, so that stands for none.
-    verb.if_match = versions.first().copied().or_else(|| Version::new(u64::MAX));
-    loop {
-        match use_case("act", api.orders.act(cx, verb.clone())).await {
-            // The list may hold the version that it is at. Versions only grow, so this ends.
-            Err(Error::VersionMismatch { current })
-                if verb.if_match != Some(current) && versions.contains(&current) =>
-            {
-                verb.if_match = Some(current);
-            }
-            done => return Ok(done?),
-        }
-    }
+    let action = NoteText::try_from(note).map(|text| Action::AddNote { text });
+    change.carry_out(&api, &cx, action).await.map(Changed)
 }

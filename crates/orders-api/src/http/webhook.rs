@@ -23,12 +23,13 @@ pub use self::secrets::{InvalidSecrets, Secrets};
 
 use self::{event::GatewayEvent, secrets::Signed};
 use super::{
-    Api,
     body::{collect, is_json, read, unsupported},
     openapi::{SignatureHeaders, WebhookProblems},
-    use_case,
 };
-use crate::problem::{Code, Problem};
+use crate::{
+    api::{Api, use_case},
+    problem::{Code, Problem},
+};
 
 /// The largest event that is read, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;

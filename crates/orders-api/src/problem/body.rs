@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Code, Facts, Problem};
-use crate::http::wire::{money::Money, priced::Totals};
+use crate::wire::{money::Money, priced::Totals};
 
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]

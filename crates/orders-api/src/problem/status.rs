@@ -4,11 +4,10 @@ use std::{collections::HashMap, error::Error as _, sync::Arc, time::Duration};
 
 use mainstay_context::Context;
 use orders::domain::{Money, Totals};
-use tonic::{Code as Grpc, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic::{Code as Grpc, Status, metadata::MetadataValue};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::{Code, Facts, FieldError, Problem, from};
-use crate::http::body;
 
 /// Whose the reasons are.
 const DOMAIN: &str = "orderly.dev";
@@ -26,16 +25,13 @@ impl Problem {
             (Facts::Unkeyed, Code::OutcomeUnknown) => Grpc::Unknown,
             _ => self.code.grpc(),
         };
-        let reason = self.code.as_str().replace('-', "_").to_ascii_uppercase();
+        let reason = reason(self.code.as_str());
         let mut details = ErrorDetails::new();
         details.set_error_info(&reason, DOMAIN, self.metadata(cx));
         details.set_request_info(cx.request_id().as_str(), "");
-        let mut room = MOST;
-        for error in self.errors() {
-            let field = field(error);
-            let Some(rest) = room.checked_sub(field.len() + error.detail.len()) else { continue };
-            details.add_bad_request_violation(field, &error.detail);
-            room = rest;
+        let violations = violations(self.errors());
+        if !violations.is_empty() {
+            details.set_bad_request(violations);
         }
         if code == Grpc::FailedPrecondition || self.code == Code::VersionMismatch {
             details.add_precondition_failure_violation(&reason, "order", &self.detail);
@@ -44,7 +40,12 @@ impl Problem {
         if let Some(seconds) = after.and_then(|after| after.parse().ok()) {
             details.set_retry_info(Some(Duration::from_secs(seconds)));
         }
-        Status::with_error_details(code, &self.detail, details)
+        let mut status = Status::with_error_details(code, &self.detail, details);
+        if self.code == Code::UnsupportedEncoding {
+            let plain = MetadataValue::from_static("identity");
+            status.metadata_mut().insert("grpc-accept-encoding", plain);
+        }
+        status
     }
 
     /// What else a program can use, by the names of the HTTP API.
@@ -80,33 +81,12 @@ impl Problem {
         all
     }
 
-    /// What a status stands for that the gRPC server answers with; `None` when there is no such
-    /// call or encoding, which it says better itself.
-    pub(crate) fn of(status: &Status) -> Option<Self> {
+    /// What a status stands for that the gRPC server answers with: the problem of a call, or else
+    /// that of a message that cannot be read. All other faults of a message are found before.
+    pub(crate) fn of(status: &Status) -> Self {
         let own = status.source().and_then(|source| source.downcast_ref::<Self>());
-        if own.is_some() || status.code() == Grpc::Unimplemented {
-            return own.cloned();
-        }
-        Some(match status.code() {
-            Grpc::OutOfRange | Grpc::ResourceExhausted => {
-                body::too_large("A message", crate::grpc::LARGEST_IN)
-            }
-            Grpc::Internal => Self::new(Code::Malformed, from::sentence(status.message())),
-            Grpc::Ok
-            | Grpc::Cancelled
-            | Grpc::Unknown
-            | Grpc::InvalidArgument
-            | Grpc::DeadlineExceeded
-            | Grpc::NotFound
-            | Grpc::AlreadyExists
-            | Grpc::PermissionDenied
-            | Grpc::FailedPrecondition
-            | Grpc::Aborted
-            | Grpc::Unimplemented
-            | Grpc::Unavailable
-            | Grpc::DataLoss
-            | Grpc::Unauthenticated => body::broke_off(status),
-        })
+        let misread = || Self::new(Code::Malformed, from::sentence(status.message()));
+        own.cloned().unwrap_or_else(misread)
     }
 }
 
@@ -129,6 +109,26 @@ pub(super) fn name(code: Grpc) -> String {
         name.push(letter.to_ascii_uppercase());
     }
     name
+}
+
+/// As the error model spells a code: `version-mismatch` is `VERSION_MISMATCH`.
+fn reason(code: &str) -> String {
+    code.replace('-', "_").to_ascii_uppercase()
+}
+
+/// What is told of single fields, as far as there is room for it.
+fn violations(errors: &[FieldError]) -> Vec<FieldViolation> {
+    let mut room = MOST;
+    let mut told = Vec::new();
+    for error in errors {
+        let (field, reason) = (field(error), reason(&error.code));
+        let size = field.len() + error.detail.len() + reason.len();
+        let Some(rest) = room.checked_sub(size) else { continue };
+        let violation = FieldViolation::new(field, &error.detail);
+        told.push(FieldViolation { reason, ..violation });
+        room = rest;
+    }
+    told
 }
 
 /// Where it is in the message: `/order/lines/0/sku` is `order.lines[0].sku`.
@@ -182,10 +182,11 @@ mod tests {
         for code in Code::ALL {
             let (http, grpc) = (code.status().as_u16(), code.grpc());
             let fits = match http {
-                400 | 415 | 422 => grpc == Grpc::InvalidArgument,
+                400 | 422 => grpc == Grpc::InvalidArgument,
+                415 => [Grpc::InvalidArgument, Grpc::Unimplemented].contains(&grpc),
                 401 => grpc == Grpc::Unauthenticated,
                 404 => grpc == Grpc::NotFound,
-                405 | 501 => grpc == Grpc::Unimplemented,
+                405 | 501 | 505 => grpc == Grpc::Unimplemented,
                 409 => {
                     [Grpc::FailedPrecondition, Grpc::AlreadyExists, Grpc::Aborted].contains(&grpc)
                 }
@@ -247,6 +248,7 @@ mod tests {
         let status = problem.status(&context());
         let told = status.get_details_bad_request().unwrap().field_violations;
         assert!((50..500).contains(&told.len()), "{}", told.len());
+        assert!(told.iter().all(|violation| violation.reason == "TEXT"), "{told:?}");
         assert_eq!(status.get_details_error_info().unwrap().metadata["errors"], "500");
         assert!(status.details().len() < 8192, "{}", status.details().len());
     }
@@ -255,11 +257,9 @@ mod tests {
     fn a_problem_survives_as_the_source_of_a_status() {
         let status = Status::from(Problem::new(Code::VersionMismatch, "It moved."));
         assert_eq!(status.code(), Grpc::Aborted);
-        assert_eq!(Problem::of(&status).map(|problem| problem.code), Some(Code::VersionMismatch));
-        assert!(Problem::of(&Status::unimplemented("")).is_none());
-        let large = Problem::of(&Status::out_of_range("too large")).unwrap();
-        assert_eq!(large.code, Code::PayloadTooLarge);
-        assert_eq!(Problem::of(&Status::internal("no message")).unwrap().code, Code::Malformed);
+        assert_eq!(Problem::of(&status).code, Code::VersionMismatch);
+        let misread = Problem::of(&Status::internal("no message"));
+        assert_eq!((misread.code, misread.detail.as_str()), (Code::Malformed, "No message."));
     }
 
     #[test]

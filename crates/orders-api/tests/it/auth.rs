@@ -24,7 +24,7 @@ async fn ask(shop: &Shop, method: &Method, path: &str, token: Option<&str>) -> A
         Some("pay") => r#"{"instrument":"tok_ok"}"#,
         Some("payments") => r#"{"amount":{"amount_minor":"1","currency":"EUR"}}"#,
         Some("resolve") => {
-            r#"{"operation":"01936f5e-7c2a-7b3e-9a41-0c8f2d6e5b10","outcome":"declined","reason":"x"}"#
+            r#"{"operation_id":"01936f5e-7c2a-7b3e-9a41-0c8f2d6e5b10","outcome":"declined","reason":"x"}"#
         }
         _ => "",
     };

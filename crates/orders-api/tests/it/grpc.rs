@@ -2,4 +2,12 @@
 
 mod caller;
 mod calls;
+mod contract;
+mod every_call;
+mod flaws;
+mod health;
+mod hostile;
+mod reflection;
 mod refusals;
+mod rows;
+mod twins;

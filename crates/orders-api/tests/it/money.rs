@@ -126,7 +126,7 @@ async fn what_is_parked_is_settled_by_a_person_who_says_why() {
     let cancelled = shop.tell(&id, "cancel", "cancel", &json!({})).await.json();
     assert_eq!(cancelled["state"], "CANCELLING");
     let operation = cancelled["payments"][0]["operations"][2]["id"].clone();
-    let say = |outcome: &str, reason: Value| json!({ "operation": operation, "outcome": outcome, "reason": reason });
+    let say = |outcome: &str, reason: Value| json!({ "operation_id": operation, "outcome": outcome, "reason": reason });
     let none = shop.tell(&id, "resolve", "r-0", &say("succeeded", Value::Null)).await;
     assert_eq!(none.status, 400, "a reason is a must: {}", none.text());
     shop.tell(&id, "resolve", "r-1", &say("succeeded", json!(""))).await.problem(422, "invalid");

@@ -1,5 +1,6 @@
 use axum::body::Body;
 use insta::assert_json_snapshot;
+use serde_json::json;
 
 use crate::shop::{Shop, get, order};
 
@@ -50,4 +51,33 @@ async fn the_history_tells_every_change() {
     assert_eq!(answer.status, 200);
     assert_json_snapshot!("history", answer.redacted());
     shop.get("/v1/orders/x/history").await.problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn pages_lead_through_a_whole_history_oldest_first() {
+    let shop = Shop::new();
+    let id = shop.created("a").await;
+    for at in 0..4 {
+        shop.tell(&id, "notes", &format!("n-{at}"), &json!({ "text": "again" })).await;
+    }
+    let first = format!("/v1/orders/{id}/history?page_size=2");
+    let (mut path, mut seen) = (first.clone(), Vec::new());
+    loop {
+        let page = shop.get(&path).await.json();
+        let entries = page["entries"].as_array().unwrap();
+        assert!((1..=2).contains(&entries.len()), "{page}");
+        seen.extend(entries.iter().map(|entry| entry["version"].as_u64().unwrap()));
+        let Some(token) = page["next_page_token"].as_str() else { break };
+        path = format!("{first}&page_token={token}");
+    }
+    assert_eq!(seen, [1, 2, 3, 4, 5]);
+    for (query, code) in [
+        ("page_size=0", "malformed"),
+        ("page_size=1001", "malformed"),
+        ("page=2", "malformed"),
+        ("page_token=x", "invalid-page-token"),
+        ("page_token=0", "invalid-page-token"),
+    ] {
+        shop.get(&format!("/v1/orders/{id}/history?{query}")).await.problem(400, code);
+    }
 }

@@ -203,9 +203,11 @@ impl Client {
     async fn history(&self, back: usize) {
         let Some((order, known)) = self.known(back) else { return };
         let cx = self.stage.context(self.tenant, 0, 0);
+        // No order here comes to as many changes.
+        let page = Page { after: None, limit: 1_000 };
         let found = self
             .stage
-            .request(|orders| async move { orders.history(&cx, OrderRef::Id(order)).await })
+            .request(|orders| async move { orders.history(&cx, OrderRef::Id(order), page).await })
             .await;
         let Some(Ok(entries)) = found else { return };
         let contiguous = (1..).zip(&entries).all(|(v, entry)| entry.version.get() == v);

@@ -5,12 +5,9 @@ use mainstay_context::Context;
 use super::Orders;
 use crate::{
     Error,
-    domain::{Entry, Order, Position, Record},
+    domain::{Entry, Order, Position, Record, Version},
     ports::{Clock as _, Cursor, FeedPage, Filter, OrderRef, Page, Ports, Scope, Store as _},
 };
-
-/// The most history rows that one answer holds: an order has a bounded number of changes.
-const MAX_HISTORY: usize = 1_000;
 
 impl<P: Ports> Orders<P> {
     /// One order.
@@ -36,14 +33,18 @@ impl<P: Ports> Orders<P> {
         Ok(self.ports.store().list(cx, &caller.tenant, filter, page).await?)
     }
 
-    /// Everything that was done to an order, oldest first.
+    /// What was done to an order, oldest first.
     ///
     /// # Errors
     /// [`Error::NotFound`]; those of the store.
-    pub async fn history(&self, cx: &Context, order: OrderRef) -> Result<Vec<Entry>, Error> {
+    pub async fn history(
+        &self,
+        cx: &Context,
+        order: OrderRef,
+        page: Page<Version>,
+    ) -> Result<Vec<Entry>, Error> {
         let caller = Self::caller(cx)?;
         let record = self.load(cx, &caller.tenant, order).await?;
-        let page = Page { after: None, limit: MAX_HISTORY };
         Ok(self.ports.store().history(cx, &caller.tenant, record.order.id, page).await?)
     }
 

@@ -24,7 +24,8 @@ async fn a_placed_order_can_be_read_by_id_and_number_and_is_in_the_feed() {
     let page = orders.feed(&cx, Page { after: None, limit: 10 }).await.unwrap();
     let kinds: Vec<&str> = page.events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["orders.order.placed.v1"]);
-    let history = orders.history(&cx, OrderRef::Id(order.id)).await.unwrap();
+    let page = Page { after: None, limit: 100 };
+    let history = orders.history(&cx, OrderRef::Id(order.id), page).await.unwrap();
     assert_eq!(&*history[0].actor, "test");
     assert_eq!(history[0].request_id, *cx.request_id());
 }

@@ -83,7 +83,8 @@ async fn an_order_is_paid_captured_and_refunded() {
     assert_eq!(states(&orders, id).await, (State::Confirmed, PaymentState::Refunded));
     assert_eq!(charges(&world), ["authorize 399", "capture 399", "refund 399"]);
     assert_eq!(turn(&orders).await, []);
-    let history = orders.history(&context("acme"), OrderRef::Id(id)).await.unwrap();
+    let page = Page { after: None, limit: 100 };
+    let history = orders.history(&context("acme"), OrderRef::Id(id), page).await.unwrap();
     let commands: Vec<_> = history.iter().map(|entry| entry.command.as_str()).collect();
     assert_eq!(
         commands,
@@ -183,7 +184,8 @@ async fn what_a_gateway_contradicts_waits_for_a_person_until_it_tells_the_truth(
     assert_eq!(states(&orders, id).await, (State::Pending, PaymentState::Unknown));
     work(&orders, 480).await;
     assert_eq!(states(&orders, id).await, (State::Pending, PaymentState::Parked));
-    let history = orders.history(&context("acme"), OrderRef::Id(id)).await.unwrap();
+    let page = Page { after: None, limit: 100 };
+    let history = orders.history(&context("acme"), OrderRef::Id(id), page).await.unwrap();
     let reason = history.last().unwrap().reason.as_ref().map(ToString::to_string);
     assert_eq!(reason.as_deref(), Some("another amount"));
     work(&orders, 2 * 3_600).await;

@@ -7,7 +7,7 @@ use orders::{
 };
 use orders_testkit::{
     World,
-    builders::{confirm, context, draft, key},
+    builders::{confirm, context, draft, key, note},
 };
 
 async fn place(world: &World, tenant: &str, name: &str) -> OrderId {
@@ -53,8 +53,26 @@ async fn a_list_can_be_narrowed() {
 async fn foreign_orders_have_no_history() {
     let world = World::new(1);
     let id = place(&world, "acme", "a").await;
-    let error = world.orders().history(&context("rival"), OrderRef::Id(id)).await.unwrap_err();
+    let (orders, page) = (world.orders(), Page { after: None, limit: 100 });
+    let error = orders.history(&context("rival"), OrderRef::Id(id), page).await.unwrap_err();
     assert!(matches!(error, Error::NotFound), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_history_goes_on_where_its_page_ended() {
+    let world = World::new(1);
+    let id = place(&world, "acme", "a").await;
+    let (orders, cx) = (world.orders(), context("acme"));
+    orders.act(&cx, confirm(id)).await.unwrap();
+    orders.act(&cx, note(id, "Ring twice")).await.unwrap();
+    let mut after = None;
+    for versions in [&[1, 2][..], &[3], &[]] {
+        let page = Page { after, limit: 2 };
+        let entries = orders.history(&cx, OrderRef::Id(id), page).await.unwrap();
+        let told: Vec<u64> = entries.iter().map(|entry| entry.version.get()).collect();
+        assert_eq!(told, versions);
+        after = entries.last().map(|entry| entry.version).or(after);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 use orders::{
     Error, Refusal,
     domain::{Command, OrderId, State},
-    ports::OrderRef,
+    ports::{OrderRef, Page},
     usecase::Verb,
 };
 use orders_testkit::{
@@ -23,7 +23,8 @@ async fn each_verb_makes_one_version_one_history_row_and_one_event() {
     let done = orders.act(&cx, cancel(id, "changed my mind")).await.unwrap();
     assert_eq!(done.record.order.state, State::Cancelled);
     assert_eq!(done.record.notes.len(), 1);
-    let history = orders.history(&cx, OrderRef::Id(id)).await.unwrap();
+    let page = Page { after: None, limit: 100 };
+    let history = orders.history(&cx, OrderRef::Id(id), page).await.unwrap();
     let told: Vec<_> = history.iter().map(|entry| (entry.version.get(), entry.command)).collect();
     let commands = [Command::Place, Command::Confirm, Command::AddNote, Command::Cancel];
     assert_eq!(told, (1..).zip(commands).collect::<Vec<_>>());

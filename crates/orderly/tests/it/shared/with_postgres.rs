@@ -166,6 +166,62 @@ async fn a_database_without_tables_is_told_how_to_get_them() {
     home.serve().await.stop().await;
 }
 
+const CHECK: [&str; 7] =
+    ["config", "check", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--connect"];
+
+#[tokio::test]
+async fn a_check_that_connects_tells_what_a_start_would() {
+    let home = on_postgres(Home::new());
+    let (without, _) = CHECK.split_at(6);
+    let ran = home.run(without).await;
+    assert_eq!(ran.code, Some(0), "nobody was asked: {ran:?}");
+    let ran = home.run(&CHECK).await;
+    refused(&ran, "postgres.url (flag postgres.url): cannot use the database ");
+    refused(&ran, " as orderly (postgres.url): it has no tables of orderly; run `orderly migrate`");
+    migrate(&home, "the tables are ready").await;
+    let ran = home.run(&CHECK).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn every_server_that_cannot_be_used_is_told_at_once() {
+    let home = Home::new()
+        .set("postgres.url=postgres://orderly@127.0.0.1:1/orderly")
+        .set("kafka.brokers=[\"127.0.0.1:1\"]")
+        .set("kafka.request_timeout=1s");
+    let ran = home.run(&CHECK).await;
+    let place = "127.0.0.1:1/orderly as orderly (postgres.url)";
+    refused(&ran, &format!("postgres.url (flag postgres.url): cannot use the database {place}: "));
+    refused(&ran, "kafka.brokers (flag kafka.brokers): no broker can be used: ");
+}
+
+#[tokio::test]
+async fn a_setting_that_could_lose_orders_is_on_the_status_page_while_it_lasts() {
+    let server = Postgres::private(&[]);
+    let home = Home::new();
+    let url = database(&home, &server);
+    let home = on_database(home, &url);
+    migrate(&home, "the tables are ready").await;
+    let service = home.serve().await;
+    let client = service.client();
+    placed(&client, "before").await;
+    let store = async || get(service.admin, "/status").await.json()["store"].clone();
+    server.set("fsync", "off");
+    let told = until("it is told", async || {
+        let store = store().await;
+        (store["is_up"] == false).then(|| store["last_error"].to_string())
+    })
+    .await;
+    assert!(told.contains("it has fsync = off, and acknowledged orders could be lost"), "{told}");
+    assert_eq!(client.create("refused-place-0000000").await.status, 503);
+    server.set("fsync", "on");
+    until("it is used again", async || (store().await["is_up"] == true).then_some(())).await;
+    assert_eq!(store().await["last_error"], Value::Null);
+    placed(&client, "after").await;
+    service.stop().await;
+}
+
 /// A settlement list with nothing in it.
 const LIST: &str = "reference,payment,operation,amount_minor,currency,at\n";
 
@@ -173,7 +229,9 @@ const LIST: &str = "reference,payment,operation,amount_minor,currency,at\n";
 async fn a_database_that_is_not_there_is_told() {
     let home = Home::new().set("postgres.url=postgres://orderly@127.0.0.1:1/orderly");
     for command in [&["audit"][..], &["migrate"]] {
-        refused(&home.run(command).await, "cannot use the database");
+        let ran = home.run(command).await;
+        refused(&ran, "cannot use the database 127.0.0.1:1/orderly as orderly (postgres.url)\n");
+        refused(&ran, "because: Connection refused (os error 111); see the host and the port");
     }
 }
 

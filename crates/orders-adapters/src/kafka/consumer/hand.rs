@@ -5,6 +5,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
+use super::standing::Standing;
 use crate::kafka::{
     delivery::{Delivery, Handler, Verdict},
     dlq::{Lot, cause_of},
@@ -17,6 +18,7 @@ pub(super) struct Hand<H> {
     pub(super) handler: H,
     pub(super) lot: Lot,
     pub(super) instruments: Instruments,
+    pub(super) standing: Standing,
     pub(super) retry_for: Duration,
 }
 
@@ -26,6 +28,12 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl<H: Handler> Hand<H> {
+    /// Tells how many records of its topic are in hand.
+    pub(super) fn has_in_hand(&self, topic: &str, records: usize) {
+        self.instruments.in_hand(topic, records);
+        self.standing.in_hand(records);
+    }
+
     /// Returns once the record is carried out or parked; tries as long as it takes to do one of them.
     pub(super) async fn carry_out(&self, delivery: &Delivery) {
         let lane = delivery.lane();
@@ -34,7 +42,9 @@ impl<H: Handler> Hand<H> {
             match self.lot.holds(&lane).await {
                 Ok(parked) => break parked,
                 Err(error) => {
-                    tracing::warn!(error = cause_of(&error), "what is parked cannot be read");
+                    let error = cause_of(&error);
+                    self.standing.failed(&error);
+                    tracing::warn!(error, "what is parked cannot be read");
                     waits.wait().await;
                 }
             }
@@ -49,7 +59,9 @@ impl<H: Handler> Hand<H> {
             match parked {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::warn!(error = cause_of(&error), "a record cannot be parked");
+                    let error = cause_of(&error);
+                    self.standing.failed(&error);
+                    tracing::warn!(error, "a record cannot be parked");
                     waits.wait().await;
                 }
             }
@@ -72,10 +84,12 @@ impl<H: Handler> Hand<H> {
                 }
                 Verdict::Refused(cause) => {
                     told("refused");
+                    self.standing.failed(&cause);
                     return Some(GivenUp { cause, tries });
                 }
                 Verdict::Later(cause) => {
                     told("later");
+                    self.standing.failed(&cause);
                     tracing::warn!(
                         kafka.topic = delivery.topic,
                         kafka.partition = delivery.partition,

@@ -20,7 +20,7 @@ use rdkafka::{
 use tokio::sync::Notify;
 
 use crate::kafka::{
-    client::{log, lost},
+    client::Logs,
     config::{Config, SetupError, millis},
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Changes {
     asked: Mutex<VecDeque<Change>>,
     told: Notify,
     closing: AtomicBool,
+    logs: Logs,
 }
 
 impl Changes {
@@ -62,11 +63,11 @@ impl Changes {
 
 impl ClientContext for Changes {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        log(level, fac, message);
+        self.logs.log(level, fac, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        lost(&error, reason);
+        self.logs.error(error, reason);
     }
 }
 
@@ -109,7 +110,7 @@ const SESSION: Duration = Duration::from_secs(10);
 
 impl Member {
     /// Joins the group.
-    pub(super) fn join(config: &Config, topic: &str) -> Result<Self, SetupError> {
+    pub(super) fn join(config: &Config, topic: &str, logs: Logs) -> Result<Self, SetupError> {
         let mut client = config.client()?;
         client
             .set("group.id", &config.inbound.group)
@@ -117,8 +118,9 @@ impl Member {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest");
+        let changes = Changes { logs, ..Changes::default() };
         let consumer: StreamConsumer<Changes> =
-            client.create_with_context(Changes::default()).map_err(SetupError::Client)?;
+            client.create_with_context(changes).map_err(SetupError::Client)?;
         consumer.subscribe(&[topic]).map_err(SetupError::Client)?;
         Ok(Self(Arc::new(consumer)))
     }

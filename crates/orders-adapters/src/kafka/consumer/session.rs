@@ -5,7 +5,8 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer as _},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::TopicPartitionListElem,
 };
 use tokio::{
     task::{self, JoinError, JoinSet},
@@ -21,7 +22,7 @@ use super::{
 use crate::kafka::{
     config::{Config, Inbound, SetupError},
     delivery::{Delivery, Handler},
-    dlq::cause_of,
+    dlq::{ClaimError, cause_of},
     sink::release,
 };
 
@@ -44,8 +45,12 @@ pub(super) struct Session<H> {
 /// Why a session ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    #[error("what is parked cannot be read")]
-    Parked(#[source] KafkaError),
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error("it takes too long to read what is parked")]
+    Late,
+    #[error("the brokers do not hand the topic out")]
+    Denied(#[source] KafkaError),
     #[error("the consumer failed for good")]
     Consumer(#[source] KafkaError),
     #[error(
@@ -63,7 +68,7 @@ impl<H: Handler> Session<H> {
         hand: Arc<Hand<H>>,
     ) -> Result<Self, SetupError> {
         Ok(Self {
-            member: Member::join(config, topic)?,
+            member: Member::join(config, topic, hand.lot.logs())?,
             hand,
             topic: topic.to_owned(),
             limits: config.inbound.clone(),
@@ -77,8 +82,9 @@ impl<H: Handler> Session<H> {
     /// Takes part until it is told to stop; then what is in hand may end, and progress is committed.
     pub(super) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Broken> {
         let ended = self.take_part(stop).await;
+        self.hand.standing.revoked();
         self.drain().await;
-        self.hand.instruments.in_hand(&self.topic, 0);
+        self.hand.has_in_hand(&self.topic, 0);
         release(self.member).await;
         ended
     }
@@ -102,29 +108,42 @@ impl<H: Handler> Session<H> {
                     Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
                         return Err(Broken::Consumer(error));
                     }
-                    // The client goes on by itself.
-                    Err(error) => tracing::debug!(%error, "nothing was received"),
+                    Err(error) if is_denied(&error) => {
+                        // What is done with may be of a topic that is made anew meanwhile.
+                        self.offsets.clear();
+                        return Err(Broken::Denied(error));
+                    }
+                    Err(error) => {
+                        // The client goes on by itself.
+                        self.hand.standing.failed(&cause_of(&error));
+                        tracing::debug!(%error, "nothing was received");
+                    }
                 },
             }
             self.pause_or_resume()?;
-            self.hand.instruments.in_hand(&self.topic, self.lanes.len());
+            self.hand.has_in_hand(&self.topic, self.lanes.len());
         }
     }
 
     async fn change(&mut self, change: Change) -> Result<(), Broken> {
         let answered = match change {
             Change::Assigned(partitions) => {
-                // Others may have parked keys of these partitions.
-                let read = timeout(CATCH_UP, self.hand.lot.catch_up()).await;
-                read.unwrap_or(Err(KafkaError::Canceled)).map_err(Broken::Parked)?;
+                // Others may have parked keys of these partitions, or taken the topic over.
+                let ours = timeout(CATCH_UP, self.hand.lot.claim()).await;
+                ours.map_err(|_elapsed| Broken::Late)??;
                 tracing::info!(
                     kafka.topic = self.topic,
                     partitions = partitions.count(),
                     "assigned"
                 );
-                self.member.assign(&partitions)
+                let assigned = self.member.assign(&partitions);
+                if assigned.is_ok() {
+                    self.hand.standing.works(numbers(&partitions));
+                }
+                assigned
             }
             Change::Revoked => {
+                self.hand.standing.revoked();
                 self.drain().await;
                 self.member.unassign()
             }
@@ -175,7 +194,7 @@ impl<H: Handler> Session<H> {
         let ended = timeout(self.limits.drain_timeout, async {
             while let Some(done) = self.running.join_next().await {
                 if let Err(broken) = self.done(done) {
-                    tracing::error!(error = told(&broken), "the record comes again");
+                    tracing::error!(error = cause_of(&broken), "the record comes again");
                 }
             }
         });
@@ -240,6 +259,26 @@ impl<H: Handler> Session<H> {
     }
 }
 
+/// Whether the topic is not there, or not for this user. The client would ask again once a minute.
+fn is_denied(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+        )
+    )
+}
+
+fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
+    let mut numbers: Vec<_> =
+        partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 async fn received(member: &Member) -> Result<Delivery, KafkaError> {
     member.recv().await.map(|message| Delivery::of(&message))
 }
@@ -250,19 +289,18 @@ impl<H> std::fmt::Debug for Session<H> {
     }
 }
 
-/// What an ended session says.
-pub(super) fn told(broken: &Broken) -> String {
-    cause_of(broken)
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::pending;
 
     use mainstay::metrics::Metrics;
+    use uuid::Uuid;
 
     use super::*;
-    use crate::kafka::{delivery::Verdict, dlq::Lot, instruments::Instruments, sink::Sink};
+    use crate::kafka::{
+        consumer::standing::Standing, delivery::Verdict, dlq::Lot, instruments::Instruments,
+        sink::Sink,
+    };
 
     struct Nothing;
 
@@ -277,11 +315,12 @@ mod tests {
         let config = Config { brokers: vec!["127.0.0.1:1".to_owned()], ..Config::default() };
         let instruments = Instruments::new(&Metrics::new("test"));
         let sink = Arc::new(Sink::new(&config).unwrap());
-        let lot = Lot::new(&config, "in", sink, instruments.clone()).unwrap();
-        let hand = Hand { handler: Nothing, lot, instruments, retry_for: Duration::ZERO };
+        let lot = Lot::new(&config, Uuid::nil(), "in", sink, instruments.clone()).unwrap();
+        let (standing, retry_for) = (Standing::new("in", lot.logs()), Duration::ZERO);
+        let hand = Hand { handler: Nothing, lot, instruments, standing, retry_for };
         let mut session = Session::join(&config, "in", Arc::new(hand)).unwrap();
         session.running.spawn(async { panic!("beside the handler") });
         let ended = session.run(pending()).await.unwrap_err();
-        assert!(told(&ended).contains("beside the handler"), "{ended:?}");
+        assert!(cause_of(&ended).contains("beside the handler"), "{ended:?}");
     }
 }

@@ -10,6 +10,10 @@ use crate::kafka::delivery::{Delivery, owned_headers};
 const PREFIX: &str = "dlq_";
 /// Up to which offset of the dead letter topic the records of a key are no longer parked.
 const THROUGH: &str = "dlq_through";
+/// Who dropped them. A tombstone without it says that they were carried out.
+const DROPPED_BY: &str = "dlq_dropped_by";
+const REASON: &str = "dlq_reason";
+const AT: &str = "dlq_at";
 /// Says that the value is not what it was.
 const VALUE: &str = "dlq_value";
 const NULL: &str = "null";
@@ -36,12 +40,23 @@ pub struct Entry {
     pub value_omitted: bool,
 }
 
+/// Who dropped parked records, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: String,
+}
+
 /// What a record of a dead letter topic says.
 pub(super) enum Read {
     /// A record is parked.
     Parked(Box<Entry>),
-    /// Those of its key up to here are no longer.
-    Released { through: i64 },
+    /// Those of its key up to here are no longer: they were carried out, or dropped by somebody.
+    Released { through: i64, dropped: Option<Word> },
 }
 
 /// Why a record is parked.
@@ -72,16 +87,24 @@ pub(super) fn parked<'a>(
         ("dlq_offset", &offset),
         ("dlq_cause", why.cause),
         ("dlq_tries", &tries),
-        ("dlq_at", why.at),
+        (AT, why.at),
     ];
     let told = told.into_iter().chain(changed.map(|changed| (VALUE, changed)));
     let own = delivery.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
     (owned_headers(own.chain(told.map(|(name, value)| (name, Some(value.as_bytes()))))), value)
 }
 
-/// The headers of a tombstone.
+/// The headers of a tombstone: what it releases was carried out.
 pub(super) fn released(through: i64) -> OwnedHeaders {
     owned_headers([(THROUGH, Some(through.to_string().as_bytes()))])
+}
+
+/// The headers of a tombstone: what it releases was dropped.
+pub(super) fn dropped(through: i64, word: &Word) -> OwnedHeaders {
+    let through = through.to_string();
+    let told =
+        [(THROUGH, &through), (DROPPED_BY, &word.by), (REASON, &word.reason), (AT, &word.at)];
+    owned_headers(told.map(|(name, value)| (name, Some(value.as_bytes()))))
 }
 
 /// Reads a record of a dead letter topic.
@@ -93,7 +116,12 @@ pub(super) fn read(record: &Delivery) -> Read {
     if record.value.is_none() {
         // One that a person made releases all before it.
         let through = number(record, THROUGH).unwrap_or(record.offset);
-        return Read::Released { through };
+        let dropped = record.header(DROPPED_BY).map(|by| Word {
+            by: by.to_owned(),
+            reason: text(REASON),
+            at: text(AT),
+        });
+        return Read::Released { through, dropped };
     }
     let changed = record.header(VALUE);
     let own = |(name, _): &(String, _)| !name.starts_with(PREFIX);
@@ -111,7 +139,7 @@ pub(super) fn read(record: &Delivery) -> Read {
         delivery,
         cause: text("dlq_cause"),
         tries: number(record, "dlq_tries").unwrap_or(0),
-        at: text("dlq_at"),
+        at: text(AT),
         partition: record.partition,
         offset: record.offset,
         value_omitted: changed == Some(OMITTED),
@@ -150,7 +178,7 @@ mod tests {
         );
         match read(&Delivery::of(&record)) {
             Read::Parked(entry) => *entry,
-            Read::Released { through } => panic!("released through {through}"),
+            Read::Released { through, .. } => panic!("released through {through}"),
         }
     }
 
@@ -173,18 +201,24 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_says_how_far_it_releases() {
+    fn a_tombstone_says_how_far_it_releases_and_who_dropped_that() {
         let tombstone = |headers| {
             let key = Some(b"order".to_vec());
             let topic = "in.dlq".to_owned();
             let record =
                 OwnedMessage::new(None, key, topic, Timestamp::NotAvailable, 1, 9, headers);
             match read(&Delivery::of(&record)) {
-                Read::Released { through } => through,
+                Read::Released { through, dropped } => (through, dropped),
                 Read::Parked(entry) => panic!("{entry:?}"),
             }
         };
-        assert_eq!(tombstone(Some(released(7))), 7);
-        assert_eq!(tombstone(None), 9);
+        assert_eq!(tombstone(Some(released(7))), (7, None));
+        assert_eq!(tombstone(None), (9, None));
+        let word = Word {
+            by: "ann".to_owned(),
+            reason: "it cannot be read".to_owned(),
+            at: "2026-01-02T03:04:05Z".to_owned(),
+        };
+        assert_eq!(tombstone(Some(dropped(7, &word))), (7, Some(word)));
     }
 }

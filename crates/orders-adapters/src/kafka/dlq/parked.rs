@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(super) struct Parked {
     keys: HashMap<Vec<u8>, BTreeSet<i64>>,
     next: BTreeMap<i32, i64>,
+    /// Whether it was read to its end before: what is read then is news.
+    pub(super) is_known: bool,
 }
 
 impl Parked {
@@ -21,16 +23,24 @@ impl Parked {
         self.next.insert(partition, offset + 1);
     }
 
-    /// It was read that the records of a key up to `through` are no longer parked. All records of one
-    /// key are in one partition.
-    pub(super) fn read_release(&mut self, key: &[u8], partition: i32, offset: i64, through: i64) {
-        if let Some(offsets) = self.keys.get_mut(key) {
-            offsets.retain(|parked| *parked > through);
-            if offsets.is_empty() {
-                self.keys.remove(key);
-            }
-        }
+    /// It was read that the records of a key up to `through` are no longer parked; returns how many
+    /// were. All records of one key are in one partition.
+    pub(super) fn read_release(
+        &mut self,
+        key: &[u8],
+        partition: i32,
+        offset: i64,
+        through: i64,
+    ) -> usize {
         self.next.insert(partition, offset + 1);
+        let Some(offsets) = self.keys.get_mut(key) else { return 0 };
+        let before = offsets.len();
+        offsets.retain(|parked| *parked > through);
+        let released = before - offsets.len();
+        if offsets.is_empty() {
+            self.keys.remove(key);
+        }
+        released
     }
 
     /// A record of this key was written by us, here. What was read already says what became of it.
@@ -62,11 +72,12 @@ mod tests {
         let mut parked = Parked::default();
         parked.read(KEY, 0, 3);
         parked.read(KEY, 0, 5);
-        parked.read_release(KEY, 0, 6, 3);
+        assert_eq!(parked.read_release(KEY, 0, 6, 3), 1);
         assert!(parked.has(KEY));
-        parked.read_release(KEY, 0, 7, 5);
+        assert_eq!(parked.read_release(KEY, 0, 7, 5), 1);
         assert!(!parked.has(KEY));
-        assert_eq!((parked.next(0), parked.next(1), parked.len()), (8, 0, 0));
+        assert_eq!(parked.read_release(KEY, 0, 8, 5), 0);
+        assert_eq!((parked.next(0), parked.next(1), parked.len()), (9, 0, 0));
     }
 
     #[test]

@@ -23,11 +23,34 @@ pub(super) struct Reader {
     timeout: Duration,
 }
 
+/// Why a topic cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::kafka) enum ReadError {
+    #[error("the topic {0} does not exist; `orderly events topics` makes it")]
+    Missing(String),
+    #[error("the topic {topic} cannot be read")]
+    Failed {
+        topic: String,
+        #[source]
+        error: Box<KafkaError>,
+    },
+}
+
+impl ReadError {
+    pub(super) fn failed(topic: &str, error: KafkaError) -> Self {
+        Self::Failed { topic: topic.to_owned(), error: Box::new(error) }
+    }
+}
+
 /// How long a poll waits.
 const POLL: Duration = Duration::from_millis(100);
+/// How long brokers may take to know a topic that was just made.
+const APPEARS: Duration = Duration::from_secs(2);
+/// How long it is listened at most to what is wrong with brokers.
+const LISTEN: Duration = Duration::from_secs(1);
 
 impl Reader {
-    pub(super) fn new(config: &Config, topic: &str) -> Result<Self, SetupError> {
+    pub(super) fn new(config: &Config, topic: &str, logs: Logs) -> Result<Self, SetupError> {
         let mut client = config.client()?;
         client
             // Partitions are assigned by hand; nobody joins this group, and nothing is committed.
@@ -40,8 +63,13 @@ impl Reader {
             // To the very end, where a transaction of somebody else may still be open.
             .set("isolation.level", "read_uncommitted")
             .set("auto.offset.reset", "earliest");
-        let consumer = client.create_with_context(Logs::default()).map_err(SetupError::Client)?;
+        let consumer = client.create_with_context(logs).map_err(SetupError::Client)?;
         Ok(Self { consumer, topic: topic.to_owned(), timeout: config.request_timeout })
+    }
+
+    /// Makes sure that these topics exist.
+    pub(super) fn find(&self, topics: &[String]) -> Result<(), ReadError> {
+        topics.iter().try_for_each(|topic| self.partitions(topic).map(drop))
     }
 
     /// Hands over every record from where `next` says, for a partition, to where the topic ends now.
@@ -51,9 +79,20 @@ impl Reader {
     pub(super) fn read(
         &self,
         next: impl Fn(i32) -> i64,
+        each: impl FnMut(Delivery),
+    ) -> Result<(), ReadError> {
+        let partitions = self.partitions(&self.topic)?;
+        let read = self.read_partitions(&partitions, next, each);
+        read.map_err(|error| self.failed(&self.topic, error))
+    }
+
+    fn read_partitions(
+        &self,
+        partitions: &[i32],
+        next: impl Fn(i32) -> i64,
         mut each: impl FnMut(Delivery),
     ) -> Result<(), KafkaError> {
-        let mut open = self.unread(next)?;
+        let mut open = self.unread(partitions, next)?;
         if open.is_empty() {
             return Ok(());
         }
@@ -112,26 +151,62 @@ impl Reader {
     }
 
     /// The partitions that hold something unread: from where, and where they end.
-    fn unread(&self, next: impl Fn(i32) -> i64) -> Result<Vec<(i32, i64, i64)>, KafkaError> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), self.timeout)?;
+    fn unread(
+        &self,
+        partitions: &[i32],
+        next: impl Fn(i32) -> i64,
+    ) -> Result<Vec<(i32, i64, i64)>, KafkaError> {
         let mut unread = Vec::new();
-        for topic in metadata.topics() {
-            match topic.error().map(RDKafkaErrorCode::from) {
-                None => {}
-                // Nothing was ever parked there.
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => continue,
-                Some(error) => return Err(KafkaError::MetadataFetch(error)),
-            }
-            for partition in topic.partitions().iter().map(MetadataPartition::id) {
-                let (low, high) = self.ends(partition)?;
-                let from = next(partition).max(low);
-                if from < high {
-                    unread.push((partition, from, high));
-                }
+        for &partition in partitions {
+            let (low, high) = self.ends(partition)?;
+            let from = next(partition).max(low);
+            if from < high {
+                unread.push((partition, from, high));
             }
         }
         Ok(unread)
     }
+
+    /// The partitions of a topic.
+    fn partitions(&self, topic: &str) -> Result<Vec<i32>, ReadError> {
+        let begun = Instant::now();
+        loop {
+            match self.described(topic) {
+                Ok(partitions) => return Ok(partitions),
+                Err(error) if is_unknown(&error) && begun.elapsed() < APPEARS => {
+                    // Nothing is assigned, so nothing can come of it but the wait.
+                    let _none = self.consumer.poll(POLL);
+                }
+                Err(error) if is_unknown(&error) => {
+                    return Err(ReadError::Missing(topic.to_owned()));
+                }
+                Err(error) => return Err(self.failed(topic, error)),
+            }
+        }
+    }
+
+    /// The partitions of a topic, as a broker knows them.
+    fn described(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), self.timeout)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let found = found.ok_or(KafkaError::MetadataFetch(UNKNOWN_TOPIC))?;
+        match found.error() {
+            None => Ok(found.partitions().iter().map(MetadataPartition::id).collect()),
+            Some(error) => Err(KafkaError::MetadataFetch(error.into())),
+        }
+    }
+
+    /// A call failed. What is wrong with brokers is heard only by polling, and then in the logs.
+    fn failed(&self, topic: &str, error: KafkaError) -> ReadError {
+        let begun = Instant::now();
+        while begun.elapsed() < LISTEN && matches!(self.consumer.poll(POLL), Some(Err(_))) {}
+        ReadError::failed(topic, error)
+    }
+}
+
+/// Whether a broker knows no such topic.
+fn is_unknown(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(UNKNOWN_TOPIC)
 }
 
 fn has_no_leader(error: &KafkaError) -> bool {
@@ -142,6 +217,7 @@ fn has_no_leader(error: &KafkaError) -> bool {
 }
 
 const OUT_OF_TIME: RDKafkaErrorCode = RDKafkaErrorCode::OperationTimedOut;
+const UNKNOWN_TOPIC: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
 
 #[cfg(test)]
 mod tests {
@@ -154,18 +230,41 @@ mod tests {
         let kafka = MockCluster::new(1).unwrap();
         let config = Config { brokers: vec![kafka.bootstrap_servers()], ..Config::default() };
         kafka.create_topic("in.dlq", 1, 1).unwrap();
-        let read = || Reader::new(&config, "in.dlq").unwrap().read(|_| 0, |_| {});
+        let read = || {
+            let reader = Reader::new(&config, "in.dlq", Logs::default()).unwrap();
+            reader.read(|_| 0, |_| {})
+        };
         read().unwrap();
         for error in [
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
         ] {
             kafka.topic_error("in.dlq", error).unwrap();
+            let expected = KafkaError::MetadataFetch(error.into());
             let told = read().unwrap_err();
-            assert_eq!(told, KafkaError::MetadataFetch(error.into()));
+            assert!(
+                matches!(&told, ReadError::Failed { error, .. } if **error == expected),
+                "{told:?}"
+            );
         }
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
         kafka.topic_error("in.dlq", error).unwrap();
-        read().unwrap();
+        assert_eq!(
+            read().unwrap_err().to_string(),
+            "the topic in.dlq does not exist; `orderly events topics` makes it"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_broker_is_known_when_it_cannot_be_read() {
+        let kafka = MockCluster::new(1).unwrap();
+        kafka.broker_down(-1).unwrap();
+        let brokers = vec![kafka.bootstrap_servers()];
+        let request_timeout = Duration::from_secs(1);
+        let config = Config { brokers, request_timeout, ..Config::default() };
+        let logs = Logs::default();
+        let reader = Reader::new(&config, "in.dlq", logs.clone()).unwrap();
+        let error = reader.read(|_| 0, |_| {}).unwrap_err();
+        assert!(logs.explain(&error).contains(&config.brokers[0]), "{}", logs.explain(&error));
     }
 }

@@ -6,26 +6,30 @@ use std::{
     time::Duration,
 };
 
-use mainstay::metrics::Metrics;
-use orders_adapters::kafka::{Config, Consumer, Delivery, Handler, Verdict, create_topics, dlq};
+use mainstay::metrics::{Format, Metrics};
+use orders_adapters::kafka::{
+    Config, Consumer, Delivery, Handler, Verdict, create_topics,
+    dlq::{self, DlqError},
+};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
+    admin::{NewTopic, TopicReplication},
     consumer::{BaseConsumer, Consumer as _},
     producer::{BaseProducer, BaseRecord, FutureRecord, Producer as _},
 };
+use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, oneshot},
     task::{self, JoinSet},
     time::{sleep, timeout},
 };
+use uuid::Uuid;
 
-use super::{PATIENCE, by_key, made, seen, send, tell, until};
+use super::{PATIENCE, STORE, delete, made, missing, seen, send, tell, until};
 
 /// Remembers what it carried out, refuses some values, and waits before others.
 #[derive(Clone, Default)]
-struct Warehouse(Arc<Inner>);
+pub(super) struct Warehouse(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -36,7 +40,7 @@ struct Inner {
 }
 
 impl Warehouse {
-    fn refuse(&self, value: &str) {
+    pub(super) fn refuse(&self, value: &str) {
         self.0.refused.lock().unwrap().insert(value.to_owned());
     }
 
@@ -55,7 +59,7 @@ impl Warehouse {
     }
 
     /// The values of a key that were carried out, in order.
-    fn of(&self, key: &str) -> Vec<String> {
+    pub(super) fn of(&self, key: &str) -> Vec<String> {
         let done = self.0.done.lock().unwrap();
         done.iter().filter(|(of, _)| of == key).map(|(_, value)| value.clone()).collect()
     }
@@ -85,32 +89,49 @@ impl Handler for Warehouse {
 }
 
 /// A consumer that runs.
-struct Running {
+pub(super) struct Running {
     consumer: Arc<Consumer<Warehouse>>,
+    metrics: Metrics,
     stop: oneshot::Sender<()>,
     task: JoinSet<()>,
 }
 
 impl Running {
-    fn start(config: &Config, handler: &Warehouse) -> Self {
-        let topic = &config.inbound.fulfillment_topic;
-        let consumer =
-            Consumer::new(config, topic, handler.clone(), &Metrics::new("test")).unwrap();
+    pub(super) fn start(config: &Config, handler: &Warehouse) -> Self {
+        Self::start_for(STORE, config, handler)
+    }
+
+    /// One of this store.
+    pub(super) fn start_for(store: Uuid, config: &Config, handler: &Warehouse) -> Self {
+        let (topic, metrics) = (&config.inbound.fulfillment_topic, Metrics::new("test"));
+        let consumer = Consumer::new(config, store, topic, handler.clone(), &metrics).unwrap();
         let (stop, stopped) = oneshot::channel();
         let (mut task, consumer) = (JoinSet::new(), Arc::new(consumer));
         let runs = Arc::clone(&consumer);
         task.spawn(async move {
             runs.run(async { stopped.await.unwrap_or_default() }).await;
         });
-        Self { consumer, stop, task }
+        Self { consumer, metrics, stop, task }
     }
 
-    /// Why it joined the group anew, if it did.
-    fn last_error(&self) -> Option<String> {
-        self.consumer.status()["last_error"].as_str().map(str::to_owned)
+    /// What it tells the status page under this name.
+    fn status(&self, name: &str) -> Value {
+        self.consumer.status()[name].clone()
     }
 
-    async fn stop(self) {
+    /// What went wrong last, if anything did since it takes records.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.status("last_error").as_str().map(str::to_owned)
+    }
+
+    /// Whether its metrics say this of its topic.
+    fn counts(&self, config: &Config, name: &str, more: &str, value: &str) -> bool {
+        let topic = &config.inbound.fulfillment_topic;
+        let sample = format!("test_{name}{{topic=\"{topic}\"{more}}} {value}\n");
+        self.metrics.render(Format::Text).contains(&sample)
+    }
+
+    pub(super) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.join_all().await;
     }
@@ -120,7 +141,7 @@ impl Running {
     }
 }
 
-async fn put(config: &Config, key: &str, value: &str) {
+pub(super) async fn put(config: &Config, key: &str, value: &str) {
     tell(config, &config.inbound.fulfillment_topic, key, value, &[]).await;
 }
 
@@ -161,7 +182,7 @@ async fn places(config: &Config, topic: &str) -> i64 {
     task::spawn_blocking(read).await.unwrap()
 }
 
-fn values(list: &[&str]) -> Vec<String> {
+pub(super) fn values(list: &[&str]) -> Vec<String> {
     list.iter().map(|&value| value.to_owned()).collect()
 }
 
@@ -195,14 +216,66 @@ async fn a_refused_record_parks_its_key_and_a_replay_drains_it_in_order() {
     assert_eq!(parked().await.unwrap().len(), 3);
 
     warehouse.mend();
-    let replayed = dlq::replay(&config, &topic, Some(b"another"), &warehouse).await.unwrap();
-    assert_eq!((replayed.passed, replayed.released), (0, 0));
+    let error = dlq::replay(&config, &topic, Some(b"another"), &warehouse).await.unwrap_err();
+    assert!(matches!(error, DlqError::NotParked { .. }), "{error:?}");
     let replayed = dlq::replay(&config, &topic, Some(b"a"), &warehouse).await.unwrap();
     assert_eq!((replayed.passed, replayed.released), (3, 1));
     assert_eq!(parked().await, None);
     // The one that runs learns of it.
     put(&config, "a", "a5").await;
     until("released", async || warehouse.of("a") == values(&["a1", "a2", "a3", "a4", "a5"])).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_consumer_learns_by_itself_that_others_released_a_key() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    let topic = config.inbound.fulfillment_topic.clone();
+    warehouse.refuse("a1");
+    let running = Running::start(&config, &warehouse);
+    let has_parked = |keys| running.counts(&config, "kafka_parked_keys", "", keys);
+    put(&config, "a", "a1").await;
+    until("parked", async || has_parked("1.0")).await;
+    warehouse.mend();
+    dlq::replay(&config, &topic, None, &warehouse).await.unwrap();
+    // Nothing comes, and still it is told.
+    until("released", async || has_parked("0.0")).await;
+    assert_eq!(running.status("parked_keys"), 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_counted_is_told_before_there_is_any() {
+    let config = super::names().await;
+    let running = Running::start(&config, &Warehouse::default());
+    for outcome in ["done", "later", "refused"] {
+        let outcome = format!(",outcome=\"{outcome}\"");
+        assert!(running.counts(&config, "kafka_records_handled_total", &outcome, "0"));
+    }
+    assert!(running.counts(&config, "kafka_records_parked_total", "", "0"));
+    assert!(running.counts(&config, "kafka_parked_keys", "", "0.0"));
+    assert!(running.counts(&config, "kafka_records_in_hand", "", "0.0"));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_tells_what_it_has_to_do_and_what_went_wrong() {
+    let (config, warehouse) = (made().await, Warehouse::default());
+    let held = warehouse.hold("a1");
+    warehouse.refuse("b1");
+    let running = Running::start(&config, &warehouse);
+    put(&config, "a", "a1").await;
+    put(&config, "a", "a2").await;
+    until("behind", async || running.status("lag") == 2 && running.status("in_hand") == 2).await;
+    assert_eq!(running.status("state"), "member");
+    assert_eq!(running.status("partitions"), json!([0, 1, 2]));
+    assert_eq!(running.status("parked_keys"), 0);
+    held.add_permits(1);
+    until("done", async || running.status("lag") == 0 && running.status("in_hand") == 0).await;
+    put(&config, "b", "b1").await;
+    until("parked", async || running.status("parked_keys") == 1).await;
+    assert_eq!(running.status("last_error"), "never");
+    assert!(running.status("last_error_at").is_string());
     running.stop().await;
 }
 
@@ -251,9 +324,13 @@ async fn what_may_pass_is_tried_in_its_place_and_parked_when_it_had_its_time() {
     warehouse.fail_first("b1", 1);
     let running = Running::start(&config, &warehouse);
     put(&config, "b", "b1").await;
-    let topic = format!("{}.dlq", config.inbound.fulfillment_topic);
-    until("parked", async || seen(&config, &topic).await.len() == 1).await;
-    assert_eq!(seen(&config, &topic).await[0].header("dlq_cause"), "not yet");
+    let topic = config.inbound.fulfillment_topic.clone();
+    let parked = async || dlq::list(&config, &topic).await.unwrap().remove("b".as_bytes());
+    until("parked", async || parked().await.is_some()).await;
+    // As anybody reads it there.
+    let dlq = seen(&config, &format!("{topic}.dlq")).await;
+    let of_b: Vec<_> = dlq.iter().filter(|record| record.key == "b").collect();
+    assert_eq!((of_b.len(), of_b[0].header("dlq_cause")), (1, "not yet"));
     running.stop().await;
 }
 
@@ -298,7 +375,8 @@ async fn more_than_may_be_in_hand_waits_and_comes_later() {
     held.add_permits(1);
     let expected: Vec<String> = (0..30).map(|n| format!("a{n}")).collect();
     until("all", async || warehouse.of("a") == expected).await;
-    assert_eq!(running.last_error(), None);
+    let error = running.status("last_error").to_string();
+    assert!(!error.contains("failed for good"), "the group was joined anew: {error}");
     running.stop().await;
     assert_eq!(committed(&config).await.iter().sum::<i64>(), 30);
 }
@@ -337,17 +415,23 @@ async fn a_group_that_grows_and_shrinks_keeps_the_order_of_each_key() {
         }
         assert!(first_seen.is_sorted(), "{key}: {first_seen:?}");
     }
-    let dlq = seen(&config, &format!("{}.dlq", config.inbound.fulfillment_topic)).await;
-    assert_eq!(by_key(&dlq, |record| record.key.clone()), BTreeMap::new());
+    let parked = dlq::list(&config, &config.inbound.fulfillment_topic).await.unwrap();
+    assert!(parked.is_empty(), "{parked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_waits_until_its_topic_is_made() {
+async fn a_consumer_says_that_its_topic_is_missing_and_waits_until_it_is_made() {
     let (config, warehouse) = (super::names().await, Warehouse::default());
     let running = Running::start(&config, &warehouse);
+    let missing = missing(&config.inbound.fulfillment_topic);
+    until("it says so", async || {
+        running.last_error().is_some_and(|told| told.starts_with(&missing))
+    })
+    .await;
     create_topics(&config).await.unwrap();
     put(&config, "a", "a1").await;
     until("carried out", async || warehouse.of("a") == values(&["a1"])).await;
+    assert_eq!(running.last_error(), None);
     running.stop().await;
 }
 
@@ -423,10 +507,7 @@ async fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
         put_into(&config, 0, "a", value).await;
     }
     until("the old ones", async || warehouse.of("a") == values(&["a1", "a2", "a3"])).await;
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", config.brokers.join(",")).create().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    admin.delete_topics(&[topic.as_str()], &options).await.unwrap().remove(0).unwrap();
+    let (admin, options) = delete(&config, &topic).await;
     let anew = NewTopic::new(&topic, 3, TopicReplication::Fixed(1));
     until("made anew", async || {
         admin.create_topics([&anew], &options).await.unwrap().remove(0).is_ok()

@@ -20,7 +20,7 @@ async fn what_could_not_be_published_is_published_later_without_a_gap_and_in_ord
     let config = Config { delivery_timeout: Duration::from_secs(1), ..names_at(kafka.bootstrap()) };
     create_topics(&config).await.unwrap();
     let (world, cx) = (World::new(1), context("acme"));
-    let publisher = KafkaPublisher::new(&config, &Metrics::new("test")).unwrap();
+    let publisher = KafkaPublisher::new(&config, super::STORE, &Metrics::new("test")).unwrap();
     let id = world.orders().create(&cx, draft(), key("first")).await.unwrap().record.order.id;
     relay(&request(), &world, &publisher, 100).await.unwrap();
 

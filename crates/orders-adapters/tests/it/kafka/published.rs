@@ -1,8 +1,14 @@
 //! What is published, as others see it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use mainstay::metrics::{Format, Metrics};
+use mainstay::{
+    metrics::{Format, Metrics},
+    telemetry::error_chain,
+};
 use orders::{
     domain::{ChangeId, OrderId, Position, Version},
     ports::{Event, OrderRef, Publisher as _},
@@ -18,10 +24,14 @@ use orders_testkit::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{by_key, kafka, made, names, request, seen};
+use super::{STORE, by_key, delete, kafka, made, missing, names, request, seen, until};
 
 pub(super) fn publisher(config: &Config) -> KafkaPublisher {
-    KafkaPublisher::new(config, &Metrics::new("test")).unwrap()
+    publisher_of(STORE, config)
+}
+
+pub(super) fn publisher_of(store: Uuid, config: &Config) -> KafkaPublisher {
+    KafkaPublisher::new(config, store, &Metrics::new("test")).unwrap()
 }
 
 /// Orders with three events each.
@@ -121,7 +131,7 @@ async fn an_event_that_the_broker_refuses_parks_its_own_order_only_and_for_later
         event(6, 2, 2, "{}"),
     ];
     let metrics = Metrics::new("test");
-    let before = KafkaPublisher::new(&config, &metrics).unwrap();
+    let before = KafkaPublisher::new(&config, STORE, &metrics).unwrap();
     before.publish(&request(), &first, &[]).await.unwrap();
     assert_eq!(before.status()["parked_orders"], 1);
     let text = metrics.render(Format::Text);
@@ -147,7 +157,7 @@ async fn an_event_that_the_broker_refuses_parks_its_own_order_only_and_for_later
     assert!(dlq[0].header("dlq_cause").contains("refuses"), "{:?}", dlq[0].headers);
 
     // Nobody has mended it.
-    let again = Republisher::from(after);
+    let again = Republisher::new(&config).unwrap();
     let replayed = dlq::replay(&config, &config.events_topic, None, &again).await.unwrap();
     assert_eq!((replayed.passed, replayed.released, replayed.stuck.len()), (0, 0, 1));
     assert_eq!(replayed.stuck[0].0.delivery.header("ce_sequence"), Some("2"));
@@ -164,6 +174,33 @@ async fn topics_are_made_once_and_left_as_they_are() {
     let weak = weak_topics(&config).await.unwrap();
     assert_eq!(weak.iter().map(|weak| weak.topic.clone()).collect::<BTreeSet<_>>(), made);
     assert!(weak.iter().all(|weak| (weak.replicas, weak.in_sync) == (1, 1)), "{weak:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_missing_is_told_and_published_to_once_it_is_made() {
+    let config = Config { delivery_timeout: Duration::from_secs(1), ..names().await };
+    let (world, cx) = (World::new(1), context("acme"));
+    orders(&world, 1).await;
+    let publisher = publisher(&config);
+    let error = relay(&request(), &world, &publisher, 100).await.unwrap_err();
+    assert!(error_chain(&error).ends_with(&missing(&config.state_topic)), "{error:?}");
+    let told = publisher.status()["last_error"].to_string();
+    assert!(told.contains(&missing(&config.state_topic)), "{told}");
+    create_topics(&config).await.unwrap();
+    relay(&request(), &world, &publisher, 100).await.unwrap();
+    assert!(publisher.status()["last_error"].is_null(), "{}", publisher.status());
+
+    // It may go while it is published to.
+    delete(&config, &config.events_topic).await;
+    let mut later = 0;
+    until("it is told", async || {
+        later += 1;
+        let order = key(&format!("later-{later}"));
+        world.orders().create(&cx, draft(), order).await.unwrap();
+        let relayed = relay(&request(), &world, &publisher, 100).await;
+        relayed.is_err_and(|error| error_chain(&error).ends_with(&missing(&config.events_topic)))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,6 +236,9 @@ async fn a_state_that_was_read_before_another_process_took_over_is_not_kept_afte
 
     // The one before wakes up, with what it read.
     before.publish(&cx, &[], &old).await.unwrap_err();
+    let told = before.status()["last_error"].to_string();
+    let since = format!("another process was made ready to write {} since", config.state_topic);
+    assert!(told.contains(&since), "{told}");
     let versions = async || {
         let states = seen(&config, &config.state_topic).await;
         states.iter().map(|state| state.header("ce_sequence").to_owned()).collect::<Vec<_>>()

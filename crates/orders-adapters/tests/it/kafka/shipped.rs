@@ -6,7 +6,7 @@ use mainstay::metrics::Metrics;
 use orders::{
     Orders,
     domain::{Command, FulfillmentState, OrderId},
-    ports::OrderRef,
+    ports::{OrderRef, Page},
 };
 use orders_adapters::kafka::{Config, Consumer, Shipments, dlq};
 use orders_testkit::{
@@ -15,7 +15,7 @@ use orders_testkit::{
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
-use super::{made, tell, until};
+use super::{STORE, made, tell, until};
 
 /// A shop whose consumer runs.
 struct Shop {
@@ -32,7 +32,8 @@ impl Shop {
         let orders = Arc::new(world.orders());
         let handler = Shipments::new(Arc::clone(&orders), &config.inbound);
         let topic = &config.inbound.fulfillment_topic;
-        let consumer = Consumer::new(&config, topic, handler, &Metrics::new("test")).unwrap();
+        let metrics = Metrics::new("test");
+        let consumer = Consumer::new(&config, STORE, topic, handler, &metrics).unwrap();
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -68,7 +69,9 @@ impl Shop {
     }
 
     async fn shipments(&self, order: OrderId) -> usize {
-        let history = self.orders.history(&context("acme"), OrderRef::Id(order)).await.unwrap();
+        let page = Page { after: None, limit: 100 };
+        let history = self.orders.history(&context("acme"), OrderRef::Id(order), page).await;
+        let history = history.unwrap();
         let by_event = history.iter().filter(|entry| &*entry.actor == "fulfillment.events");
         let made = |command| matches!(command, Command::Fulfill | Command::Complete);
         by_event.filter(|entry| made(entry.command)).count()

@@ -100,6 +100,12 @@ async fn is_refused(config: Config, plain: &Config, reason: &str) -> String {
     })
     .await;
 
+    let parked = says(reason, async || {
+        error_chain(&dlq::list(&config, &config.events_topic).await.unwrap_err())
+    })
+    .await;
+    assert!(parked.contains(&config.brokers[0]), "which broker: {parked}");
+
     // The topics are there, so that only the refusal is in the way.
     create_topics(plain).await.unwrap();
     let world = World::new(1);
@@ -114,7 +120,7 @@ async fn is_refused(config: Config, plain: &Config, reason: &str) -> String {
     let error = publisher.ready(&request()).await.unwrap_err();
     assert_eq!(seen(plain, &plain.events_topic).await.len(), 0);
     assert_eq!(seen(plain, &plain.state_topic).await.len(), 0);
-    format!("{topics} {status} {} {error:?} {publisher:?} {config:?}", error_chain(&error))
+    format!("{topics} {parked} {status} {} {error:?} {publisher:?} {config:?}", error_chain(&error))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,6 +153,14 @@ async fn a_broker_of_another_authority_is_refused() {
         let told = is_refused(config, &plain, "certificate verify failed").await;
         assert!(!told.contains(KafkaTls::PASSWORD), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_text_where_tls_is_spoken_is_refused() {
+    let plain = names().await;
+    let config = Config { brokers: vec![kafka().tls().for_all()], ..plain.clone() };
+    // In the client's words it was hung up on, or was answered with what it does not understand.
+    is_refused(config.clone(), &plain, &config.brokers[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,9 @@
 //! What tests do beside the store: two processes on one database, a session of their own, an audit.
 
-use std::{ops::Deref, time::Duration};
+use std::{fmt::Debug, ops::Deref, time::Duration};
 
 use orders::audit;
-use orders_adapters::postgres::{self, Config, Snapshot};
+use orders_adapters::postgres::{self, Config, OpenError, Snapshot};
 use orders_testkit::{World, proxy::Proxy};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_postgres::{Client, NoTls};
@@ -32,6 +32,12 @@ pub(crate) async fn sound(config: &Config) -> u64 {
     let report = audit::audit(&snapshot).await.unwrap();
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
     report.census.orders
+}
+
+/// What stands in the way of a store at its database.
+pub(crate) fn in_the_way<T: Debug>(opened: Result<T, OpenError>) -> OpenError {
+    let Err(OpenError::At { why, .. }) = opened else { panic!("{opened:?}") };
+    *why
 }
 
 /// A session of the role that owns the database, beside the store.

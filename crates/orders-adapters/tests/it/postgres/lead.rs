@@ -2,14 +2,14 @@
 
 use futures_util::future::join;
 use mainstay::metrics::Metrics;
-use orders_adapters::postgres::{self, Config, OpenError, Postgres};
+use orders_adapters::postgres::{self, Config, Lead, OpenError, Postgres};
 use orders_testkit::{
     proxy::{Fault, Way},
     servers,
 };
 
 use super::{
-    beside::{Session, proxied},
+    beside::{Session, in_the_way, proxied},
     fixture::Fixture,
 };
 
@@ -49,8 +49,8 @@ async fn a_lead_on_a_connection_that_says_nothing_any_more_is_lost() {
     let mut lead = store.lead().await.unwrap();
     proxy.set(Fault::Blackhole { way: Way::ToClient });
     lead.lost().await;
-    let again = store.lead().await;
-    assert!(matches!(again, Err(OpenError::Unreachable(_))), "{again:?}");
+    let why = in_the_way(store.lead().await);
+    assert!(matches!(why, OpenError::Unreachable { .. }), "{why:?}");
     store.close().await;
 }
 
@@ -58,9 +58,12 @@ async fn a_lead_on_a_connection_that_says_nothing_any_more_is_lost() {
 async fn nobody_leads_through_a_pooler_that_lends_the_connection_to_others() {
     let behind = Fixture::behind_a_pooler();
     postgres::migrate(&behind).await.unwrap();
-    let store = store(&Config { direct_url: None, ..behind.clone() }).await;
-    let lead = store.lead().await;
-    assert!(matches!(lead, Err(OpenError::Pooled)), "{lead:?}");
+    let pooled = Config { direct_url: None, ..behind.clone() };
+    let store = store(&pooled).await;
+    for why in [in_the_way(store.lead().await), in_the_way(Lead::probe(&pooled).await)] {
+        assert!(matches!(why, OpenError::Pooled), "{why:?}");
+    }
+    Lead::probe(&behind).await.unwrap();
     store.close().await;
     // Nothing is left behind that would keep others from it.
     let store = self::store(&behind).await;

@@ -1,13 +1,12 @@
 //! Migrations beside services of several versions, and what the database itself refuses.
 
-use mainstay::metrics::Metrics;
 use orders::{Error, domain::OrderId, ports::Ports as _};
-use orders_adapters::postgres::{self, Config, OpenError, Postgres};
+use orders_adapters::postgres::{self, Config, OpenError};
 use orders_testkit::{World, builders, servers};
 use tokio::task::JoinSet;
 
 use super::{
-    beside::{Session, sound, until},
+    beside::{Session, in_the_way, sound, until},
     process::{Process, process},
 };
 
@@ -124,7 +123,7 @@ async fn history_is_only_added_to() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_hold_every_text_is_refused() {
+async fn no_tables_are_made_in_a_database_that_cannot_hold_every_text() {
     let utf8 = servers::postgres().database();
     let (server, name) = utf8.rsplit_once('/').unwrap();
     servers::postgres().sql(&format!(
@@ -132,10 +131,11 @@ async fn a_database_that_cannot_hold_every_text_is_refused() {
          LC_COLLATE 'C' LC_CTYPE 'C'"
     ));
     let config = Config::at(format!("{server}/{name}_latin"));
-    postgres::migrate(&config).await.unwrap();
-    let refused = Postgres::open(&config, &Metrics::new("test")).await;
-    let Err(OpenError::Encoding(encoding)) = refused else { panic!("{refused:?}") };
+    let refused = in_the_way(postgres::migrate(&config).await);
+    let OpenError::Encoding(encoding) = refused else { panic!("{refused:?}") };
     assert_eq!(encoding, "LATIN1");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(Session::open(&config).await.number(tables).await, 0);
 }
 
 #[tokio::test]

@@ -3,25 +3,32 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use mainstay::{metrics::Metrics, telemetry::error_chain};
-use orders::ports::{Ports as _, ReadError, Store as _, TaskId};
+use orders::{
+    Error,
+    ports::{Ports as _, ReadError, Store as _, TaskId},
+};
 use orders_adapters::postgres::{self, Config, OpenError, Postgres};
 use orders_testkit::{World, builders, servers};
 use tokio::task::JoinSet;
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{
-    beside::{Session, sound, until},
-    process::process,
+    beside::{Session, in_the_way, sound, until},
+    process::{Process, process},
 };
 
+/// The setting for which neither a store is opened nor a table made.
 async fn refused(config: &Config) -> String {
-    match Postgres::open(config, &Metrics::new("test")).await {
-        Err(OpenError::Unsafe { setting, .. }) => setting,
-        other => panic!("{other:?}"),
-    }
+    let opened = in_the_way(Postgres::open(config, &Metrics::new("test")).await);
+    let migrated = in_the_way(postgres::migrate(config).await);
+    assert_eq!(migrated.to_string(), opened.to_string());
+    let OpenError::Unsafe { setting, .. } = opened else { panic!("{opened:?}") };
+    setting
 }
 
 #[tokio::test]
@@ -29,7 +36,6 @@ async fn a_server_that_could_lose_orders_is_refused() {
     for setting in ["fsync", "full_page_writes"] {
         let server = servers::Postgres::private(&[(setting, "off")]);
         let config = Config::at(server.database());
-        postgres::migrate(&config).await.unwrap();
         assert_eq!(refused(&config).await, format!("{setting} = off"));
     }
 }
@@ -43,6 +49,73 @@ async fn a_role_that_does_not_wait_for_the_disk_is_refused() {
     assert_eq!(refused(&config).await, "synchronous_commit = off");
     server.sql("ALTER ROLE orderly SET synchronous_commit = on");
     Postgres::open(&config, &Metrics::new("test")).await.unwrap().close().await;
+}
+
+/// A process on a private server, which looks often whether its settings still hold.
+async fn watchful() -> (servers::Postgres, Config, Process) {
+    let server = servers::Postgres::private(&[]);
+    let config = Config { poll: Duration::from_millis(20), ..Config::at(server.database()) };
+    postgres::migrate(&config).await.unwrap();
+    let orders = process(&config, &World::new(1)).await;
+    (server, config, orders)
+}
+
+async fn created(orders: &Process, name: &str) -> Result<(), Error> {
+    let cx = builders::context("shop");
+    orders.create(&cx, builders::draft(), builders::key(name)).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_database_is_not_used_while_a_setting_is_reloaded_that_could_lose_orders() {
+    let log = Log::default();
+    let _logged = log.listen();
+    let (server, config, orders) = watchful().await;
+    let store = orders.ports().store();
+    created(&orders, "before").await.unwrap();
+    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+        // No connection is made anew for that.
+        server.set(setting, "off");
+        until(async || !store.is_up()).await;
+        let refused = created(&orders, setting).await;
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+        let trouble = store.trouble().unwrap();
+        assert!(trouble.contains(&format!("it has {setting} = off, and")), "{trouble}");
+        assert!(log.text().contains(&trouble), "{}", log.text());
+        server.set(setting, "on");
+        until(async || store.is_up()).await;
+        assert_eq!(store.trouble(), None);
+        created(&orders, setting).await.unwrap();
+    }
+    let told = "the database is not used until it can be relied on";
+    assert_eq!(log.text().matches(told).count(), 3, "once each: {}", log.text());
+    assert_eq!(sound(&config).await, 4);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_is_not_used_while_new_sessions_of_it_could_lose_orders() {
+    let (server, _config, orders) = watchful().await;
+    let store = orders.ports().store();
+    created(&orders, "before").await.unwrap();
+    let asking = "SELECT count(*) FROM pg_stat_activity
+        WHERE usename = 'orderly' AND query LIKE '%full_page_writes%'";
+    until(async || server.sql(asking) == "1").await;
+    server.sql("ALTER ROLE orderly SET synchronous_commit = off");
+    // All but the one that asks for settings, which is as it was when it began.
+    server.sql(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+         WHERE usename = 'orderly' AND query NOT LIKE '%full_page_writes%'",
+    );
+    until(async || {
+        assert!(created(&orders, "after").await.is_err());
+        !store.is_up()
+    })
+    .await;
+    let trouble = store.trouble().unwrap();
+    assert!(trouble.contains("it has synchronous_commit = off, and"), "{trouble}");
+    server.sql("ALTER ROLE orderly SET synchronous_commit = on");
+    until(async || created(&orders, "after").await.is_ok()).await;
+    store.close().await;
 }
 
 #[tokio::test]
@@ -80,12 +153,26 @@ async fn a_step_that_this_version_does_not_know_is_refused() {
         let refused = postgres::migrate_to(&config, step).await;
         assert!(matches!(refused, Err(OpenError::NoStep { .. })), "{refused:?}");
     }
-    assert!(matches!(Postgres::open(&config, &Metrics::new("test")).await, Err(OpenError::Empty)));
+    let why = in_the_way(Postgres::open(&config, &Metrics::new("test")).await);
+    assert!(matches!(why, OpenError::Empty), "{why:?}");
 }
 
 /// What was logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Takes what this thread logs, for as long as the guard is held.
+    fn listen(&self) -> DefaultGuard {
+        let subscriber = tracing_subscriber::fmt().with_writer(self.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn text(&self) -> String {
+        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(text).unwrap()
+    }
+}
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -111,13 +198,11 @@ async fn a_superuser_is_warned_of_without_its_password() {
     let config = Config::at(server.database());
     postgres::migrate(&config).await.unwrap();
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
-    let _logged = tracing::subscriber::set_default(subscriber);
+    let _logged = log.listen();
     for (user, warned) in [("orderly:orderly", false), ("postgres:secret", true)] {
         let url = config.url.replacen("orderly:orderly", user, 1);
         Postgres::open(&Config::at(url), &Metrics::new("test")).await.unwrap().close().await;
-        let told = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let told = String::from_utf8(told).unwrap();
+        let told = log.text();
         assert_eq!(told.contains("row-level security does not hold"), warned, "{told}");
         assert!(!told.contains("secret"), "{told}");
     }
@@ -141,13 +226,42 @@ async fn a_closed_store_is_done_and_says_so() {
 }
 
 #[tokio::test]
-async fn why_a_database_cannot_be_used_is_told_in_its_own_words() {
+async fn why_a_database_cannot_be_used_is_told_with_where_it_is_and_what_mends_it() {
     let database = servers::postgres().database();
-    postgres::migrate(&Config::at(&*database)).await.unwrap();
-    let config = Config::at(database.replacen("orderly:orderly", "stranger", 1));
-    let refused = Postgres::open(&config, &Metrics::new("test")).await.unwrap_err();
-    let told = error_chain(&refused);
-    assert!(told.contains("role \"stranger\" does not exist"), "{told}");
+    let (server, name) = database.rsplit_once('/').unwrap();
+    for (url, why) in [
+        (
+            database.replacen("orderly:orderly", "stranger:secret", 1),
+            "role \"stranger\" does not exist; see the user in the URL, and the server's pg_hba.conf",
+        ),
+        (format!("{server}/no_{name}"), "does not exist; make it, or name another one in the URL"),
+        (
+            "postgres://orderly:secret@127.0.0.1:1/orderly".to_owned(),
+            "Connection refused (os error 111); see the host and the port in the URL, and whether",
+        ),
+        (database.clone(), "it has no tables of orderly; run `orderly migrate` first"),
+    ] {
+        let refused = Postgres::open(&Config::at(&*url), &Metrics::new("test")).await.unwrap_err();
+        let told = error_chain(&refused);
+        let (user, rest) = url.strip_prefix("postgres://").unwrap().split_once(':').unwrap();
+        let (password, place) = rest.split_once('@').unwrap();
+        let place = format!("cannot use the database {place} as {user} (postgres.url): ");
+        assert!(told.starts_with(&place) && told.contains(why), "{told}");
+        assert!(!told.contains(&format!(":{password}@")) && !told.contains("secret"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_make_tables_is_told_who_may() {
+    let server = servers::postgres();
+    let database = server.database();
+    let (_, name) = database.rsplit_once('/').unwrap();
+    server.sql(&format!("CREATE ROLE {name}_guest LOGIN PASSWORD 'guest'"));
+    let guest = database.replacen("orderly:orderly", &format!("{name}_guest:guest"), 1);
+    let why = in_the_way(postgres::migrate(&Config::at(guest)).await);
+    let told = error_chain(&why);
+    assert!(told.contains("the user in the URL must own the database and its tables"), "{told}");
+    assert!(told.contains("permission denied for schema public"), "{told}");
 }
 
 #[tokio::test]

@@ -3,26 +3,36 @@
 use std::sync::Arc;
 
 use mainstay::metrics::Metrics;
-use orders::{Orders, ports::Ports, usecase::Policy};
+use orders::{
+    Orders,
+    ports::{Ports, Store},
+    usecase::Policy,
+};
 use orders_adapters::postgres::{Config, Postgres};
 use orders_testkit::World;
 
 /// The use cases of one process.
-pub(crate) type Process = Arc<Orders<Parts>>;
+pub(crate) type Process = Arc<Orders<Parts<Postgres>>>;
 
 /// A store, and the clock, ids and gateway of a world.
-pub(crate) struct Parts {
-    store: Postgres,
+pub(crate) struct Parts<S> {
+    store: S,
     world: World,
 }
 
-impl Ports for Parts {
-    type Store = Postgres;
+impl<S> Parts<S> {
+    pub(crate) fn new(store: S, world: &World) -> Self {
+        Self { store, world: world.clone() }
+    }
+}
+
+impl<S: Store> Ports for Parts<S> {
+    type Store = S;
     type Clock = <World as Ports>::Clock;
     type Ids = <World as Ports>::Ids;
     type Gateway = World;
 
-    fn store(&self) -> &Postgres {
+    fn store(&self) -> &S {
         &self.store
     }
 
@@ -42,5 +52,5 @@ impl Ports for Parts {
 /// A process on a database whose tables are there.
 pub(crate) async fn process(config: &Config, world: &World) -> Process {
     let store = Postgres::open(config, &Metrics::new("test")).await.unwrap();
-    Arc::new(Orders::new(Parts { store, world: world.clone() }, Policy::default()))
+    Arc::new(Orders::new(Parts::new(store, world), Policy::default()))
 }

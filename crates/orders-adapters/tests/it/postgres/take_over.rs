@@ -8,7 +8,7 @@ use mainstay_context::Context;
 use orders::{
     Orders,
     domain::{Personal, Position},
-    ports::{OrderRef, Page, Ports, Scope, Store as _},
+    ports::{OrderRef, Page, Ports as _, Scope, Store as _},
     usecase::{Action, Policy, Verb},
 };
 use orders_adapters::{
@@ -22,36 +22,10 @@ use orders_testkit::{
 };
 use tempfile::TempDir;
 
-use super::beside::Session;
-
-/// The embedded store under a world's clock, ids and gateway.
-struct Shop {
-    store: Sqlite,
-    world: World,
-}
-
-impl Ports for Shop {
-    type Store = Sqlite;
-    type Clock = <World as Ports>::Clock;
-    type Ids = <World as Ports>::Ids;
-    type Gateway = World;
-
-    fn store(&self) -> &Sqlite {
-        &self.store
-    }
-
-    fn clock(&self) -> &Self::Clock {
-        self.world.clock()
-    }
-
-    fn ids(&self) -> &Self::Ids {
-        self.world.ids()
-    }
-
-    fn gateway(&self) -> &World {
-        &self.world
-    }
-}
+use super::{
+    beside::{Session, in_the_way},
+    process::Parts,
+};
 
 /// A store with some of everything: orders with keys, references, notes, personal data, payments in
 /// all states, forgotten events, refusals that are remembered.
@@ -59,7 +33,7 @@ async fn grown(path: &Path) {
     let store = Sqlite::open(&sqlite::Config::at(path)).unwrap();
     let world = World::new(1);
     let policy = Policy { keep_events: SignedDuration::from_hours(1), ..Policy::default() };
-    let orders = Orders::new(Shop { store, world: world.clone() }, policy);
+    let orders = Orders::new(Parts::new(store, &world), policy);
     let (cx, other) = (context("acme"), context("rival"));
     for n in 0..20 {
         let mut draft = draft();
@@ -90,7 +64,7 @@ async fn grown(path: &Path) {
         }
     }
     orders.create(&other, draft(), key("make-1")).await.unwrap();
-    let store = &orders.ports().store;
+    let store = orders.ports().store();
     store.mark_published(&cx, Position(12)).await.unwrap();
     store.close().await;
 }
@@ -102,12 +76,7 @@ fn beside(source: &Inline) -> Beside {
 
 #[tokio::test]
 async fn a_grown_store_is_taken_over_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("orders.db");
-    grown(&path).await;
-    let source = Inline::open(&sqlite::Config::at(&path)).unwrap();
-    let config = Config::at(servers::postgres().database());
-    postgres::migrate(&config).await.unwrap();
+    let (_folder, source, config, _beside) = from_and_to().await;
     let mut told = 0;
     let snapshot = source.snapshot().unwrap();
     let filled =
@@ -208,13 +177,18 @@ async fn a_database_that_is_not_to_be_relied_on_takes_nothing_over() {
     let fill = async |config: &Config| {
         postgres::fill(config, &snapshot, self::beside(&source), |_| {}).await
     };
+    let refused = async |config: &Config| {
+        let filled = fill(config).await;
+        let Err(FillError::Open(error)) = filled else { panic!("{filled:?}") };
+        in_the_way::<()>(Err(error))
+    };
     let empty = Config::at(servers::postgres().database());
-    let filled = fill(&empty).await;
-    assert!(matches!(filled, Err(FillError::Open(OpenError::Empty))), "{filled:?}");
+    let why = refused(&empty).await;
+    assert!(matches!(why, OpenError::Empty), "{why:?}");
     let set = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off',
         current_database()); END $$";
     beside.run(set).await;
-    let filled = fill(&config).await;
-    assert!(matches!(filled, Err(FillError::Open(OpenError::Unsafe { .. }))), "{filled:?}");
+    let why = refused(&config).await;
+    assert!(matches!(why, OpenError::Unsafe { .. }), "{why:?}");
     assert_eq!(beside.number(WRITTEN).await, 0);
 }

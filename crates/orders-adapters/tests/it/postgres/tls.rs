@@ -142,6 +142,34 @@ async fn a_wrong_or_missing_password_is_told_and_not_shown() {
 }
 
 #[tokio::test]
+async fn a_password_that_is_replaced_in_its_file_is_taken_up_without_a_restart() {
+    let server = servers::Postgres::with_tls();
+    let file = NamedTempFile::new().unwrap();
+    fs::write(file.path(), "orderly\n").unwrap();
+    let password_file = Some(file.path().to_owned());
+    let config = Config { password_file, ..database(&server) };
+    let orders = narrow_process(&config).await;
+    let (store, cx) = (orders.ports().store(), builders::context("shop"));
+    let create = async |name| orders.create(&cx, builders::draft(), builders::key(name)).await;
+    create("before").await.unwrap();
+    server.sql("ALTER ROLE orderly PASSWORD 'correct-horse'");
+    // Connections that there are do not feel it.
+    create("meanwhile").await.unwrap();
+    server.sql(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'orderly'",
+    );
+    until(async || !store.is_up()).await;
+    let trouble = store.trouble().unwrap();
+    let why = "password authentication failed for user \"orderly\"; see postgres.password_file";
+    assert!(trouble.contains(why), "{trouble}");
+    fs::write(file.path(), "correct-horse\n").unwrap();
+    until(async || create("after").await.is_ok()).await;
+    drop(store.lead().await.unwrap());
+    assert_eq!(sound(&config).await, 3);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_dropped_read_is_cancelled_over_tls_and_the_next_one_is_served() {
     let config = narrow(database(server()));
     // Its own time limit is far away.

@@ -9,8 +9,8 @@ use utoipa::{
 };
 
 use crate::{
-    http::wire::order::Order,
     problem::{Body, Code},
+    wire::order::Order,
 };
 
 /// What every operation can answer.
@@ -44,6 +44,8 @@ problems! {
     BatchProblems: PayloadTooLarge UnsupportedMediaType Invalid;
     /// What reading one order can answer besides it.
     GetProblems: NotFound;
+    /// What a history can answer besides a page.
+    HistoryProblems: NotFound InvalidPageToken;
     /// What a list can answer besides a page.
     ListProblems: InvalidPageToken;
     /// What the feed can answer besides events.

@@ -5,7 +5,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use orders_api::grpc::pb::{self, order_service_client::OrderServiceClient};
+use orders_api::grpc::{
+    health::pb::health_client::HealthClient,
+    pb::{self, create_order_response::Outcome, order_service_client::OrderServiceClient},
+};
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status, body::Body};
 use tonic_types::{ErrorInfo, StatusExt as _};
@@ -17,6 +20,7 @@ type Connection = BoxCloneService<http::Request<Body>, http::Response<Incoming>,
 
 pub(super) struct Caller {
     pub(super) client: OrderServiceClient<Connection>,
+    pub(super) health: HealthClient<Connection>,
     /// Both ends of the connection; they end with the caller.
     _ends: JoinSet<()>,
 }
@@ -36,15 +40,17 @@ impl Caller {
             let mut sender = sender.clone();
             async move { sender.send_request(request).await }
         });
-        let origin = "http://shop.test".parse().unwrap();
-        let client = OrderServiceClient::with_origin(Connection::new(send), origin);
-        Self { client, _ends: ends }
+        let origin: http::Uri = "http://shop.test".parse().unwrap();
+        let connection = Connection::new(send);
+        let client = OrderServiceClient::with_origin(connection.clone(), origin.clone());
+        let health = HealthClient::with_origin(connection, origin);
+        Self { client, health, _ends: ends }
     }
 
     /// Places [`order`] under this key.
     pub(super) async fn created(&mut self, key: &str) -> pb::Order {
         let answer = self.client.create_order(own(create(key, order()))).await.unwrap();
-        answer.into_inner().order.expect("an order")
+        placed(answer.into_inner())
     }
 
     pub(super) async fn order(&mut self, id: &str) -> pb::Order {
@@ -52,6 +58,12 @@ impl Caller {
         let answer = self.client.get_order(own(asked)).await.unwrap();
         answer.into_inner().order.expect("an order")
     }
+}
+
+/// The order that a create placed.
+pub(super) fn placed(answer: pb::CreateOrderResponse) -> pb::Order {
+    let Some(Outcome::Order(order)) = answer.outcome else { panic!("no order: {answer:?}") };
+    *order
 }
 
 /// A call of the shop's own.

@@ -2,27 +2,27 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orders_api::grpc::pb;
+use orders_api::grpc::pb::{self, create_order_response::Outcome};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::caller::{Caller, create, euro, order, own};
+use super::caller::{Caller, create, euro, order, own, placed};
 use crate::shop::{Shop, long, order_with};
 
 #[tokio::test]
 async fn an_order_is_placed_once_under_its_key() {
     let shop = Shop::new();
     let mut caller = Caller::of(&shop).await;
-    let placed = caller.created("a").await;
-    assert_eq!(placed.state(), pb::OrderState::Pending);
-    assert_eq!((placed.version, placed.etag.as_str()), (1, "\"v1\""));
-    assert_eq!(placed.totals.as_ref().unwrap().total, euro(399));
-    assert_eq!(placed.lines[0].unit_price.as_ref().unwrap().minor, "199.5");
-    assert!(placed.allowed_transitions.contains(&"ConfirmOrder".to_owned()), "{placed:?}");
+    let first = caller.created("a").await;
+    assert_eq!(first.state(), pb::OrderState::Pending);
+    assert_eq!((first.version, first.etag.as_str()), (1, "\"v1\""));
+    assert_eq!(first.totals.as_ref().unwrap().total, euro(399));
+    assert_eq!(first.lines[0].unit_price.as_ref().unwrap().minor, "199.5");
+    assert!(first.allowed_transitions.contains(&"ConfirmOrder".to_owned()), "{first:?}");
     let again = caller.client.create_order(own(create("a", order()))).await.unwrap().into_inner();
     assert!(again.replayed);
-    assert_eq!(again.order, Some(placed.clone()));
-    assert_eq!(caller.order(&placed.number).await, placed, "a number names it too");
+    assert_eq!(placed(again), first);
+    assert_eq!(caller.order(&first.number).await, first, "a number names it too");
 }
 
 #[tokio::test]
@@ -35,8 +35,8 @@ async fn a_draft_is_priced_and_not_stored() {
         ..pb::CreateOrderRequest::default()
     };
     let answer = caller.client.create_order(own(asked)).await.unwrap().into_inner();
-    assert_eq!(answer.order, None);
-    assert_eq!(answer.priced_order.unwrap().totals.unwrap().total, euro(399));
+    let Some(Outcome::PricedOrder(priced)) = answer.outcome else { panic!("{answer:?}") };
+    assert_eq!(priced.totals.unwrap().total, euro(399));
     assert_eq!(shop.get("/v1/orders").await.json()["orders"], json!([]));
 }
 
@@ -108,8 +108,8 @@ async fn one_key_makes_one_order_whichever_protocol_tries() {
             } else {
                 let asked = own(create("a", message.clone()));
                 let answer = caller.client.create_order(asked).await.unwrap().into_inner();
-                ids.push(answer.order.unwrap().id);
                 replays.push(answer.replayed);
+                ids.push(placed(answer).id);
             }
         }
         assert_eq!(ids[0], ids[1], "HTTP first: {http_first}");
@@ -194,7 +194,8 @@ async fn an_order_is_paid_handed_over_and_given_back() {
     assert_eq!(last.kind(), pb::PaymentOperationKind::Refund);
     assert_eq!(last.state(), pb::PaymentOperationState::Succeeded);
 
-    let asked = pb::ListHistoryRequest { order_id: id.clone() };
+    let asked =
+        pb::ListHistoryRequest { order_id: id.clone(), ..pb::ListHistoryRequest::default() };
     let entries = caller.client.list_history(own(asked)).await.unwrap().into_inner().entries;
     assert_eq!(entries[0].command, "place");
     assert_eq!(
@@ -228,7 +229,7 @@ async fn what_is_parked_is_settled_by_a_person() {
     let asked = pb::ResolvePaymentRequest {
         order_id: id,
         idempotency_key: long("resolve"),
-        operation: parked.payments[0].operations[2].id.clone(),
+        operation_id: parked.payments[0].operations[2].id.clone(),
         outcome: pb::Resolution::Succeeded.into(),
         reason: "handed over at the till".to_owned(),
         ..pb::ResolvePaymentRequest::default()
@@ -241,16 +242,16 @@ async fn what_is_parked_is_settled_by_a_person() {
 async fn a_confirmed_order_takes_notes_that_do_not_show_when_debugged() {
     let shop = Shop::new();
     let mut caller = Caller::of(&shop).await;
-    let placed = caller.created("a").await;
+    let order = caller.created("a").await;
     let asked = pb::ConfirmOrderRequest {
-        order_id: placed.id.clone(),
-        etag: placed.etag,
+        order_id: order.id.clone(),
+        etag: order.etag,
         ..pb::ConfirmOrderRequest::default()
     };
     let confirmed = caller.client.confirm_order(own(asked)).await.unwrap().into_inner();
     assert_eq!(confirmed.order.unwrap().state(), pb::OrderState::Confirmed);
     let asked = pb::AddNoteRequest {
-        order_id: placed.id,
+        order_id: order.id,
         text: "Leave it with the neighbour.".to_owned(),
         ..pb::AddNoteRequest::default()
     };
@@ -266,7 +267,7 @@ async fn held_money_is_taken_by_amount_while_the_caller_waits() {
     let mut paid = order();
     paid.payment = Some(pb::PayWith { instrument: "tok_ok".to_owned() });
     let answer = caller.client.create_order(own(create("a", paid))).await.unwrap().into_inner();
-    let id = answer.order.unwrap().id;
+    let id = placed(answer).id;
     shop.work().await;
     let mut asked = own(pb::CaptureOrderRequest {
         order_id: id,
@@ -290,9 +291,9 @@ async fn held_money_is_taken_by_amount_while_the_caller_waits() {
 async fn a_list_goes_on_where_its_page_ended() {
     let shop = Shop::new();
     let mut caller = Caller::of(&shop).await;
-    let mut placed = Vec::new();
+    let mut made = Vec::new();
     for key in ["a", "b", "c"] {
-        placed.insert(0, caller.created(key).await.id);
+        made.insert(0, caller.created(key).await.id);
     }
     let mut listed = Vec::new();
     let mut page_token = String::new();
@@ -312,7 +313,42 @@ async fn a_list_goes_on_where_its_page_ended() {
         page_token = page.next_page_token;
     }
     assert_eq!(page_token, "", "there is no third page");
-    assert_eq!(listed, placed);
+    assert_eq!(listed, made);
+}
+
+#[tokio::test]
+async fn a_list_tells_nothing_of_payments() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let mut paid = order();
+    paid.payment = Some(pb::PayWith { instrument: "tok_ok".to_owned() });
+    let answer = caller.client.create_order(own(create("a", paid))).await.unwrap().into_inner();
+    let whole = placed(answer);
+    assert_eq!(whole.payments.len(), 1);
+    let page = caller.client.list_orders(own(pb::ListOrdersRequest::default())).await.unwrap();
+    let listed = page.into_inner().orders.remove(0);
+    assert_eq!(listed.payment_state(), pb::PaymentState::Pending);
+    let summary = pb::Order { payments: Vec::new(), payable: None, due: None, ..whole };
+    assert_eq!(listed, summary);
+}
+
+#[tokio::test]
+async fn a_history_goes_on_where_its_page_ended() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let id = caller.created("a").await.id;
+    for at in 0..4 {
+        shop.tell(&id, "notes", &format!("n-{at}"), &json!({ "text": "again" })).await;
+    }
+    let (mut versions, mut page_token) = (Vec::new(), String::new());
+    for size in [2, 2, 1] {
+        let asked = pb::ListHistoryRequest { order_id: id.clone(), page_size: 2, page_token };
+        let page = caller.client.list_history(own(asked)).await.unwrap().into_inner();
+        assert_eq!(page.entries.len(), size);
+        versions.extend(page.entries.into_iter().map(|entry| entry.version));
+        page_token = page.next_page_token;
+    }
+    assert_eq!((versions, page_token.as_str()), (vec![1, 2, 3, 4, 5], ""));
 }
 
 #[tokio::test]
@@ -326,12 +362,12 @@ async fn a_page_of_large_orders_has_fewer_of_them() {
     large.lines = vec![line; 500];
     let text = |at: usize| (format!("field-{at}"), "é".repeat(500));
     large.metadata = (0..50).map(text).collect();
-    let mut placed = Vec::new();
+    let mut made = Vec::new();
     for at in 0..30 {
         let mut asked = own(create(&format!("large-{at}"), large.clone()));
         asked.set_timeout(Duration::from_secs(10));
         let answer = caller.client.create_order(asked).await.unwrap().into_inner();
-        placed.insert(0, answer.order.unwrap().id);
+        made.insert(0, placed(answer).id);
     }
     let (mut listed, mut pages, mut page_token) = (Vec::new(), 0, String::new());
     loop {
@@ -348,6 +384,6 @@ async fn a_page_of_large_orders_has_fewer_of_them() {
             break;
         }
     }
-    assert_eq!(listed, placed);
+    assert_eq!(listed, made);
     assert!(pages > 1, "30 such orders are more than an answer holds");
 }

@@ -13,11 +13,11 @@ use utoipa::{
 };
 
 use super::{
+    examples,
     money::{Money, UnitPrice},
     payment,
     personal::Personal,
 };
-use crate::http::examples;
 
 /// An order to place.
 #[derive(Clone, Debug, Deserialize, ToSchema)]

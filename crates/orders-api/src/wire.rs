@@ -1,9 +1,13 @@
 //! What goes over the wire: types of their own, so that nothing of the domain can be set or shown
 //! by accident. The step to and from the domain stands beside each type.
+//!
+//! They are the JSON of the HTTP API. What calls of gRPC ask becomes one of them before it is read, so
+//! that both protocols find the same fault with it.
 
 pub(crate) mod batch;
 pub(crate) mod create;
 pub(crate) mod event;
+mod examples;
 pub(crate) mod history;
 pub(crate) mod money;
 pub(crate) mod order;

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use orders::domain::{self, Record};
+use orders::{
+    domain::{self, OrderId, Record, Version},
+    ports::OrderRef,
+};
 use serde::Serialize;
 use utoipa::{ToSchema, openapi::Object};
+use uuid::Uuid;
 
 use super::{money::Money, one_of, payment::Payment, personal::Personal, priced::Priced};
 use crate::problem::verbs;
@@ -107,6 +111,27 @@ pub(crate) struct OrderPage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) next_page_token: Option<String>,
+}
+
+/// The order that this text names, by id or by number; `None` when it can be the name of none.
+pub(crate) fn reference(text: &str) -> Option<OrderRef> {
+    let hyphenated = text.len() == 36;
+    match Uuid::try_parse(text) {
+        Ok(id) if hyphenated => Some(OrderRef::Id(OrderId(id))),
+        _ => text.parse().ok().map(OrderRef::Number),
+    }
+}
+
+/// The tag of an order at this version.
+pub(crate) fn etag(version: Version) -> String {
+    format!("\"v{version}\"")
+}
+
+/// The version that stands between the quotes of a tag.
+pub(crate) fn tagged(opaque: &str) -> Option<Version> {
+    let digits = opaque.strip_prefix('v')?;
+    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    plain.then(|| digits.parse().ok().and_then(Version::new))?
 }
 
 pub(crate) fn state() -> Object {

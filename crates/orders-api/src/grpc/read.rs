@@ -1,48 +1,29 @@
-//! What calls ask, as the HTTP API takes it: its readers say what is wrong, so that both refuse the
-//! same. What a message cannot say, such as an amount that is no number, they never meet.
+//! What calls ask, as both protocols have it judged. What a message cannot say, such as an amount that
+//! is no number, the readers of JSON never meet.
 
 use jiff::Timestamp;
 use orders::{
-    Error,
+    Violation,
     domain::{IdempotencyKey, Pieces, Reason},
-    ports::OrderRef,
 };
 
 use super::pb;
 use crate::{
-    http::{
-        headers::{self, IfMatch},
-        params::{self, ListParams},
-        wire::{create, money, payment, personal, verb},
-    },
-    problem::{FieldError, Problem},
+    change::{Change, IfMatch, TAG_RULE},
+    history,
+    listing::Listing,
+    problem::Problem,
+    wire::{create, money, order::reference, payment, personal, verb},
 };
 
 /// Which order a verb is for, and the caller's conditions.
-pub(super) struct Target {
-    pub(super) order: OrderRef,
-    pub(super) key: Option<IdempotencyKey>,
-    pub(super) if_match: IfMatch,
-}
-
-impl Target {
-    pub(super) fn read(order: &str, idempotency_key: &str, etag: &str) -> Result<Self, Problem> {
-        let order = reference(order)?;
-        let tags =
-            if etag.is_empty() { Some(IfMatch::Any) } else { headers::condition(etag.as_bytes()) };
-        let if_match = tags.ok_or_else(|| wrong("etag", headers::TAG_RULE))?;
-        Ok(Self { order, key: key(idempotency_key)?, if_match })
+pub(super) fn change(order_id: &str, idempotency_key: &str, etag: &str) -> Change {
+    let tags = if etag.is_empty() { Some(IfMatch::Any) } else { IfMatch::read(etag.as_bytes()) };
+    Change {
+        order: reference(order_id),
+        key: key(idempotency_key),
+        if_match: tags.ok_or_else(|| Problem::unreadable("etag", TAG_RULE)),
     }
-
-    /// The same, of a verb that cannot be sent again without a key.
-    pub(super) fn keyed(self) -> Result<Self, Problem> {
-        if self.key.is_some() { Ok(self) } else { Err(headers::key_missing()) }
-    }
-}
-
-/// The order of this id or number. What cannot be the name of an order is the name of none.
-pub(super) fn reference(order: &str) -> Result<OrderRef, Problem> {
-    params::reference(order).ok_or_else(|| Error::NotFound.into())
 }
 
 /// The key of a call; `None` when it has none.
@@ -51,21 +32,15 @@ pub(super) fn key(text: &str) -> Result<Option<IdempotencyKey>, Problem> {
         return Ok(None);
     }
     let read = text.parse::<IdempotencyKey>();
-    read.map(Some).map_err(|error| wrong("idempotency_key", &error.to_string()))
-}
-
-/// The problem of a field of a call.
-pub(super) fn wrong(field: &str, detail: &str) -> Problem {
-    Problem::malformed(FieldError::parameter(field, detail))
+    read.map(Some).map_err(|error| Problem::unreadable("idempotency_key", error.to_string()))
 }
 
 /// The pieces of a verb, none when all are meant, and its reason.
 pub(super) fn pieces(
     lines: Option<pb::SomePieces>,
     reason: Option<String>,
-) -> Result<(Vec<Pieces>, Option<Reason>), Problem> {
-    let some = verb::SomePieces { lines: some(lines), reason };
-    some.read().map_err(Problem::invalid)
+) -> Result<(Vec<Pieces>, Option<Reason>), Vec<Violation>> {
+    verb::SomePieces { lines: some(lines), reason }.read()
 }
 
 /// The pieces that are named, which may be none by mistake.
@@ -73,29 +48,42 @@ fn some(lines: Option<pb::SomePieces>) -> Option<Vec<verb::Pieces>> {
     lines.map(|some| some.pieces.into_iter().map(Into::into).collect())
 }
 
-/// What a list is narrowed to.
-pub(super) fn list(asked: pb::ListOrdersRequest) -> Result<ListParams, Problem> {
-    let pb::ListOrdersRequest {
-        state,
-        payment_state,
-        customer_id,
-        created_after,
-        external_reference,
-        page_size,
-        page_token,
-    } = asked;
-    let state = named(state, pb::OrderState::as_str_name, "ORDER_STATE_");
-    let payment_state = named(payment_state, pb::PaymentState::as_str_name, "PAYMENT_STATE_");
-    let created_after = created_after.map(time).transpose()?;
-    Ok(ListParams {
-        state,
-        payment_state,
-        customer_id,
-        created_after,
-        external_reference,
-        page_size: (page_size > 0).then(|| page_size.into()),
-        page_token: (!page_token.is_empty()).then_some(page_token),
-    })
+impl From<pb::ListOrdersRequest> for Listing {
+    fn from(asked: pb::ListOrdersRequest) -> Self {
+        Self {
+            state: named(asked.state, pb::OrderState::as_str_name, "ORDER_STATE_"),
+            payment_state: named(
+                asked.payment_state,
+                pb::PaymentState::as_str_name,
+                "PAYMENT_STATE_",
+            ),
+            customer_id: asked.customer_id,
+            created_after: asked.created_after.map(time),
+            external_reference: asked.external_reference,
+            page_size: page_size(asked.page_size),
+            page_token: page_token(asked.page_token),
+        }
+    }
+}
+
+impl From<pb::ListHistoryRequest> for history::Asked {
+    fn from(asked: pb::ListHistoryRequest) -> Self {
+        Self {
+            order: reference(&asked.order_id),
+            page_size: page_size(asked.page_size),
+            page_token: page_token(asked.page_token),
+        }
+    }
+}
+
+/// The size of a page; `None` when it is left to the service.
+fn page_size(size: u32) -> Option<u64> {
+    (size > 0).then_some(size.into())
+}
+
+/// The token of a page; `None` of the first.
+fn page_token(token: String) -> Option<String> {
+    (!token.is_empty()).then_some(token)
 }
 
 /// The name of a value as HTTP has it; the number of one that has no name here, which is refused.
@@ -110,9 +98,10 @@ fn named<T: TryFrom<i32>>(
     (value != 0).then_some(name)
 }
 
-fn time(at: prost_types::Timestamp) -> Result<String, Problem> {
-    let time = Timestamp::new(at.seconds, at.nanos);
-    time.map(|at| at.to_string()).map_err(|_| wrong("created_after", "must be a time"))
+/// A time, or what is wrong with it. What is behind the second counts forward, also before 1970.
+fn time(at: prost_types::Timestamp) -> Result<Timestamp, String> {
+    let time = Timestamp::new(at.seconds, at.nanos).ok().filter(|_| at.nanos >= 0);
+    time.ok_or_else(|| "must be a time, with 0 to 999,999,999 nanoseconds".to_owned())
 }
 
 /// How an outcome is called over HTTP; one that is not known is called nothing, and refused.
@@ -208,14 +197,14 @@ impl From<pb::PayOrderRequest> for payment::Pay {
 
 impl From<pb::CaptureOrderRequest> for payment::SomeMoney {
     fn from(asked: pb::CaptureOrderRequest) -> Self {
-        Self { payment: asked.payment, amount: asked.amount.map(Into::into) }
+        Self { payment_id: asked.payment_id, amount: asked.amount.map(Into::into) }
     }
 }
 
 impl From<pb::RefundOrderRequest> for payment::BackMoney {
     fn from(asked: pb::RefundOrderRequest) -> Self {
         let (amount, lines) = (asked.amount.map(Into::into), some(asked.lines));
-        Self { payment: asked.payment, amount, lines }
+        Self { payment_id: asked.payment_id, amount, lines }
     }
 }
 
@@ -228,6 +217,6 @@ impl From<pb::RecordPaymentRequest> for payment::TakenElsewhere {
 impl From<pb::ResolvePaymentRequest> for payment::Resolve {
     fn from(asked: pb::ResolvePaymentRequest) -> Self {
         let outcome = outcome(asked.outcome);
-        Self { operation: asked.operation, outcome, reason: asked.reason }
+        Self { operation_id: asked.operation_id, outcome, reason: asked.reason }
     }
 }

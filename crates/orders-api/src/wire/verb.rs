@@ -51,11 +51,6 @@ pub(crate) struct SomePieces {
 }
 
 impl SomePieces {
-    /// Whether some are named.
-    pub(crate) const fn names_some(&self) -> bool {
-        self.lines.is_some()
-    }
-
     /// The pieces, none when all are meant, and the reason; or everything that is wrong with them.
     pub(crate) fn read(self) -> Result<(Vec<domain::Pieces>, Option<Reason>), Vec<Violation>> {
         let lines = pieces(self.lines.as_deref());

@@ -1,15 +1,15 @@
 //! Batches: many orders in one request, one answer each.
 
 use mainstay_context::Context;
-use orders::{domain::IdempotencyKey, usecase::Done};
+use orders::{
+    domain::{IdempotencyKey, TextError},
+    usecase::Done,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{create::CreateOrder, order::Order};
-use crate::{
-    http::headers,
-    problem::{self, Problem},
-};
+use crate::problem::{self, Problem};
 
 /// Orders to place, each by itself.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -37,10 +37,10 @@ pub(crate) struct BatchItem {
 pub(crate) struct Key(pub(crate) IdempotencyKey);
 
 impl TryFrom<String> for Key {
-    type Error = &'static str;
+    type Error = TextError;
 
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        text.parse().map(Self).map_err(|_| headers::KEY_RULE)
+    fn try_from(text: String) -> Result<Self, TextError> {
+        text.parse().map(Self)
     }
 }
 

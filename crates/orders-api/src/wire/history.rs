@@ -6,11 +6,15 @@ use utoipa::ToSchema;
 
 use super::order::state;
 
-/// Everything that was done to an order, oldest first.
+/// A page of what was done to an order, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct History {
     /// One entry per version.
     pub(crate) entries: Vec<HistoryEntry>,
+    /// Where the next page starts; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) next_page_token: Option<String>,
 }
 
 /// One change of an order: one version, one event.

@@ -1,11 +1,11 @@
 //! Page tokens: a cursor that only we can make, for one tenant and one set of filters.
 
-use ::orders::{
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use hmac::{Hmac, Mac as _};
+use orders::{
     domain::{CustomerId, ExternalReference, OrderId, PaymentState, State},
     ports::{Cursor, Filter},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use uuid::Uuid;

@@ -49,7 +49,7 @@ pub(crate) struct SomeMoney {
     /// Of which payment; the first that has something left when it is absent.
     #[schema(format = "uuid", nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    pub(crate) payment: Option<String>,
+    pub(crate) payment_id: Option<String>,
     /// How much; all that is left of it when it is absent.
     #[schema(nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
@@ -64,7 +64,7 @@ pub(crate) struct BackMoney {
     /// Of which payment; the first that has enough left when it is absent.
     #[schema(format = "uuid", nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
-    pub(crate) payment: Option<String>,
+    pub(crate) payment_id: Option<String>,
     /// How much; what the lines come to, or else all that is left, when it is absent.
     #[schema(nullable = false)]
     #[serde(default, deserialize_with = "super::given")]
@@ -80,14 +80,14 @@ pub(crate) struct BackMoney {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({
-    "operation": "01936f5e-7c2a-7b3e-9a41-0c8f2d6e5b10",
+    "operation_id": "01936f5e-7c2a-7b3e-9a41-0c8f2d6e5b10",
     "outcome": "succeeded",
     "reason": "the provider's dashboard shows it as captured"
 })))]
 pub(crate) struct Resolve {
     /// Which one: the `id` of an operation whose `state` is `PARKED`.
     #[schema(format = "uuid")]
-    pub(crate) operation: String,
+    pub(crate) operation_id: String,
     /// What became of it. `succeeded`: it happened. `declined`: it did not, and will not; what must go
     /// back is then asked for anew. `send-again`: the provider is asked, and sent it again if it knows
     /// nothing of it.
@@ -147,7 +147,7 @@ impl TryFrom<SomeMoney> for Part {
     type Error = Vec<Violation>;
 
     fn try_from(some: SomeMoney) -> Result<Self, Vec<Violation>> {
-        let payment = some.payment.map(|id| uuid("/payment", "payment", &id)).transpose()?;
+        let payment = some.payment_id.map(|id| uuid("/payment_id", "payment", &id)).transpose()?;
         let amount = amount(some.amount.as_ref())?;
         Ok(Self { payment: payment.map(PaymentId), amount, lines: Vec::new() })
     }
@@ -165,7 +165,8 @@ impl TryFrom<BackMoney> for Part {
             }]);
         }
         let lines = pieces(back.lines.as_deref())?;
-        let part = Self::try_from(SomeMoney { payment: back.payment, amount: back.amount })?;
+        let some = SomeMoney { payment_id: back.payment_id, amount: back.amount };
+        let part = Self::try_from(some)?;
         Ok(Self { lines, ..part })
     }
 }
@@ -174,7 +175,7 @@ impl TryFrom<Resolve> for Action {
     type Error = Vec<Violation>;
 
     fn try_from(resolve: Resolve) -> Result<Self, Vec<Violation>> {
-        let attempt = uuid("/operation", "operation", &resolve.operation)?;
+        let attempt = uuid("/operation_id", "operation", &resolve.operation_id)?;
         let resolution = Resolution::from_name(&resolve.outcome).ok_or_else(|| {
             vec![Violation {
                 pointer: "/outcome".to_owned(),

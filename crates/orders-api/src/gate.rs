@@ -1,6 +1,5 @@
 //! What every request passes: authentication, and the writing of problems.
 
-use ::orders::ports::Ports;
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -9,10 +8,13 @@ use axum::{
 use http::{Extensions, StatusCode, Uri, header};
 use mainstay::http::{Record, set_principal};
 use mainstay_context::{Context, Principal};
+use orders::ports::Ports;
 use tonic::Status;
 
-use super::Api;
-use crate::problem::{Code, Problem};
+use crate::{
+    api::Api,
+    problem::{Code, Problem},
+};
 
 /// Lets a request in when its key is known, and names its principal in the context.
 pub(crate) async fn authenticate<P: Ports>(
@@ -43,7 +45,7 @@ fn principal<P>(api: &Api<P>, request: &Request) -> Result<Principal, &'static s
 }
 
 /// Writes the body of a problem, where the request's ids are known, and tells of it once.
-pub(super) async fn write_problems(request: Request, next: Next) -> Response {
+pub(crate) async fn write_problems(request: Request, next: Next) -> Response {
     let cx = request.extensions().get::<Context>().cloned();
     let record = request.extensions().get::<Record>().cloned();
     let mut response = next.run(request).await;
@@ -64,11 +66,11 @@ pub(super) async fn write_problems(request: Request, next: Next) -> Response {
 /// What a handler's answer says went wrong: a problem, or the status of a gRPC call.
 fn told(answer: &mut Extensions) -> Option<Problem> {
     let problem = answer.remove::<Problem>();
-    problem.or_else(|| Problem::of(&answer.remove::<Status>()?))
+    problem.or_else(|| answer.remove::<Status>().as_ref().map(Problem::of))
 }
 
 /// The answer where there is no route.
-pub(super) async fn no_such_route(uri: Uri) -> Problem {
+pub(crate) async fn no_such_route(uri: Uri) -> Problem {
     match uri.path() {
         "/livez" | "/readyz" | "/startupz" | "/metrics" | "/status" => Problem::no_address(
             "Health, metrics and status are on the admin listener (admin.listen), not here.",
@@ -78,12 +80,12 @@ pub(super) async fn no_such_route(uri: Uri) -> Problem {
 }
 
 /// The problem of an address that names nothing.
-pub(super) fn nothing_here() -> Problem {
+pub(crate) fn nothing_here() -> Problem {
     Problem::no_address("There is nothing at this address.")
 }
 
 /// The answer where the route has no such method; axum adds `Allow`.
-pub(super) async fn method_not_allowed() -> (StatusCode, Problem) {
+pub(crate) async fn method_not_allowed() -> (StatusCode, Problem) {
     let problem = Problem::new(Code::MethodNotAllowed, "This address does not take this method.");
     (StatusCode::METHOD_NOT_ALLOWED, problem)
 }

@@ -1,0 +1,133 @@
+//! What the handlers of both protocols share: the use cases, what is set, and the time there is.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use mainstay::{lifecycle::Phase, telemetry::SPANS};
+use mainstay_context::Context;
+use orders::{
+    Error, Orders,
+    ports::{Clock as _, Ports},
+};
+use tokio::{sync::watch, time::timeout};
+use tracing::Instrument as _;
+
+use crate::{
+    auth::Keys,
+    http::{Watchers, Webhooks},
+    problem::{Code, Problem},
+    wait::Seats,
+};
+
+/// Tells whether the process is ready: quick, and by local conditions only.
+pub type Readiness = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What the API needs besides the use cases.
+pub struct Config {
+    /// The keys that open it.
+    pub keys: Keys,
+    /// What page tokens are authenticated with; the same on every replica.
+    pub page_secret: [u8; 32],
+    /// The largest body that is read over HTTP, in bytes; a message of gRPC has
+    /// [`LARGEST_IN`](crate::grpc::LARGEST_IN). Default 256 KiB.
+    pub body_limit: usize,
+    /// How long each order of a streamed batch, and each read for a live feed, may take. Default 2 s.
+    pub step: Duration,
+    /// Where the process stands: live feeds end at [`Phase::Draining`], with a resume position.
+    pub phase: watch::Receiver<Phase>,
+    /// What health is told by. Default: whether the phase is [`Phase::Ready`].
+    pub ready: Readiness,
+    /// The live feeds, for whoever measures them.
+    pub watchers: Watchers,
+    /// Whether there is a gateway to pay through. Default: no.
+    pub payments: bool,
+    /// What the gateway's webhooks are checked with. Default: none are taken.
+    pub webhooks: Option<Webhooks>,
+}
+
+impl Config {
+    /// The default limits.
+    pub fn new(keys: Keys, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
+        let now = phase.clone();
+        Self {
+            keys,
+            page_secret,
+            body_limit: 256 * 1024,
+            step: Duration::from_secs(2),
+            phase,
+            ready: Arc::new(move || *now.borrow() == Phase::Ready),
+            watchers: Watchers::default(),
+            payments: false,
+            webhooks: None,
+        }
+    }
+
+    /// Refuses what needs a gateway where there is none.
+    pub(crate) fn must_have_gateway(&self, needed: bool) -> Result<(), Problem> {
+        if needed && !self.payments {
+            return Err(Problem::new(Code::NoGateway, "This service has no payment gateway."));
+        }
+        Ok(())
+    }
+}
+
+/// Shows no secret.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("keys", &self.keys)
+            .field("body_limit", &self.body_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What handlers share.
+pub(crate) struct Api<P> {
+    pub(crate) orders: Arc<Orders<P>>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) seats: Seats,
+}
+
+impl<P> Clone for Api<P> {
+    fn clone(&self) -> Self {
+        let (orders, config) = (Arc::clone(&self.orders), Arc::clone(&self.config));
+        Self { orders, config, seats: self.seats.clone() }
+    }
+}
+
+impl<P: Ports> Api<P> {
+    pub(crate) fn new(orders: Arc<Orders<P>>, config: Config) -> Self {
+        Self { orders, config: Arc::new(config), seats: Seats::default() }
+    }
+
+    /// The context of one step of a stream, which has a deadline of its own.
+    pub(crate) fn step(&self, cx: &Context) -> Context {
+        let now = self.orders.ports().clock().instant();
+        cx.child().with_deadline(now + self.config.step)
+    }
+
+    /// What comes of one step in its time. The context's deadline alone does not do it: a store
+    /// that hangs looks at no clock.
+    pub(crate) async fn in_time<T, E: Into<Problem>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
+        match timeout(self.config.step, work).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(_) => Err(out_of_time()),
+        }
+    }
+}
+
+/// Runs a use case in a span of its own: the core itself knows nothing of traces.
+pub(crate) async fn use_case<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+    let span = tracing::info_span!(target: SPANS, "use case", otel.name = name);
+    work.instrument(span).await
+}
+
+/// The problem of work that was left under way when its time was spent.
+pub(crate) fn out_of_time() -> Problem {
+    let mut problem = Problem::from(Error::DeadlineExceeded);
+    "The time was spent before there was an answer; a change that was asked may have taken effect."
+        .clone_into(&mut problem.detail);
+    problem
+}

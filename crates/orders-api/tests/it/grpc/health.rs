@@ -1,0 +1,74 @@
+//! Health by the standard of gRPC.
+
+use mainstay::lifecycle::Phase;
+use orders_api::grpc::health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+use tonic::{Code, Streaming};
+
+use super::caller::Caller;
+use crate::shop::Shop;
+
+type Answers = Streaming<orders_api::grpc::health::pb::HealthCheckResponse>;
+
+fn of(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest { service: service.to_owned() }
+}
+
+/// What a watch tells next; `None` at its end.
+async fn next(answers: &mut Answers) -> Option<ServingStatus> {
+    answers.message().await.unwrap().map(|answer| answer.status())
+}
+
+#[tokio::test]
+async fn health_is_told_to_all_by_what_readiness_is_told_by() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    for (phase, status) in
+        [(Phase::Ready, ServingStatus::Serving), (Phase::LameDuck, ServingStatus::NotServing)]
+    {
+        shop.phase.send_replace(phase);
+        for service in ["", "orders.v1.OrderService"] {
+            let answer = caller.health.check(of(service)).await.unwrap().into_inner();
+            assert_eq!(answer.status(), status, "{service:?} when {phase}");
+        }
+    }
+    let status = caller.health.check(of("orders.v2.OrderService")).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_tells_each_change_and_ends_with_the_process() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let mut answers = caller.health.watch(of("")).await.unwrap().into_inner();
+    assert_eq!(next(&mut answers).await, Some(ServingStatus::Serving));
+    shop.phase.send_replace(Phase::LameDuck);
+    assert_eq!(next(&mut answers).await, Some(ServingStatus::NotServing));
+    shop.phase.send_replace(Phase::Draining);
+    assert_eq!(next(&mut answers).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_known_is_watched_in_vain() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let mut answers = caller.health.watch(of("orders.v2.OrderService")).await.unwrap().into_inner();
+    assert_eq!(next(&mut answers).await, Some(ServingStatus::ServiceUnknown));
+    let drain = async { shop.phase.send_replace(Phase::Draining) };
+    let (end, _) = tokio::join!(next(&mut answers), drain);
+    assert_eq!(end, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_finds_no_seat_is_told_once() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let mut seated = Vec::new();
+    for _ in 0..64 {
+        let mut answers = caller.health.watch(of("")).await.unwrap().into_inner();
+        assert_eq!(next(&mut answers).await, Some(ServingStatus::Serving));
+        seated.push(answers);
+    }
+    let mut answers = caller.health.watch(of("")).await.unwrap().into_inner();
+    assert_eq!(next(&mut answers).await, Some(ServingStatus::Serving));
+    assert_eq!(next(&mut answers).await, None, "there are {} before it", seated.len());
+}
