@@ -3,7 +3,7 @@
 //! Of all processes on one database one carries the feed out at a time; the others wait to take over.
 //! Nothing here is in the way of an order: when Kafka is away the feed waits in the store.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use mainstay::{
     lifecycle::{Lifecycle, Phase},
