@@ -12,14 +12,17 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, Version, header, request::Parts};
 
-use super::shape::{Misshapen, Shape};
+use super::{
+    incoming::Incoming,
+    shape::{Misshapen, Shape},
+};
 use crate::{
     body::{collect, too_large},
     problem::{Code, FieldError, Problem},
 };
 
 /// What stands before a message: whether it is compressed, and its length.
-const FRAME: usize = 5;
+pub(super) const FRAME: usize = 5;
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
@@ -49,7 +52,20 @@ pub(super) async fn hear(
     Ok(next.run(Request::from_parts(head, Body::from(frame))).await)
 }
 
-/// Hands a call on whose messages come as a stream.
+/// Hands a call on whose messages come as a stream, and are each judged where they are read: beside the
+/// request, since tonic would end the stream with the first that is wrong.
+pub(super) async fn hear_each(
+    State(shape): State<Shape>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (mut head, body) = request.into_parts();
+    check(&head)?;
+    head.extensions.insert(Incoming::new(body, shape));
+    Ok(next.run(Request::from_parts(head, Body::empty())).await)
+}
+
+/// Hands a call on whose messages come as a stream, and end with the first that is wrong.
 pub(super) async fn greet(request: Request, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     check(&head)?;
@@ -100,11 +116,11 @@ fn message(frame: &[u8]) -> Result<&[u8], Problem> {
     Ok(message)
 }
 
-fn compressed() -> Problem {
+pub(super) fn compressed() -> Problem {
     Problem::new(Code::UnsupportedEncoding, "Messages are taken only without compression.")
 }
 
-fn misshapen(found: Misshapen) -> Problem {
+pub(super) fn misshapen(found: Misshapen) -> Problem {
     match found {
         Misshapen::Unknown(path) => Problem::malformed(FieldError {
             pointer: None,
