@@ -32,6 +32,7 @@ const SILENT: [&str; 6] = [
     ".orders.v1.Personal",
 ];
 
+/// Of two messages one is much the larger.
 const BOXED: [&str; 3] = [
     ".orders.v1.CreateOrderResponse.outcome.order",
     ".orders.v1.CreateOrderResponse.outcome.priced_order",
@@ -57,7 +58,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Nor are names that others chose ours to mend.
     let configured = configured.type_attribute(".grpc", "#[allow(clippy::all)]");
     let configured = configured.extern_path(".google.rpc.Status", "::tonic_types::Status");
-    // Of two messages one is much the larger.
     BOXED.iter().fold(configured, Builder::boxed).compile_fds(files.clone())?;
     for file in &mut files.file {
         file.source_code_info = None;

@@ -61,8 +61,9 @@ pub const LARGEST_IN: usize = 1 << 20;
 /// The largest message that is sent, in bytes: the most that callers take when they set no limit.
 pub const LARGEST_OUT: usize = 4 << 20;
 
-/// The calls that stream, as the contract has them.
+/// The call to which orders come as a stream; its path, as the contract has it.
 pub(crate) const BATCH: &str = "/orders.v1.OrderService/BatchCreateOrders";
+/// The call that tells of events as they happen.
 pub(crate) const WATCH: &str = "/orders.v1.OrderService/WatchEvents";
 
 /// Every call: its path, as the contract has it, and the message it takes.

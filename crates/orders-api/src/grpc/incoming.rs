@@ -137,7 +137,7 @@ mod tests {
     #[tokio::test]
     async fn messages_are_whole_however_they_come() {
         let all = [message(2), framed(0, 0, &[]), message(3)].concat();
-        let expected = [Ok(3), Ok(0), Ok(3)];
+        let expected: [Result<usize, Code>; 3] = [Ok(3), Ok(0), Ok(3)];
         for size in [1, 4, 7, all.len()] {
             let pieces = all.chunks(size).map(|piece| Ok(piece.to_vec())).collect();
             assert_eq!(told(pieces).await, expected, "{size}");

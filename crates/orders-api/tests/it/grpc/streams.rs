@@ -19,7 +19,7 @@ use tonic::{Code, Streaming};
 use tonic_types::RpcStatusExt as _;
 
 use super::{
-    caller::{Caller, create, order, own, placed, refused, with},
+    caller::{Caller, create, fields, order, own, placed, refused, with},
     rows::{call, framed, reason_of, send},
 };
 use crate::shop::{FOREIGN, OWN, Shop, json_body, long, order as json_order, post};
@@ -119,7 +119,7 @@ async fn a_watch_from_what_is_no_position_is_refused() {
     let asked = own(pb::WatchEventsRequest { after: Some(u64::MAX) });
     let answer = caller.client.watch_events(asked).await;
     let (_, status) = refused(answer, Code::InvalidArgument, "MALFORMED");
-    assert_eq!(super::caller::fields(&status), ["after"]);
+    assert_eq!(fields(&status), ["after"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,8 +286,8 @@ async fn no_message_of_a_stream_passes_over_a_field_that_it_does_not_know() {
     let shop = Shop::new();
     // Field 999 is a number, and is 0.
     let unknown = [0xb8, 0x3e, 0];
-    let request = || call("WatchEvents").header("authorization", OWN);
-    let status = send(&shop, request(), framed(&unknown)).await.unwrap_err();
+    let request = call("WatchEvents").header("authorization", OWN);
+    let status = send(&shop, request, framed(&unknown)).await.unwrap_err();
     assert_eq!(reason_of(&status), ("MALFORMED".to_owned(), vec!["999".to_owned()]));
 
     let message = [item("batch", order()).encode_to_vec(), unknown.to_vec()].concat();
