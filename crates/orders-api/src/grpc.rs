@@ -79,7 +79,9 @@ pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
         let call = if *path == BATCH {
             call.route_layer(middleware::from_fn_with_state(shape, heard::hear_each))
         } else {
-            let takes = Takes { most: LARGEST_IN, shape: Some(shape) };
+            // A call that streams has no deadline of ours.
+            let within = (*path == WATCH).then_some(api.config.step);
+            let takes = Takes { most: LARGEST_IN, shape: Some(shape), within };
             call.route_layer(middleware::from_fn_with_state(takes, heard::hear))
         };
         router.route(path, call)

@@ -27,6 +27,12 @@ async fn told(Cx(cx): Cx) -> String {
     format!("{left} {}", cx.attempt())
 }
 
+/// When the caller of a stream wants all of it, by the handler.
+async fn by(request: Request) -> String {
+    let by = request.extensions().get::<StreamDeadline>();
+    by.map_or("never".to_owned(), |by| format!("{:?}", by.0.into_std() - now()))
+}
+
 async fn ask(app: &Router, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let mut request = Request::get(path);
     for (name, value) in headers {
@@ -92,12 +98,8 @@ async fn the_longest_deadline_of_a_stream_is_no_panic() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_is_told_by_when_its_caller_wants_all_of_it() {
-    let told = async |request: Request| {
-        let by = request.extensions().get::<StreamDeadline>();
-        by.map_or("never".to_owned(), |by| format!("{:?}", by.0.into_std() - now()))
-    };
     let stack = Stack::new(&Metrics::new("test")).with_stream("/stream");
-    let routes = Router::new().route("/stream", on_get(told)).route("/whole", on_get(told));
+    let routes = Router::new().route("/stream", on_get(by)).route("/whole", on_get(by));
     let app = inbound(routes, &stack);
     let minute = [("grpc-timeout", "1M")];
     for (path, headers, by) in [

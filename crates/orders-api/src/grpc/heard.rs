@@ -4,6 +4,8 @@
 //! The message is read here to its end, so that whoever sends more of them, or one that is too large,
 //! is cut off, and every refusal is a problem of the one table.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -11,13 +13,14 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderName, Version, header, request::Parts};
+use tokio::time::timeout;
 
 use super::{
     incoming::Incoming,
     shape::{Misshapen, Shape},
 };
 use crate::{
-    body::{collect, too_large},
+    body::{collect, too_large, too_slow},
     problem::{Code, FieldError, Problem},
 };
 
@@ -33,6 +36,8 @@ pub(super) struct Takes {
     pub(super) most: usize,
     /// Which fields it may have; any when it is `None`.
     pub(super) shape: Option<Shape>,
+    /// How long it may take to come, where no deadline says so.
+    pub(super) within: Option<Duration>,
 }
 
 /// Hands a call on whose message is one that it takes.
@@ -43,7 +48,11 @@ pub(super) async fn hear(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     check(&head)?;
-    let frame = collect(body, FRAME + takes.most).await?;
+    let read = collect(body, FRAME + takes.most);
+    let frame = match takes.within {
+        Some(time) => timeout(time, read).await.map_err(|_| too_slow())??,
+        None => read.await?,
+    };
     let frame = frame.ok_or_else(|| too_large("A message", takes.most))?;
     let message = message(&frame)?;
     if let Some(shape) = takes.shape {

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     api::Api,
     batch::{self, Asked},
+    body::too_slow,
     problem::Problem,
     wire::batch::{Batch, BatchAnswer, BatchItem, BatchResult},
 };
@@ -65,7 +66,7 @@ pub(super) async fn create_batch<P: Ports>(
     }
     // This route streams, so nothing else bounds how long the body may take.
     let read = Json::<Batch>::from_request(request, &api);
-    let Json(batch) = timeout(api.config.step, read).await.map_err(|_| body::too_slow())??;
+    let Json(batch) = timeout(api.config.step, read).await.map_err(|_| too_slow())??;
     let answer = whole((api, cx), key, batch.orders).await?;
     Ok(axum::Json(answer).into_response())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use futures_util::stream;
 use jiff::SignedDuration;
 use mainstay::lifecycle::Phase;
@@ -160,6 +161,17 @@ async fn a_watch_ends_by_the_deadline_of_its_caller() {
     assert_eq!(before.elapsed().as_secs(), 12);
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     assert_eq!(reason_of(&status).0, "DEADLINE_EXCEEDED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_never_asked_for_in_full_is_not_waited_for() {
+    let shop = Shop::new();
+    let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let request = call("WatchEvents").header("authorization", OWN);
+    let before = Instant::now();
+    let status = send(&shop, request, never).await.unwrap_err();
+    assert_eq!(reason_of(&status).0, "DEADLINE_EXCEEDED");
+    assert_eq!(before.elapsed().as_secs(), 2);
 }
 
 /// An order of the batch of this name.
