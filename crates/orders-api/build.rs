@@ -12,7 +12,8 @@ use prost_types::{
 };
 
 const ROOT: &str = "../../api";
-/// The contract first; those of the standards are as they are published.
+/// The contract first; those of the standards are as they are published, and so is what the contract
+/// imports of them.
 const FILES: [&str; 3] = [
     "orders/v1/orders.proto",
     "grpc/health/v1/health.proto",
@@ -29,6 +30,13 @@ const SILENT: [&str; 6] = [
     ".orders.v1.PayOrderRequest",
     ".orders.v1.PayWith",
     ".orders.v1.Personal",
+];
+
+/// Of two messages one is much the larger.
+const BOXED: [&str; 3] = [
+    ".orders.v1.CreateOrderResponse.outcome.order",
+    ".orders.v1.CreateOrderResponse.outcome.priced_order",
+    ".orders.v1.BatchCreateOrdersResponse.outcome.order",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -49,10 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let configured = tonic_prost_build::configure().btree_map(".").skip_debug(SILENT);
     // Nor are names that others chose ours to mend.
     let configured = configured.type_attribute(".grpc", "#[allow(clippy::all)]");
-    // Of two messages one is much the larger.
-    let outcome = ".orders.v1.CreateOrderResponse.outcome";
-    let boxed = ["order", "priced_order"].map(|field| format!("{outcome}.{field}"));
-    boxed.iter().fold(configured, Builder::boxed).compile_fds(files.clone())?;
+    let configured = configured.extern_path(".google.rpc.Status", "::tonic_types::Status");
+    BOXED.iter().fold(configured, Builder::boxed).compile_fds(files.clone())?;
     for file in &mut files.file {
         file.source_code_info = None;
     }

@@ -37,7 +37,7 @@ mod spent;
 
 pub use self::access::Record;
 pub use self::cx::{Cx, set_principal};
-pub use self::deadline::TimeoutHeader;
+pub use self::deadline::{StreamDeadline, TimeoutHeader};
 pub use self::failure::Failure;
 pub use self::in_flight::{InFlight, InFlightRequest};
 pub use self::outbound::propagate;
@@ -143,7 +143,8 @@ impl Stack {
     }
 
     /// Lets the route with exactly this pattern stream: only a deadline that the caller asks for
-    /// applies, and it ends with the head of the answer: the context of the handler has none.
+    /// applies, and it ends with the head of the answer: the context of the handler has none. It is
+    /// told of the caller's by [`StreamDeadline`].
     #[must_use]
     pub fn with_stream(mut self, route: impl Into<String>) -> Self {
         self.streams.push(route.into());
@@ -230,6 +231,9 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
     let record = exchange.record();
     request.extensions_mut().insert(record.clone());
     request.extensions_mut().insert(cx.clone());
+    if let Ok(Limits { head: Some(at), whole: None }) = limits {
+        request.extensions_mut().insert(StreamDeadline(at));
+    }
     let span = tracing::info_span!(
         "request",
         request_id = %ids.request_id,

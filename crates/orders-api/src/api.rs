@@ -13,7 +13,8 @@ use tracing::Instrument as _;
 
 use crate::{
     auth::Keys,
-    http::{Watchers, Webhooks},
+    http::Webhooks,
+    live::Watchers,
     problem::{Code, Problem},
     wait::Seats,
 };

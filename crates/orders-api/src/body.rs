@@ -27,6 +27,11 @@ pub(crate) fn too_large(what: &str, limit: usize) -> Problem {
     Problem::new(Code::PayloadTooLarge, format!("{what} may have at most {limit} bytes."))
 }
 
+/// The problem of a body that does not come in time.
+pub(crate) fn too_slow() -> Problem {
+    Problem::new(Code::DeadlineExceeded, "The body did not come in time; nothing was done.")
+}
+
 /// The problem of a body that failed with `error` before its end.
 pub(crate) fn broke_off(error: &(dyn Error + 'static)) -> Problem {
     let detail = match BodyIdle::find(error) {

@@ -5,15 +5,17 @@
 //! that logs and metrics count both protocols alike; [`spoken()`] stands outermost and says it as a
 //! `google.rpc.Status`.
 //!
-//! Deliberately absent until they work: the streamed batch and feed, and compressed messages.
+//! Deliberately absent until they work: compressed messages.
 
 mod calls;
 pub mod health;
 mod heard;
+mod incoming;
 mod read;
 pub mod reflection;
 mod shape;
 mod spoken;
+mod streams;
 mod told;
 
 use std::fmt;
@@ -21,7 +23,7 @@ use std::fmt;
 use axum::{Router, middleware, routing::post_service};
 use mainstay_context::Context;
 use orders::ports::Ports;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 pub use spoken::spoken;
 
@@ -29,6 +31,7 @@ use self::{
     heard::Takes,
     pb::order_service_server::{OrderService, OrderServiceServer},
     shape::Shape,
+    streams::Telling,
 };
 use crate::{
     api::Api,
@@ -58,6 +61,11 @@ pub const LARGEST_IN: usize = 1 << 20;
 /// The largest message that is sent, in bytes: the most that callers take when they set no limit.
 pub const LARGEST_OUT: usize = 4 << 20;
 
+/// The call to which orders come as a stream; its path, as the contract has it.
+pub(crate) const BATCH: &str = "/orders.v1.OrderService/BatchCreateOrders";
+/// The call that tells of events as they happen.
+pub(crate) const WATCH: &str = "/orders.v1.OrderService/WatchEvents";
+
 /// Every call: its path, as the contract has it, and the message it takes.
 const CALLS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
@@ -67,9 +75,16 @@ pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
         .max_decoding_message_size(LARGEST_IN)
         .max_encoding_message_size(LARGEST_OUT);
     let route = |router: Router, (path, asked): &(&str, usize)| {
-        let takes = Takes { most: LARGEST_IN, shape: Some(Shape(*asked)) };
-        let hear = middleware::from_fn_with_state(takes, heard::hear);
-        router.route(path, post_service(service.clone()).route_layer(hear))
+        let (call, shape) = (post_service(service.clone()), Shape(*asked));
+        let call = if *path == BATCH {
+            call.route_layer(middleware::from_fn_with_state(shape, heard::hear_each))
+        } else {
+            // A call that streams has no deadline of ours.
+            let within = (*path == WATCH).then_some(api.config.step);
+            let takes = Takes { most: LARGEST_IN, shape: Some(shape), within };
+            call.route_layer(middleware::from_fn_with_state(takes, heard::hear))
+        };
+        router.route(path, call)
     };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
     let calls = CALLS.iter().fold(Router::new(), route);
@@ -89,6 +104,24 @@ macro_rules! calls {
                 let (cx, asked) = open(request)?;
                 Ok(Response::new(calls::$call(&self.0, &cx, asked).await?))
             })+
+
+            type BatchCreateOrdersStream = Telling<pb::BatchCreateOrdersResponse>;
+
+            async fn batch_create_orders(
+                &self,
+                request: Request<Streaming<pb::BatchCreateOrdersRequest>>,
+            ) -> Result<Response<Self::BatchCreateOrdersStream>, Status> {
+                Ok(streams::batch_create_orders(&self.0, request)?)
+            }
+
+            type WatchEventsStream = Telling<pb::WatchEventsResponse>;
+
+            async fn watch_events(
+                &self,
+                request: Request<pb::WatchEventsRequest>,
+            ) -> Result<Response<Self::WatchEventsStream>, Status> {
+                Ok(streams::watch_events(&self.0, request).await?)
+            }
         }
     };
 }
@@ -113,10 +146,12 @@ calls! {
 /// The context that the layers made for a call, and what it asks.
 fn open<T>(request: Request<T>) -> Result<(Context, T), Problem> {
     let cx = request.extensions().get::<Context>().cloned();
-    let cx = cx.ok_or_else(|| {
-        Problem::new(Code::Internal, "The call did not pass the layers that it must.")
-    })?;
-    Ok((cx, request.into_inner()))
+    Ok((cx.ok_or_else(passed_by)?, request.into_inner()))
+}
+
+/// The problem of a call that no layer made ready.
+fn passed_by() -> Problem {
+    Problem::new(Code::Internal, "The call did not pass the layers that it must.")
 }
 
 /// Shows nothing of what may hold personal data or open a purse.

@@ -24,7 +24,6 @@ mod sse;
 mod strict;
 mod verbs;
 mod wait;
-mod watchers;
 mod webhook;
 mod words;
 
@@ -40,15 +39,17 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::{
     item::Item,
-    watchers::Watchers,
     webhook::{InvalidSecrets, Secrets, Webhooks},
 };
-pub use crate::api::{Config, Readiness};
+pub use crate::{
+    api::{Config, Readiness},
+    live::Watchers,
+};
 
 use crate::{api::Api, gate, grpc};
 
-/// The routes that stream: give them to `mainstay::http::Stack::with_stream`.
-pub const STREAMS: [&str; 2] = [batch::PATH, feed::PATH];
+/// The routes that stream, of both protocols: give them to `mainstay::http::Stack::with_stream`.
+pub const STREAMS: [&str; 4] = [batch::PATH, feed::PATH, grpc::BATCH, grpc::WATCH];
 
 /// The API over these use cases, for callers of HTTP and of gRPC.
 pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {

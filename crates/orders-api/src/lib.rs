@@ -6,7 +6,7 @@
 //!
 //! Both protocols only read what is asked and write what is answered. What stands between is theirs
 //! together: `change`, `placing`, `listing` and `history` judge what is asked and call one use case,
-//! `wait` holds an answer back, `wire` has the types of JSON, `gate` is what every request passes.
+//! `batch` places many orders, `live` follows the feed, `wait` holds an answer back, `wire` has the types of JSON, `gate` is what every request passes.
 //!
 //! Deliberately absent: rules about orders, a store, rate limits, and the listener the router is
 //! served on.
@@ -17,11 +17,13 @@ pub mod http;
 pub mod problem;
 
 mod api;
+mod batch;
 mod body;
 mod change;
 mod gate;
 mod history;
 mod listing;
+mod live;
 mod placing;
 mod wait;
 mod wire;

@@ -5,6 +5,14 @@
 use super::Failure;
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// By when the caller of a stream wants all of it, if it says so: in the extensions of the request.
+///
+/// The stack sees to the head of the answer. Whether what follows ends by then is for the handler to
+/// say: a call of gRPC does, a feed over HTTP does not.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamDeadline(pub Instant);
 
 /// A header by which a caller says how long it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use mainstay::{
-    http::{Cx, InFlight, Stack, inbound, propagate, set_principal},
+    http::{Cx, InFlight, Stack, StreamDeadline, inbound, propagate, set_principal},
     metrics::{Format, Metrics},
 };
 use mainstay_context::{Activity, Cause, Context, Principal};
@@ -25,6 +25,12 @@ fn now() -> Instant {
 async fn told(Cx(cx): Cx) -> String {
     let left = cx.remaining(now()).map_or("unlimited".to_owned(), |left| format!("{left:?}"));
     format!("{left} {}", cx.attempt())
+}
+
+/// When the caller of a stream wants all of it, by the handler.
+async fn by(request: Request) -> String {
+    let by = request.extensions().get::<StreamDeadline>();
+    by.map_or("never".to_owned(), |by| format!("{:?}", by.0.into_std() - now()))
 }
 
 async fn ask(app: &Router, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
@@ -88,6 +94,21 @@ async fn the_longest_deadline_of_a_stream_is_no_panic() {
     let app = inbound(Router::new().route("/", on_get(told)), &stack);
     let answer = ask(&app, "/", &[("grpc-timeout", "99999999H")]).await;
     assert_eq!(answer, (200, "unlimited 1".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_told_by_when_its_caller_wants_all_of_it() {
+    let stack = Stack::new(&Metrics::new("test")).with_stream("/stream");
+    let routes = Router::new().route("/stream", on_get(by)).route("/whole", on_get(by));
+    let app = inbound(routes, &stack);
+    let minute = [("grpc-timeout", "1M")];
+    for (path, headers, by) in [
+        ("/stream", &minute[..], "60s"),
+        ("/stream", &[], "never"),
+        ("/whole", &minute[..], "never"),
+    ] {
+        assert_eq!(ask(&app, path, headers).await, (200, by.to_owned()), "{path} {headers:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

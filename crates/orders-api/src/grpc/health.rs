@@ -59,7 +59,7 @@ pub(crate) fn routes(config: &Config) -> Router {
         seats: Arc::new(Semaphore::new(AT_ONCE)),
     };
     let service = HealthServer::new(health);
-    let takes = Takes { most: LARGEST, shape: None };
+    let takes = Takes { most: LARGEST, shape: None, within: None };
     let route = |router: Router, call: &str| {
         let hear = middleware::from_fn_with_state(takes, hear);
         let path = format!("/grpc.health.v1.Health/{call}");

@@ -4,6 +4,8 @@
 //! The message is read here to its end, so that whoever sends more of them, or one that is too large,
 //! is cut off, and every refusal is a problem of the one table.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -11,15 +13,19 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderName, Version, header, request::Parts};
+use tokio::time::timeout;
 
-use super::shape::{Misshapen, Shape};
+use super::{
+    incoming::Incoming,
+    shape::{Misshapen, Shape},
+};
 use crate::{
-    body::{collect, too_large},
+    body::{collect, too_large, too_slow},
     problem::{Code, FieldError, Problem},
 };
 
 /// What stands before a message: whether it is compressed, and its length.
-const FRAME: usize = 5;
+pub(super) const FRAME: usize = 5;
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
@@ -30,6 +36,8 @@ pub(super) struct Takes {
     pub(super) most: usize,
     /// Which fields it may have; any when it is `None`.
     pub(super) shape: Option<Shape>,
+    /// How long it may take to come, where no deadline says so.
+    pub(super) within: Option<Duration>,
 }
 
 /// Hands a call on whose message is one that it takes.
@@ -40,7 +48,11 @@ pub(super) async fn hear(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     check(&head)?;
-    let frame = collect(body, FRAME + takes.most).await?;
+    let read = collect(body, FRAME + takes.most);
+    let frame = match takes.within {
+        Some(time) => timeout(time, read).await.map_err(|_| too_slow())??,
+        None => read.await?,
+    };
     let frame = frame.ok_or_else(|| too_large("A message", takes.most))?;
     let message = message(&frame)?;
     if let Some(shape) = takes.shape {
@@ -49,7 +61,20 @@ pub(super) async fn hear(
     Ok(next.run(Request::from_parts(head, Body::from(frame))).await)
 }
 
-/// Hands a call on whose messages come as a stream.
+/// Hands a call on whose messages come as a stream, and are each judged where they are read: beside the
+/// request, since tonic would end the stream with the first that is wrong.
+pub(super) async fn hear_each(
+    State(shape): State<Shape>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (mut head, body) = request.into_parts();
+    check(&head)?;
+    head.extensions.insert(Incoming::new(body, shape));
+    Ok(next.run(Request::from_parts(head, Body::empty())).await)
+}
+
+/// Hands a call on whose messages come as a stream, and end with the first that is wrong.
 pub(super) async fn greet(request: Request, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     check(&head)?;
@@ -100,11 +125,11 @@ fn message(frame: &[u8]) -> Result<&[u8], Problem> {
     Ok(message)
 }
 
-fn compressed() -> Problem {
+pub(super) fn compressed() -> Problem {
     Problem::new(Code::UnsupportedEncoding, "Messages are taken only without compression.")
 }
 
-fn misshapen(found: Misshapen) -> Problem {
+pub(super) fn misshapen(found: Misshapen) -> Problem {
     match found {
         Misshapen::Unknown(path) => Problem::malformed(FieldError {
             pointer: None,

@@ -28,11 +28,16 @@ pub(super) fn change(order_id: &str, idempotency_key: &str, etag: &str) -> Chang
 
 /// The key of a call; `None` when it has none.
 pub(super) fn key(text: &str) -> Result<Option<IdempotencyKey>, Problem> {
+    key_of("idempotency_key", text)
+}
+
+/// The key in this field; `None` when there is none.
+pub(super) fn key_of(name: &str, text: &str) -> Result<Option<IdempotencyKey>, Problem> {
     if text.is_empty() {
         return Ok(None);
     }
     let read = text.parse::<IdempotencyKey>();
-    read.map(Some).map_err(|error| Problem::unreadable("idempotency_key", error.to_string()))
+    read.map(Some).map_err(|error| Problem::unreadable(name, error.to_string()))
 }
 
 /// The pieces of a verb, none when all are meant, and its reason.

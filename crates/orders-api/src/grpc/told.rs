@@ -6,6 +6,7 @@ use orders::{
         self, Attempt, AttemptState, Entry, FulfillmentState, Goods, LineAmounts, Means, Money,
         PaymentOperation, PaymentState, Placement, Pricing, Record, State, UnitPrice,
     },
+    ports::Event,
     usecase::Done,
 };
 
@@ -214,6 +215,22 @@ impl From<Entry> for pb::HistoryEntry {
             request_id: entry.request_id.to_string(),
             trace_id: (!entry.trace.is_none()).then(|| entry.trace.trace_id_hex()),
             at: Some(time(entry.at)),
+        }
+    }
+}
+
+/// The events are CloudEvents; what is the same in all of them is not told.
+impl From<Event> for pb::Event {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id.to_string(),
+            r#type: event.kind,
+            order_id: event.order.to_string(),
+            version: event.version.get(),
+            time: Some(time(event.at)),
+            tenant_id: event.tenant.to_string(),
+            trace_parent: (!event.trace.is_none()).then(|| event.trace.to_string()),
+            data: event.data,
         }
     }
 }

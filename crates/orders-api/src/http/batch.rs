@@ -1,8 +1,6 @@
 //! Many orders in one request, each placed by itself.
 
-use std::sync::Arc;
-
-use ::orders::{Violation, codec, domain::IdempotencyKey, ports::Ports, usecase::Done};
+use ::orders::{Violation, domain::IdempotencyKey, ports::Ports};
 use axum::{
     extract::{FromRequest as _, Request, State},
     response::{IntoResponse, Response},
@@ -14,20 +12,18 @@ use tokio::time::timeout;
 
 use super::{
     body::{self, Json},
-    headers,
-    item::Item,
-    ndjson,
+    headers, ndjson,
     openapi::{BatchKey, BatchProblems},
 };
 use crate::{
     api::Api,
+    batch::{self, Asked},
+    body::too_slow,
     problem::Problem,
     wire::batch::{Batch, BatchAnswer, BatchItem, BatchResult},
 };
 
 pub(super) const PATH: &str = "/v1/orders/batch";
-/// Orders of one batch that are placed at a time.
-pub(super) const IN_FLIGHT: usize = 64;
 const MAX_ITEMS: usize = 100;
 
 /// Place many orders
@@ -62,62 +58,33 @@ pub(super) async fn create_batch<P: Ports>(
     request: Request,
 ) -> Result<Response, Problem> {
     let key = headers::idempotency_key(request.headers())?;
-    let run = Run { api, cx, key };
     if body::is_type(request.headers(), ndjson::TYPE) {
-        return Ok(ndjson::answer(run, request.into_body()));
+        return Ok(ndjson::answer((api, cx), key, request.into_body()));
     }
     if !body::is_json(request.headers()) {
         return Err(body::unsupported("application/json or application/x-ndjson"));
     }
     // This route streams, so nothing else bounds how long the body may take.
-    let read = Json::<Batch>::from_request(request, &run.api);
-    let Json(batch) = timeout(run.api.config.step, read).await.map_err(|_| body::too_slow())??;
-    let answer = run.whole(batch.orders).await?;
+    let read = Json::<Batch>::from_request(request, &api);
+    let Json(batch) = timeout(api.config.step, read).await.map_err(|_| too_slow())??;
+    let answer = whole((api, cx), key, batch.orders).await?;
     Ok(axum::Json(answer).into_response())
 }
 
-/// One batch under way.
-pub(super) struct Run<P> {
-    pub(super) api: Api<P>,
-    cx: Context,
+async fn whole<P: Ports>(
+    (api, cx): (Api<P>, Context),
     key: Option<IdempotencyKey>,
-}
-
-impl<P: Ports> Run<P> {
-    async fn whole(self, items: Vec<BatchItem>) -> Result<BatchAnswer, Problem> {
-        if items.is_empty() || items.len() > MAX_ITEMS {
-            return Err(Problem::invalid(vec![Violation {
-                pointer: "/orders".to_owned(),
-                code: "count",
-                detail: format!("must have 1 to {MAX_ITEMS} orders"),
-            }]));
-        }
-        let run = Arc::new(self);
-        let place = |(index, item)| Arc::clone(&run).item(index, Ok(item));
-        let results = stream::iter((0..).zip(items)).map(place).buffered(IN_FLIGHT).collect().await;
-        Ok(BatchAnswer { results })
+    items: Vec<BatchItem>,
+) -> Result<BatchAnswer, Problem> {
+    if items.is_empty() || items.len() > MAX_ITEMS {
+        return Err(Problem::invalid(vec![Violation {
+            pointer: "/orders".to_owned(),
+            code: "count",
+            detail: format!("must have 1 to {MAX_ITEMS} orders"),
+        }]));
     }
-
-    /// Places one order, and answers for it alone.
-    pub(super) async fn item(
-        self: Arc<Self>,
-        index: u64,
-        item: Result<BatchItem, Problem>,
-    ) -> BatchResult {
-        let cx = self.api.step(&self.cx);
-        let outcome = match item {
-            Ok(item) => self.api.in_time(self.place(&cx, index, item)).await,
-            Err(problem) => Err(problem),
-        };
-        BatchResult::new(&cx, index, outcome)
-    }
-
-    async fn place(&self, cx: &Context, index: u64, item: BatchItem) -> Result<Done, Problem> {
-        let derived = self.key.as_ref().map(|batch| codec::batch_item_key(batch, index));
-        let derived = derived
-            .transpose()
-            .map_err(|error| Problem::unreadable("Idempotency-Key", error.to_string()))?;
-        self.api.config.must_have_gateway(item.order.is_paid())?;
-        Item(item).place(&self.api.orders, cx, derived).await
-    }
+    let asked = move |item: BatchItem| Ok(Asked { item, batch: key.clone() });
+    let orders = stream::iter(items).map(asked);
+    let results = batch::place(api, cx, orders).map(BatchResult::from).collect().await;
+    Ok(BatchAnswer { results })
 }

@@ -68,11 +68,6 @@ pub(super) fn unsupported(wanted: &str) -> Problem {
     Problem::new(Code::UnsupportedMediaType, detail)
 }
 
-/// The problem of a body that does not come in time.
-pub(super) fn too_slow() -> Problem {
-    Problem::new(Code::DeadlineExceeded, "The body did not come in time; nothing was done.")
-}
-
 /// The whole body, unless it is larger than `limit`.
 pub(super) async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
     body::collect(body, limit).await?.ok_or_else(|| too_large("The body", limit))

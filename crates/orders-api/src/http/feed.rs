@@ -15,11 +15,12 @@ use mainstay::http::Cx;
 use super::{
     headers,
     openapi::{FeedProblems, LastEventId},
-    params::{self, FeedParams, Params},
-    sse::Live,
+    params::{FeedParams, Params},
+    sse,
 };
 use crate::{
-    api::{Api, use_case},
+    api::Api,
+    live::{self, Live},
     problem::Problem,
     wire::event::Feed,
 };
@@ -51,13 +52,12 @@ pub(super) async fn feed<P: Ports>(
     Params(params): Params<FeedParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let live = headers::wants_events(&headers);
-    let resumed = last_event_id(&headers)?.filter(|_| live);
+    let is_live = headers::wants_events(&headers);
+    let resumed = last_event_id(&headers)?.filter(|_| is_live);
     let after = resumed.or(params.after()?);
-    let (step, page) = (api.step(&cx), Page { after, limit: params.limit()? });
-    let page = api.in_time(use_case("feed", api.orders.feed(&step, page))).await?;
-    if live {
-        return Ok(Live::new(api, cx, page).into_response());
+    let page = live::page(&api, &cx, Page { after, limit: params.limit()? }).await?;
+    if is_live {
+        return Ok(sse::answer(Live::new(api, cx.clone(), page), cx));
     }
     let events = page.events.into_iter().map(Into::into).collect();
     Ok(Json(Feed { events, next: page.next.to_string() }).into_response())
@@ -68,6 +68,6 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
     let wrong = || Problem::unreadable("Last-Event-ID", "must be a position of the feed");
     let text = headers::single(headers, &NAME).map_err(|()| wrong())?;
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    let read = |text: &str| text.parse().ok().filter(|_| digits(text)).and_then(params::position);
+    let read = |text: &str| text.parse().ok().filter(|_| digits(text)).and_then(live::position);
     text.map(|text| read(text).ok_or_else(wrong)).transpose()
 }

@@ -8,7 +8,7 @@ use crate::{api::use_case, placing::draft, problem::Problem, wire::batch::BatchI
 
 /// One order of a batch, as a line of `application/x-ndjson` states it.
 #[derive(Debug)]
-pub struct Item(pub(super) BatchItem);
+pub struct Item(BatchItem);
 
 impl Item {
     /// Reads a line.

@@ -1,8 +1,8 @@
 //! Batches line by line: orders stream in, answers stream out, and neither waits for the whole.
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
-use ::orders::ports::Ports;
+use ::orders::{domain::IdempotencyKey, ports::Ports};
 use axum::{
     body::{Body, BodyDataStream},
     response::{IntoResponse, Response},
@@ -10,12 +10,12 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::header;
+use mainstay_context::Context;
 
-use super::{
-    batch::{IN_FLIGHT, Run},
-    body::read,
-};
+use super::body::read;
 use crate::{
+    api::Api,
+    batch::{self, Asked},
     body::{broke_off, too_large},
     problem::Problem,
     wire::batch::{BatchItem, BatchResult},
@@ -23,17 +23,19 @@ use crate::{
 
 pub(super) const TYPE: &str = "application/x-ndjson";
 
-/// Answers each line of the body with a line, in order, with a bounded number in flight. What is
-/// read ahead is bounded by what the client reads of the answer.
-pub(super) fn answer<P: Ports>(run: Run<P>, request: Body) -> Response {
-    let lines = lines(request, run.api.config.body_limit);
-    let run = Arc::new(run);
-    let place = move |(index, line): (u64, Result<Bytes, Problem>)| {
-        let item = line.and_then(|line| read::<BatchItem>(&line));
-        Arc::clone(&run).item(index, item)
+/// Answers each line of the body with a line.
+pub(super) fn answer<P: Ports>(
+    (api, cx): (Api<P>, Context),
+    key: Option<IdempotencyKey>,
+    request: Body,
+) -> Response {
+    let asked = move |line: Result<Bytes, Problem>| -> Result<Asked, Problem> {
+        let item = line.and_then(|line| read::<BatchItem>(&line))?;
+        Ok(Asked { item, batch: key.clone() })
     };
-    let answers = stream::iter(0..).zip(lines).map(place).buffered(IN_FLIGHT);
-    let answers = answers.map(|result| Ok::<_, Infallible>(written(&result)));
+    let orders = lines(request, api.config.body_limit).map(asked);
+    let answers = batch::place(api, cx, orders);
+    let answers = answers.map(|answer| Ok::<_, Infallible>(written(&answer.into())));
     ([(header::CONTENT_TYPE, TYPE)], Body::from_stream(answers)).into_response()
 }
 

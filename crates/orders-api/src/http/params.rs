@@ -13,6 +13,7 @@ use super::{headers, words};
 use crate::{
     change::Change,
     listing::{Listing, count},
+    live,
     problem::Problem,
     wire::{self, order::reference},
 };
@@ -144,8 +145,7 @@ pub(super) struct FeedParams {
 
 impl FeedParams {
     pub(super) fn after(&self) -> Result<Option<Position>, Problem> {
-        let wrong = || Problem::unreadable("after", "must be a position of the feed");
-        self.after.map(|after| position(after).ok_or_else(wrong)).transpose()
+        self.after.map(live::after).transpose()
     }
 
     pub(super) fn limit(&self) -> Result<usize, Problem> {
@@ -159,9 +159,4 @@ fn time(text: &str) -> Result<Timestamp, String> {
         let plus = if text.contains(' ') { "; a + is written as %2B" } else { "" };
         format!("{rule}{plus}")
     })
-}
-
-/// A position that a store can hold.
-pub(super) fn position(number: u64) -> Option<Position> {
-    (i64::try_from(number).is_ok()).then_some(Position(number))
 }

@@ -1,15 +1,11 @@
 //! Batches: many orders in one request, one answer each.
 
-use mainstay_context::Context;
-use orders::{
-    domain::{IdempotencyKey, TextError},
-    usecase::Done,
-};
+use orders::domain::{IdempotencyKey, TextError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{create::CreateOrder, order::Order};
-use crate::problem::{self, Problem};
+use crate::{batch::Answer, problem};
 
 /// Orders to place, each by itself.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -72,18 +68,16 @@ pub(crate) struct BatchResult {
     problem: Option<problem::Body>,
 }
 
-impl BatchResult {
-    /// The answer to the order at `index`.
-    pub(crate) fn new(cx: &Context, index: u64, outcome: Result<Done, Problem>) -> Self {
+impl From<Answer> for BatchResult {
+    fn from(Answer { cx, index, outcome }: Answer) -> Self {
         match outcome {
             Ok(done) => {
                 let (status, order) = (201, Some(done.record.into()));
                 Self { index, status, replayed: done.replayed, order, problem: None }
             }
             Err(problem) => {
-                problem.log();
                 let (status, replayed) = (problem.code.status().as_u16(), problem.is_replayed());
-                let problem = Some(problem.body(cx));
+                let problem = Some(problem.body(&cx));
                 Self { index, status, replayed, order: None, problem }
             }
         }

@@ -10,4 +10,5 @@ mod hostile;
 mod reflection;
 mod refusals;
 mod rows;
+mod streams;
 mod twins;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use insta::assert_snapshot;
-use orders_api::{grpc::DESCRIPTORS, problem::Code};
+use orders_api::{grpc::DESCRIPTORS, http::STREAMS, problem::Code};
 use prost::Message as _;
 use prost_types::{
     DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
@@ -88,6 +88,23 @@ fn the_contract_imports_only_what_its_descriptors_have() {
     }
 }
 
+/// What streams has no deadline of the service's own.
+#[test]
+fn the_calls_that_stream_are_routes_that_stream() {
+    let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap().file;
+    let mut calls = BTreeSet::new();
+    for file in files.iter().filter(|file| file.package() == "orders.v1") {
+        for service in &file.service {
+            let streams =
+                service.method.iter().filter(|of| of.client_streaming() || of.server_streaming());
+            let path = |name: &str| format!("/orders.v1.{}/{name}", service.name());
+            calls.extend(streams.map(|of| path(of.name())));
+        }
+    }
+    let routes = STREAMS.iter().filter(|route| route.starts_with("/orders.v1."));
+    assert_eq!(routes.map(|route| (*route).to_owned()).collect::<BTreeSet<_>>(), calls);
+}
+
 /// The reasons that stand at each status code at the head of the contract.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
     let contract = include_str!("../../../../../api/orders/v1/orders.proto");
@@ -117,9 +134,8 @@ fn status(code: tonic::Code) -> String {
 
 #[test]
 fn the_contract_has_every_code_that_a_call_can_end_with() {
-    // Of webhooks, of the feed, and of what is no call.
-    let not_of_calls =
-        [Code::WebhookUnsigned, Code::WebhookMisfit, Code::CursorTooOld, Code::HttpVersion];
+    // Of webhooks, and of what is no call.
+    let not_of_calls = [Code::WebhookUnsigned, Code::WebhookMisfit, Code::HttpVersion];
     let reason = |code: &Code| code.as_str().replace('-', "_").to_uppercase();
     let mut codes = BTreeMap::<_, BTreeSet<_>>::new();
     for code in Code::ALL.iter().filter(|code| !not_of_calls.contains(code)) {

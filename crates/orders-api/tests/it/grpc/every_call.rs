@@ -1,4 +1,4 @@
-//! What holds of every call: who may make it, what its key does over both protocols, how long it may
+//! What holds of every call of one message: who may make it, what its key does over both protocols, how long it may
 //! take, and that nothing of its message is passed over.
 
 use std::{collections::BTreeSet, time::Duration};

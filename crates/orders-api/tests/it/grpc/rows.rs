@@ -1,4 +1,4 @@
-//! Every call in one table, beside the same request over HTTP.
+//! Every call of one message in a table, beside the same request over HTTP.
 
 use std::collections::BTreeSet;
 
@@ -152,14 +152,14 @@ fn change(
     Row { call, method: Method::POST, path, given, key, needs_gateway, message, body }
 }
 
-/// The name of every call of the contract.
+/// The name of every call of the contract that has one message and one answer.
 pub(super) fn names() -> BTreeSet<&'static str> {
     let contract = include_str!("../../../../../api/orders/v1/orders.proto");
     let name = |line: &'static str| line.strip_prefix("  rpc ")?.split('(').next();
-    contract.lines().filter_map(name).collect()
+    contract.lines().filter(|line| !line.contains("(stream ")).filter_map(name).collect()
 }
 
-/// Every call of the contract.
+/// Every call of the contract that has one message and one answer.
 pub(super) fn rows() -> Vec<Row> {
     let mut all = vec![
         change(("CreateOrder", "/v1/orders"), &[], Key::Must, create, create_body),
