@@ -64,7 +64,7 @@ pub(crate) enum What {
 pub(crate) async fn page<P: Ports>(
     api: &Api<P>,
     cx: &Context,
-    page: Page,
+    page: Page<Position>,
 ) -> Result<FeedPage, Problem> {
     let step = api.step(cx);
     api.in_time(use_case("feed", api.orders.feed(&step, page))).await
