@@ -26,8 +26,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::wired::{self, Wired};
 
-/// Events that one round publishes at most.
-const PAGE: usize = 1_000;
+/// Events that one round publishes at most. To brokers a large round costs little more than a small one:
+/// with 5,000 one relay tells three times as many events a second as with 1,000.
+const PAGE: usize = 5_000;
+/// How many bytes of data a round may have, by what the last one had: it is held in memory, and the orders
+/// with it.
+const WEIGHT: usize = 16 << 20;
 /// How long one round may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The first wait after a round that failed; it doubles up to [`LONGEST_REST`].
@@ -65,7 +69,7 @@ pub(crate) fn start(
             "1 where the feed is carried out of the database",
             &[],
         ),
-        limit: PAGE,
+        limit: PAGE / 10,
         failure: None,
     };
     let (watched, lag) = (lifecycle.clone(), tell_lag(Arc::clone(orders), metrics));
@@ -130,6 +134,11 @@ const fn halved(limit: usize) -> usize {
 /// How many it may publish after one of so many that went well.
 const fn grown(limit: usize) -> usize {
     if limit < PAGE / 2 { limit * 2 } else { PAGE }
+}
+
+/// How many events may be published at once if they are as heavy as these were.
+fn borne(events: usize, bytes: usize) -> usize {
+    events.max(1).saturating_mul(WEIGHT).checked_div(bytes).unwrap_or(PAGE).max(1)
 }
 
 /// Waits this long, or until the drain.
@@ -206,7 +215,7 @@ impl Courier {
             match self.round().await {
                 Ok(relayed) => {
                     pause = REST;
-                    self.limit = grown(self.limit);
+                    self.limit = grown(self.limit).min(borne(relayed.events, relayed.bytes));
                     self.went_well(&relayed);
                     if relayed.published >= relayed.head {
                         tokio::select! {
@@ -262,8 +271,16 @@ mod tests {
             move |limit: &usize| Some(step(*limit)).filter(|next| next != limit)
         };
         let down: Vec<_> = std::iter::successors(Some(PAGE), after(halved)).collect();
-        assert_eq!(down, [1_000, 500, 250, 125, 62, 31, 15, 7, 3, 1]);
+        assert_eq!(down, [5_000, 2_500, 1_250, 625, 312, 156, 78, 39, 19, 9, 4, 2, 1]);
         let up: Vec<_> = std::iter::successors(Some(1), after(grown)).collect();
-        assert_eq!(up, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000]);
+        assert_eq!(up, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 5_000]);
+    }
+
+    #[test]
+    fn a_round_after_a_heavy_one_has_fewer_events() {
+        assert!(borne(1_000, 1_000_000) > PAGE);
+        assert_eq!(borne(1_000, 64_000_000), 262);
+        assert_eq!(borne(1, usize::MAX), 1);
+        assert_eq!(borne(0, 0), PAGE);
     }
 }

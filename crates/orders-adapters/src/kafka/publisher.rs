@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use mainstay::metrics::Metrics;
 use mainstay_context::Context;
 use orders::{
@@ -228,11 +228,13 @@ impl Inner {
             // Somebody may have released it.
             self.lot.catch_up().await?;
         }
-        let chains = join_all(keys.iter().map(|events| self.chain(events))).await;
+        // The two wait for the brokers, and neither for the other.
+        let chains = join_all(keys.iter().map(|events| self.chain(events)));
+        let (chains, states) = join(chains, self.send_states(orders)).await;
         for refused in chains.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             self.alone(refused).await?;
         }
-        self.send_states(orders).await?;
+        states?;
         *turn = Turn { ended: events.last().map(|event| event.position).or(ended), is_sure };
         Ok(())
     }

@@ -15,6 +15,8 @@ use crate::{
 pub struct Relayed {
     /// How many events were published.
     pub events: usize,
+    /// How many bytes their data has.
+    pub bytes: usize,
     /// How many were gone before they could be: the store forgot them while nothing was published.
     pub missed: u64,
     /// Everything up to here is published.
@@ -66,7 +68,13 @@ pub async fn relay(
         store.mark_published(cx, page.next).await.map_err(Error::from)?;
     }
     let missed = after.0.saturating_sub(start.0);
-    Ok(Relayed { events: page.events.len(), missed, published: page.next, head: page.head })
+    Ok(Relayed {
+        events: page.events.len(),
+        bytes: page.events.iter().map(|event| event.data.len()).fold(0, usize::saturating_add),
+        missed,
+        published: page.next,
+        head: page.head,
+    })
 }
 
 /// The events after a position, or else the oldest that there are; and where they begin.

@@ -51,9 +51,15 @@ async fn the_feed_is_published_in_rounds_and_each_event_once() {
     for _ in 0..3 {
         rounds.push(relay(&soon(), &world, &producer, 4).await.unwrap());
     }
-    let published =
-        |events, to| Relayed { events, missed: 0, published: Position(to), head: Position(EVENTS) };
-    assert_eq!(rounds, [published(4, 4), published(2, EVENTS), published(0, EVENTS)]);
+    let data: Vec<usize> = feed(&world).await.iter().map(|event| event.data.len()).collect();
+    let published = |from: usize, events: usize| Relayed {
+        events,
+        bytes: data[from..from + events].iter().sum(),
+        missed: 0,
+        published: Position(u64::try_from(from + events).unwrap()),
+        head: Position(EVENTS),
+    };
+    assert_eq!(rounds, [published(0, 4), published(4, 2), published(6, 0)]);
     let mut kept = all(&world);
     kept.sort_by_key(|event| event.position);
     assert_eq!(kept, feed(&world).await);
