@@ -6,7 +6,7 @@
 //! have a pool of connections. See `commit.rs` for the one write, `feed.rs` for the order of events.
 //!
 //! Deliberately absent: a transaction that is open while anything else is waited for, a look before
-//! the write, session state that a pooler in transaction mode would lose; but for prepared statements,
+//! the write that the write relies on, session state that a pooler in transaction mode would lose; but for prepared statements,
 //! which `prepare = false` leaves out, and what goes past the pooler (`lead.rs`, `feed::listen`).
 
 mod audit;

@@ -57,7 +57,7 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
     let calls = grpc::routes(&api)
         .merge(grpc::health::routes(&api.config))
-        .merge(grpc::reflection::routes());
+        .merge(grpc::reflection::routes(&api.config));
     let (v1, _) = v1::<P>().split_for_parts();
     let (hooks, _) = hooks::<P>().split_for_parts();
     let hooks = hooks.method_not_allowed_fallback(gate::method_not_allowed);

@@ -261,8 +261,10 @@ pub(super) async fn write(
         queries.push(Query { sql: CHANGE, params: old.params(), answers: true });
     }
     // Planned once: by themselves these statements are planned anew each time, which takes longer than to
-    // carry them out.
-    let begin = format!("{begin}; SET LOCAL plan_cache_mode = force_generic_plan");
+    // carry them out. And never by a table that happened to be small then, and is read whole ever after.
+    let begin = format!(
+        "{begin}; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+    );
     let rows = transaction_that(client, &begin, prepare, &queries, carried_out).await?;
     let changed = rows.iter().flatten().map(|row| row.try_get(0).map_err(Failed::unread));
     new.change.iter().copied().map(Ok).chain(changed).collect()

@@ -5,8 +5,8 @@
 //! change; afterwards, when it is committed and seen, it is given the next position and moved to
 //! `events`. Only one transaction of a database does that at a time, behind a lock that ends with it,
 //! so positions have no gap and never change. Any process may be the one. In each, one task does it, in
-//! rounds: at once when something was committed there, and when somebody reads the feed to its end, for
-//! what is left. Within an order, versions come in their order: a version is committed only after the
+//! rounds: when something was committed there, unless another process has just made one, and when
+//! somebody reads the feed to its end, for what is left. Within an order, versions come in their order: a version is committed only after the
 //! one before was seen.
 
 use std::{
@@ -202,7 +202,9 @@ pub(super) async fn stamp_on_news(shared: Arc<Shared>) {
             let _told = timeout(shared.config.poll, shared.unstamped.notified()).await;
             next = Instant::now() + PACE;
             let is_asked = shared.rounds.asked.swap(false, Ordering::Relaxed);
-            let is_left_to_another = !is_asked && head.has_changed().unwrap_or(false);
+            // After failures it sees for itself that they are over.
+            let is_left_to_another =
+                !is_asked && failures == 0 && head.has_changed().unwrap_or(false);
             head.mark_unchanged();
             if is_left_to_another {
                 // What was committed here since is looked for next time.

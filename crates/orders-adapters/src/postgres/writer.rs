@@ -46,7 +46,7 @@ const ROUNDS: usize = 3;
 /// wait much longer.
 const HASTE: u32 = 16;
 
-/// For how long a writer works alone.
+/// For how long a writer keeps its turn at most: one that waits for a row is not to hold up the others.
 const STUCK: Duration = Duration::from_millis(20);
 
 /// Nobody has taken the work yet.
@@ -245,7 +245,9 @@ impl Desk<'_> {
             // One that stands in the way, or that the server refuses, is not to take others with
             // it: it is looked for by halves, which wait for rows a fraction of the time only.
             if jobs.len() > 1 && failed.is_of_a_change() {
-                self.begin = begin_write(self.shared.config.lock_timeout / HASTE);
+                if failed.what == What::Contended {
+                    self.begin = begin_write(self.shared.config.lock_timeout / HASTE);
+                }
                 let middle = from.midpoint(to);
                 parts.extend([(middle, to), (from, middle)]);
             } else {
@@ -267,14 +269,19 @@ impl Desk<'_> {
         jobs: &[Job],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), Failed> {
-        let mut fit = still_open(jobs, outcomes);
+        let wary = &self.shared.wary;
+        let mut looked = Looked { fit: still_open(jobs, outcomes), refused: Vec::new() };
         // Where some were decided on before, others are: it is cheaper to look than to fail.
-        if self.shared.wary.load(Ordering::Relaxed) && fit.iter().any(|at| jobs[*at].is_new()) {
-            let open = fit.len();
-            fit = self.look(jobs, outcomes, &fit).await;
-            self.shared.wary.store(fit.len() < open, Ordering::Relaxed);
+        if wary.load(Ordering::Relaxed) && looked.holds_new(jobs) {
+            let open = looked.fit;
+            looked = self.look(jobs, outcomes, &open).await;
+            let is_settled = |at: &usize| jobs[*at].is_new() && !looked.fit.contains(at);
+            wary.store(open.iter().any(is_settled), Ordering::Relaxed);
         }
         for round in 1..=ROUNDS {
+            let Looked { mut fit, refused } = looked;
+            // The look may have taken long.
+            fit.retain(|at| is_open(&jobs[*at], &mut outcomes[*at]));
             let changes: Vec<&Prepared> = fit.iter().map(|at| &jobs[*at].prepared).collect();
             match self.send(&changes).await {
                 Ok(written) => {
@@ -284,26 +291,32 @@ impl Desk<'_> {
                     }
                 }
                 Err(failed) if failed.what == What::Decided && round < ROUNDS => {
-                    self.shared.wary.store(true, Ordering::Relaxed);
+                    wary.store(true, Ordering::Relaxed);
                 }
                 Err(failed) => return Err(failed),
+            }
+            // Each waits for others' batches: nobody is to wait for it who can be written.
+            for (at, answer, receipt) in refused {
+                outcomes[at] = self.refuse(&jobs[at], answer, &receipt).await;
             }
             let open = still_open(jobs, outcomes);
             if open.is_empty() {
                 break;
             }
-            fit = self.look(jobs, outcomes, &open).await;
+            looked = self.look(jobs, outcomes, &open).await;
         }
         Ok(())
     }
 
-    /// Gives those of the jobs an outcome that the facts speak against; says which are to be written.
+    /// Gives those of the jobs an outcome that the facts speak against; says what is to be done with the
+    /// others.
     async fn look(
         &mut self,
         jobs: &[Job],
         outcomes: &mut [Option<Outcome>],
         open: &[usize],
-    ) -> Vec<usize> {
+    ) -> Looked {
+        let mut looked = Looked { fit: Vec::new(), refused: Vec::new() };
         let changes: Vec<&Change> = open.iter().map(|at| jobs[*at].change()).collect();
         let verdicts = match self.judge(&changes).await {
             Ok(verdicts) => verdicts,
@@ -313,24 +326,20 @@ impl Desk<'_> {
                 for (at, outcome) in open.iter().zip(failed.for_each(open.len())) {
                     outcomes[*at] = Some(outcome);
                 }
-                return Vec::new();
+                return looked;
             }
         };
-        let mut fit = Vec::new();
         for (at, verdict) in open.iter().zip(verdicts) {
-            outcomes[*at] = match verdict {
-                Ok(Verdict::Answer(answer)) => Some(Ok(answer)),
+            match verdict {
+                Ok(Verdict::Answer(answer)) => outcomes[*at] = Some(Ok(answer)),
                 Ok(Verdict::Remember(answer, receipt)) => {
-                    self.refuse(&jobs[*at], answer, &receipt).await
+                    looked.refused.push((*at, answer, receipt));
                 }
-                Ok(Verdict::Write) => {
-                    fit.push(*at);
-                    None
-                }
-                Err(cause) => Some(Err(CommitError::Unavailable(Some(cause)))),
-            };
+                Ok(Verdict::Write) => looked.fit.push(*at),
+                Err(cause) => outcomes[*at] = Some(Err(CommitError::Unavailable(Some(cause)))),
+            }
         }
-        fit
+        looked
     }
 
     /// Remembers a refusal and answers it; `None` when the facts have to be looked at again.
@@ -424,17 +433,32 @@ impl Desk<'_> {
     }
 }
 
+/// What is to be done with those jobs of a batch that have no outcome yet.
+struct Looked {
+    /// Those to be written.
+    fit: Vec<usize>,
+    /// Those to be refused, which is to be remembered.
+    refused: Vec<(usize, Answer, Box<Receipt>)>,
+}
+
+impl Looked {
+    fn holds_new(&self, jobs: &[Job]) -> bool {
+        self.fit.iter().any(|at| jobs[*at].is_new())
+    }
+}
+
+/// Whether a job has no outcome yet; one that is over is given its own.
+fn is_open(job: &Job, outcome: &mut Option<Outcome>) -> bool {
+    if outcome.is_none() && job.is_over() {
+        *outcome = Some(Err(CommitError::NotWritten(NotWritten::Expired)));
+    }
+    outcome.is_none()
+}
+
 /// Which jobs have no outcome yet; those that are over are given theirs.
 fn still_open(jobs: &[Job], outcomes: &mut [Option<Outcome>]) -> Vec<usize> {
-    let mut open = Vec::with_capacity(jobs.len());
-    for (at, (job, outcome)) in jobs.iter().zip(outcomes).enumerate() {
-        if outcome.is_none() && job.is_over() {
-            *outcome = Some(Err(CommitError::NotWritten(NotWritten::Expired)));
-        } else if outcome.is_none() {
-            open.push(at);
-        }
-    }
-    open
+    let all = jobs.iter().zip(outcomes).enumerate();
+    all.filter_map(|(at, (job, outcome))| is_open(job, outcome).then_some(at)).collect()
 }
 
 impl Failed {

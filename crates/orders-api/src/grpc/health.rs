@@ -2,7 +2,8 @@
 //!
 //! Told by what readiness is told by, and open to all. The process as a whole, whose name is empty, and
 //! the service of orders are healthy together. A watch ends when the process drains, so that whoever
-//! watches goes elsewhere; what the process no longer has a seat for is told once.
+//! watches goes elsewhere. Whoever finds no seat is told to do without, before anything else: clients that
+//! follow the standard take a server that does not implement it for healthy, and do not ask at once again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,7 +48,7 @@ pub mod pb {
 /// The largest message, in bytes: it holds a name.
 const LARGEST: usize = 1024;
 /// How many watch at a time.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 1_024;
 /// How often a watch looks: readiness may change with no change of phase.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -94,12 +95,14 @@ impl Health for Healthy {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let seat = Arc::clone(&self.seats).try_acquire_owned();
+        let seat = seat.map_err(|_full| Status::unimplemented("too many watch; ask Check"))?;
         let watching = Watching {
             ready: Arc::clone(&self.ready),
             phase: self.phase.clone(),
             is_known: is_known(&request.get_ref().service),
             told: None,
-            seat: Arc::clone(&self.seats).try_acquire_owned().ok(),
+            _seat: seat,
         };
         Ok(Response::new(stream::unfold(watching, Watching::next).boxed()))
     }
@@ -111,7 +114,7 @@ struct Watching {
     phase: watch::Receiver<Phase>,
     is_known: bool,
     told: Option<ServingStatus>,
-    seat: Option<OwnedSemaphorePermit>,
+    _seat: OwnedSemaphorePermit,
 }
 
 impl Watching {
@@ -124,7 +127,7 @@ impl Watching {
             if self.told.replace(status) != Some(status) {
                 return Some((Ok(answer(status)), self));
             }
-            if ending || self.seat.is_none() {
+            if ending {
                 return None;
             }
             // A sender that is gone means that the process ends.
@@ -146,4 +149,23 @@ fn now(ready: &Readiness) -> ServingStatus {
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_finds_no_seat_is_told_to_do_without_a_watch() {
+        let (_sender, phase) = watch::channel(Phase::Ready);
+        let healthy =
+            Healthy { ready: Arc::new(|| true), phase, seats: Arc::new(Semaphore::new(1)) };
+        let watch = || healthy.watch(Request::new(HealthCheckRequest::default()));
+        let mut seated = watch().await.unwrap().into_inner();
+        assert_eq!(seated.next().await.unwrap().unwrap(), answer(ServingStatus::Serving));
+        // Before any answer: a client that is told how it is and then that this ends asks again at once.
+        assert_eq!(watch().await.err().unwrap().code(), tonic::Code::Unimplemented);
+        drop(seated);
+        assert!(watch().await.is_ok());
+    }
 }

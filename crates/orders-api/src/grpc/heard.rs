@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::{
     incoming::Incoming,
-    shape::{Misshapen, Shape},
+    shape::{MOST, Misshapen, Shape},
 };
 use crate::{
     body::{collect, too_large, too_slow},
@@ -136,6 +136,12 @@ pub(super) fn misshapen(found: Misshapen) -> Problem {
             parameter: Some(path),
             code: "shape".to_owned(),
             detail: "there is no such field".to_owned(),
+        }),
+        Misshapen::Many(path) => Problem::malformed(FieldError {
+            pointer: None,
+            parameter: Some(path),
+            code: "count".to_owned(),
+            detail: format!("must be there {MOST} times at most"),
         }),
         Misshapen::Broken => Problem::new(Code::Malformed, "The message is not one of protobuf."),
     }

@@ -14,8 +14,10 @@ use axum::{
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::Uri;
+use mainstay::lifecycle::Phase;
 use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use tokio::sync::watch;
 use tonic::{Code, Response, Status, Streaming};
 
 use self::pb::{
@@ -26,7 +28,7 @@ use self::pb::{
     server_reflection_server::{ServerReflection, ServerReflectionServer},
 };
 use super::{DESCRIPTORS, heard::greet};
-use crate::gate;
+use crate::{api::Config, gate};
 
 /// The messages of `api/grpc/reflection/v1/reflection.proto`, a client and a server.
 #[expect(
@@ -49,8 +51,8 @@ const V1_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflecti
 const LARGEST: usize = 1024;
 
 /// The routes of reflection.
-pub(crate) fn routes() -> Router {
-    let reflection = Reflection(Arc::new(Known::default()));
+pub(crate) fn routes(config: &Config) -> Router {
+    let reflection = Reflection { known: Arc::new(Known::default()), phase: config.phase.clone() };
     let service = ServerReflectionServer::new(reflection).max_decoding_message_size(LARGEST);
     let older = post_service(service.clone()).route_layer(map_request(as_v1));
     Router::new()
@@ -64,7 +66,10 @@ async fn as_v1(mut request: Request) -> Request {
     request
 }
 
-struct Reflection(Arc<Known>);
+struct Reflection {
+    known: Arc<Known>,
+    phase: watch::Receiver<Phase>,
+}
 
 #[tonic::async_trait]
 impl ServerReflection for Reflection {
@@ -74,7 +79,8 @@ impl ServerReflection for Reflection {
         &self,
         request: tonic::Request<Streaming<ServerReflectionRequest>>,
     ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
-        let asking = Asking { requests: request.into_inner(), known: Arc::clone(&self.0) };
+        let (known, phase) = (Arc::clone(&self.known), self.phase.clone());
+        let asking = Asking { requests: request.into_inner(), known, phase };
         Ok(Response::new(stream::unfold(asking, Asking::next).boxed()))
     }
 }
@@ -83,12 +89,19 @@ impl ServerReflection for Reflection {
 struct Asking {
     requests: Streaming<ServerReflectionRequest>,
     known: Arc<Known>,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Asking {
-    /// The answer to what is asked next. How long nothing may come is the server's to say.
+    /// The answer to what is asked next, until the process drains. How long nothing may come is the
+    /// server's to say.
     async fn next(mut self) -> Option<(Result<ServerReflectionResponse, Status>, Self)> {
-        let answer = match self.requests.message().await {
+        let asked = tokio::select! {
+            biased;
+            _ = self.phase.wait_for(|phase| *phase >= Phase::Draining) => return None,
+            asked = self.requests.message() => asked,
+        };
+        let answer = match asked {
             Ok(asked) => Ok(self.known.answer(asked?)),
             Err(status) => Err(status),
         };

@@ -10,6 +10,10 @@ type Field = (u64, &'static str, bool, Option<usize>);
 /// The fields of every message of the contract.
 const SHAPES: &[&[Field]] = include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
 
+/// How often one field of a message may be there: more than any call takes, and so few that a message of
+/// many empty ones takes no more memory than another.
+pub(super) const MOST: usize = 1_000;
+
 /// A message of the contract, by its place among all of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape(pub(super) usize);
@@ -20,28 +24,32 @@ pub(super) enum Misshapen {
     /// It holds a field that its kind of message does not have: the names that lead there, and its
     /// number.
     Unknown(String),
+    /// It holds more than [`MOST`] of a field: the names that lead there.
+    Many(String),
     /// It is not written as messages are.
     Broken,
 }
 
 impl Shape {
-    /// Looks for fields that are not known, in the messages within it too. They nest no deeper than
-    /// the contract does, which has no message that holds its own kind.
+    /// Looks for fields that are not known, or there too often, in the messages within it too. They nest
+    /// no deeper than the contract does, which has no message that holds its own kind.
     pub(super) fn check(self, message: &[u8]) -> Result<(), Misshapen> {
         let fields = SHAPES.get(self.0).copied().unwrap_or_default();
+        let mut counted = vec![0_usize; fields.len()];
         let mut rest = message;
         while !rest.is_empty() {
-            let before = message.len() - rest.len();
             let (number, held) = next(&mut rest).ok_or(Misshapen::Broken)?;
-            let field = fields.iter().find(|field| field.0 == number);
-            let (_, name, repeated, shape) =
-                field.ok_or_else(|| Misshapen::Unknown(number.to_string()))?;
+            let mut found = fields.iter().zip(&mut counted);
+            let ((_, name, repeated, shape), count) = found
+                .find(|(field, _)| field.0 == number)
+                .ok_or_else(|| Misshapen::Unknown(number.to_string()))?;
+            let at = repeated.then_some(*count);
+            if at.is_some_and(|at| at >= MOST) {
+                return Err(Misshapen::Many((*name).to_owned()));
+            }
+            *count += 1;
             let Some((shape, held)) = shape.zip(held) else { continue };
-            Self(shape).check(held).map_err(|found| {
-                let earlier = message.get(..before).unwrap_or_default();
-                let at = repeated.then(|| times(number, earlier));
-                found.within(name, at)
-            })?;
+            Self(shape).check(held).map_err(|found| found.within(name, at))?;
         }
         Ok(())
     }
@@ -50,18 +58,16 @@ impl Shape {
 impl Misshapen {
     /// The same, seen from the message that holds it in this field.
     fn within(self, name: &str, at: Option<usize>) -> Self {
-        match (self, at) {
-            (Self::Unknown(path), Some(at)) => Self::Unknown(format!("{name}[{at}].{path}")),
-            (Self::Unknown(path), None) => Self::Unknown(format!("{name}.{path}")),
-            (Self::Broken, _) => Self::Broken,
+        let path = |path| match at {
+            Some(at) => format!("{name}[{at}].{path}"),
+            None => format!("{name}.{path}"),
+        };
+        match self {
+            Self::Unknown(within) => Self::Unknown(path(within)),
+            Self::Many(within) => Self::Many(path(within)),
+            Self::Broken => Self::Broken,
         }
     }
-}
-
-/// How often a field is there.
-fn times(number: u64, mut message: &[u8]) -> usize {
-    let numbers = std::iter::from_fn(|| next(&mut message));
-    numbers.filter(|(found, _)| *found == number).count()
 }
 
 /// The number of the next field, and what it holds if its length stands before it; `None` when it is
@@ -105,6 +111,21 @@ mod tests {
     fn create() -> Shape {
         let call = CALLS.iter().find(|(path, _)| path.ends_with("/CreateOrder"));
         Shape(call.expect("the call").1)
+    }
+
+    #[test]
+    fn a_field_is_not_there_more_often_than_any_call_takes() {
+        let of = |lines| {
+            let order = pb::NewOrder {
+                lines: vec![pb::NewLine::default(); lines],
+                ..pb::NewOrder::default()
+            };
+            let message =
+                pb::CreateOrderRequest { order: Some(order), ..pb::CreateOrderRequest::default() };
+            create().check(&message.encode_to_vec())
+        };
+        assert_eq!(of(MOST), Ok(()));
+        assert_eq!(of(MOST + 1), Err(Misshapen::Many("order.lines".to_owned())));
     }
 
     /// A field that holds these bytes.

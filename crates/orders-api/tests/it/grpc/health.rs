@@ -57,18 +57,3 @@ async fn a_service_that_is_not_known_is_watched_in_vain() {
     let (end, _) = tokio::join!(next(&mut answers), drain);
     assert_eq!(end, None);
 }
-
-#[tokio::test(start_paused = true)]
-async fn whoever_finds_no_seat_is_told_once() {
-    let shop = Shop::new();
-    let mut caller = Caller::of(&shop).await;
-    let mut seated = Vec::new();
-    for _ in 0..64 {
-        let mut answers = caller.health.watch(of("")).await.unwrap().into_inner();
-        assert_eq!(next(&mut answers).await, Some(ServingStatus::Serving));
-        seated.push(answers);
-    }
-    let mut answers = caller.health.watch(of("")).await.unwrap().into_inner();
-    assert_eq!(next(&mut answers).await, Some(ServingStatus::Serving));
-    assert_eq!(next(&mut answers).await, None, "there are {} before it", seated.len());
-}
