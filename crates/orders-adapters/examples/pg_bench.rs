@@ -3,7 +3,9 @@
 //! `cargo run --release -p orders-adapters --features postgres --example pg_bench -- --admin URL
 //! [--seconds 5] [--rounds 6] [--server PID]` prints a JSON record. URL is that of a superuser; each turn
 //! has a database of its own. With the process id of the server, on the same machine, it also tells the
-//! processor time per order of both, which a busy machine changes less than the rate. Both sides write the same rows into the same tables with the same durability.
+//! processor time per order of both, which a busy machine changes less than the rate.
+//!
+//! Both sides write the same rows into the same tables with the same durability.
 //! The rival has a pool of 20 connections and prepared statements, and sends its statements one by one,
 //! as most services do. What our side's time includes, that events get their places in the feed, `transaction`
 //! leaves out; in `swept` a task takes them out of the outbox, as the publisher of such a service does.
@@ -219,7 +221,7 @@ async fn sweep(pool: &Pool) {
     loop {
         let client = pool.get().await.unwrap();
         let sql = "DELETE FROM outbox WHERE ctid = ANY (ARRAY(
-                SELECT ctid FROM outbox ORDER BY seq LIMIT 500 FOR UPDATE SKIP LOCKED))
+                SELECT ctid FROM outbox ORDER BY seq LIMIT 500))
             RETURNING id, aggregateid, type, payload";
         let sweep = client.prepare_cached(sql).await.unwrap();
         let swept = client.query(&sweep, &[]).await.unwrap();

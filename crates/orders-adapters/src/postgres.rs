@@ -9,6 +9,7 @@
 //! the write that the write relies on, session state that a pooler in transaction mode would lose; but for prepared statements,
 //! which `prepare = false` leaves out, and what goes past the pooler (`lead.rs`, `feed::listen`).
 
+mod alone;
 mod audit;
 mod cancel;
 mod columns;
@@ -407,7 +408,7 @@ impl Store for Postgres {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Leased>, CommitError> {
-        writer::lease(&self.shared, cx, now, until, limit).await
+        alone::lease(&self.shared, cx, now, until, limit).await
     }
 
     async fn task(&self, cx: &Context, id: TaskId) -> Result<Option<Task>, ReadError> {
