@@ -121,6 +121,7 @@ pub async fn facts(factory: &impl Factory) {
     filters_hold_together(factory).await;
     history_pages_by_version(factory).await;
     the_feed_skips_nothing(factory).await;
+    a_full_page_hides_nothing(factory).await;
     the_feed_wakes_who_waits(factory).await;
     forgetting_keeps_what_is_not_due(factory).await;
     times_to_come_do_not_keep_the_feed_for_ever(factory).await;

@@ -6,8 +6,8 @@
 //! `events`. Only one transaction of a database does that at a time, behind a lock that ends with it,
 //! so positions have no gap and never change. Any process may be the one. In each, one task does it, in
 //! rounds: when something was committed there, unless another process has just made one, and when
-//! somebody reads the feed to its end, for what is left. Within an order, versions come in their order: a version is committed only after the
-//! one before was seen.
+//! somebody reads the feed to its end, for what is left. Within an order, versions come in their order:
+//! a version is committed only after the one before was seen.
 
 use std::{
     sync::{
@@ -257,7 +257,8 @@ pub(super) async fn events(
     page: Page<Position>,
 ) -> Result<FeedPage, ReadError> {
     let (first, is_behind) = page_of(shared, cx, scope, page).await?;
-    if !is_behind || first.events.len() >= page.limit {
+    // A full page too: who stands at the head takes it that nothing more is committed.
+    if !is_behind || first.next < first.head {
         return Ok(first);
     }
     match timeout_at(deadline(cx), shared.while_open(shared.next_round())).await {

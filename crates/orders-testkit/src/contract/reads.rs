@@ -310,6 +310,19 @@ pub async fn the_feed_skips_nothing(factory: &impl Factory) {
     assert_sound(&subject).await;
 }
 
+/// A page ends at the head only when nothing more is committed, also when it is full.
+pub async fn a_full_page_hides_nothing(factory: &impl Factory) {
+    let (subject, mut make) = (factory.make().await, Maker::new());
+    commit(&subject, &make.create("t", "first")).await;
+    assert_eq!(drain(&subject, &Scope::All, None, 1).await.unwrap().len(), 1);
+    for number in 2..12 {
+        commit(&subject, &make.create("t", &format!("key-{number}"))).await;
+        // The page is full of what was there before.
+        let found = drain(&subject, &Scope::All, None, number - 1).await.unwrap();
+        assert_eq!(found.len(), number);
+    }
+}
+
 /// Who waits for the feed to grow is woken; who is behind does not wait.
 pub async fn the_feed_wakes_who_waits(factory: &impl Factory) {
     let (subject, mut make) = (factory.make().await, Maker::new());
