@@ -41,6 +41,8 @@ pub struct Record(Arc<Mutex<Notes>>);
 struct Notes {
     principal: Option<String>,
     code: Option<String>,
+    /// The status of a failure that came after the head of the answer.
+    status: Option<StatusCode>,
 }
 
 impl Record {
@@ -52,6 +54,18 @@ impl Record {
     /// Names the error that was answered; the last one stays.
     pub fn set_code(&self, code: &str) {
         self.notes().code = Some(code.to_owned());
+    }
+
+    /// Names the error that ended an answer after its head, which said otherwise: the line and the
+    /// metrics tell this status, as they would if the head had said so.
+    pub fn set_failed(&self, code: &str, status: StatusCode) {
+        let mut notes = self.notes();
+        notes.code = Some(code.to_owned());
+        notes.status = Some(status);
+    }
+
+    fn failed(&self) -> Option<StatusCode> {
+        self.notes().status
     }
 
     pub(super) fn principal(&self) -> Option<String> {
@@ -153,7 +167,7 @@ impl Drop for Exchange {
             self.record.set_code(Failure::DeadlineExceeded.code());
         }
         let none = if late { Failure::DeadlineExceeded.status().as_u16() } else { 499 };
-        let status = self.status.map_or(none, |status| status.as_u16());
+        let status = self.record.failed().or(self.status).map_or(none, |status| status.as_u16());
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
         let spent = |activity| part(self.cx.spent(activity, now.into_std()));
         self.in_flight.add(-1.0, &[]);

@@ -13,7 +13,7 @@ use std::{
 use tokio::time::{Sleep, sleep};
 
 /// Nothing came of a request's body for this long, [`Config::body_idle_timeout`]; the body's
-/// reader gets this error, and the connection ends with the answer.
+/// reader gets this error. On HTTP/1 the connection ends with the answer, on HTTP/2 only the stream.
 ///
 /// [`Config::body_idle_timeout`]: super::Config::body_idle_timeout
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,12 +39,14 @@ pin_project_lite::pin_project! {
         #[pin]
         wait: Option<Sleep>,
         limit: Duration,
-        pulse: Pulse,
+        // Of the connection, where it ends with its body.
+        pulse: Option<Pulse>,
     }
 }
 
 impl<B> Arriving<B> {
-    pub(super) fn new(body: B, limit: Duration, pulse: Pulse) -> Self {
+    /// A body whose connection, if this is its pulse, ends when nothing of the body comes.
+    pub(super) fn new(body: B, limit: Duration, pulse: Option<Pulse>) -> Self {
         Self { body, wait: None, limit, pulse }
     }
 }
@@ -71,8 +73,10 @@ where
         if let Some(wait) = this.wait.as_mut().as_pin_mut() {
             ready!(wait.poll(task));
         }
-        // What is left of it cannot be told from a next request.
-        this.pulse.leave(Ended::Body);
+        // What is left of it cannot be told from a next request, but where each has its own stream.
+        if let Some(pulse) = this.pulse {
+            pulse.leave(Ended::Body);
+        }
         Poll::Ready(Some(Err(BodyIdle(*this.limit).into())))
     }
 
@@ -100,13 +104,14 @@ mod tests {
         let pieces = stream::unfold(pieces, async |mut pieces| {
             Some((Ok::<Bytes, Infallible>(pieces.recv().await?), pieces))
         });
-        (sender, Arriving::new(axum::body::Body::from_stream(pieces), LIMIT, Pulse::new()))
+        let body = axum::body::Body::from_stream(pieces);
+        (sender, Arriving::new(body, LIMIT, Some(Pulse::new())))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_coming_fails_at_the_limit() {
         let (sender, body) = body();
-        let pulse = body.pulse.clone();
+        let pulse = body.pulse.clone().unwrap();
         let mut body = pin!(body);
         sender.send("a".into()).await.unwrap();
         assert!(body.frame().await.unwrap().is_ok());

@@ -219,9 +219,10 @@ impl Exchange {
         let config = &self.shared.config;
         let mut in_flight = self.pulse.begin_request(config.max_requests);
         let http1 = request.version() < Version::HTTP_2;
-        let mut request = request.map(|body| {
-            Body::new(Arriving::new(body, config.body_idle_timeout, self.pulse.clone()))
-        });
+        // A stream of HTTP/2 ends by itself, and the others on its connection go on.
+        let pulse = http1.then(|| self.pulse.clone());
+        let mut request =
+            request.map(|body| Body::new(Arriving::new(body, config.body_idle_timeout, pulse)));
         request.extensions_mut().insert(PeerAddr(self.peer));
         let mut response = self.shared.app.clone().call(request).await?;
         in_flight.answered();

@@ -18,7 +18,7 @@ pub(super) enum Ended {
     Handshake,
     /// A request's header took too long.
     Header,
-    /// Nothing came of a request's body.
+    /// Nothing came of a request's body, on HTTP/1.
     Body,
     /// The peer took nothing of an answer.
     Stall,

@@ -3,9 +3,10 @@ use crate::{
     support::{Client, Service, get, soon, until},
 };
 use axum::{
-    Router,
+    Extension, Router,
     body::{Body, Bytes},
     extract::Request,
+    http::StatusCode,
     middleware::{Next, from_fn},
     response::Response,
     routing::get as on_get,
@@ -54,6 +55,7 @@ async fn world() -> World {
                 stream(cx)
             }),
         )
+        .route("/failing", on_get(async |Extension(record): Extension<Record>| failing(record)))
         .layer(from_fn(authenticate));
     let metrics = Metrics::new("test");
     let stack = Stack::new(&metrics).with_stream("/stream");
@@ -71,6 +73,15 @@ fn stream(cx: Context) -> Body {
     let lines = futures_util::stream::unfold(Some(cx), async |cx| match cx {
         Some(cx) => Some((Ok::<_, std::io::Error>(Bytes::from(left(&cx) + "\n")), None)),
         None => std::future::pending().await,
+    });
+    Body::from_stream(lines)
+}
+
+/// One line, with which the answer fails.
+fn failing(record: Record) -> Body {
+    let lines = futures_util::stream::unfold(Some(record), async |record| {
+        record?.set_failed("store-unavailable", StatusCode::SERVICE_UNAVAILABLE);
+        Some((Ok::<_, std::io::Error>(Bytes::from_static(b"the store is away\n")), None))
     });
     Body::from_stream(lines)
 }
@@ -150,6 +161,24 @@ async fn requests_are_measured_by_route() {
     .await;
     until(|| seen(&format!("{count}{{method=\"GET\",route=\"none\",code=\"404\"}} 1\n"))).await;
     until(|| seen("test_http_requests_in_flight{} 0.0\n")).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_after_its_head_is_counted_and_logged_as_failed() {
+    let world = world().await;
+    let mut client = Client::connect(world.service.addr).await;
+    let headers = "host: test\r\nx-request-id: failing-1\r\nconnection: close\r\n";
+    client.send(&format!("GET /failing HTTP/1.1\r\n{headers}\r\n")).await;
+    let answer = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    until(|| !logs::access("failing-1").is_empty()).await;
+    let lines = logs::access("failing-1");
+    assert_eq!(lines[0]["status"], 503);
+    assert_eq!(lines[0]["code"], "store-unavailable");
+    assert_eq!(lines[0].get("cut"), None);
+    let count = "test_http_request_duration_seconds_count";
+    let counted = format!("{count}{{method=\"GET\",route=\"/failing\",code=\"503\"}} 1\n");
+    until(|| world.metrics.render(Format::Text).contains(&counted)).await;
 }
 
 #[tokio::test]
