@@ -160,6 +160,8 @@ codes! {
     OutcomeUnknown "outcome-unknown" SERVICE_UNAVAILABLE Unavailable
         "It is not known whether the change was written",
         "Send the same request with the same Idempotency-Key; it never takes effect twice.";
+    Draining "draining" SERVICE_UNAVAILABLE Unavailable "The service stops",
+        "What was answered stands. Send the same again, over a new connection.";
     DeadlineExceeded "deadline-exceeded" GATEWAY_TIMEOUT DeadlineExceeded
         "The time for the request is spent",
         "It may have taken effect. Send it again with the same Idempotency-Key, and with more time.";
@@ -179,6 +181,7 @@ impl Code {
             | Self::StoreBusy
             | Self::StoreUnavailable
             | Self::OutcomeUnknown
+            | Self::Draining
             | Self::DeadlineExceeded
             | Self::StoreFull => true,
             Self::Malformed
@@ -223,6 +226,9 @@ impl Code {
         format!("https://orderly.dev/problems/{}", self.as_str())
     }
 }
+
+/// What a request's key is called over HTTP.
+const KEY: &str = "Idempotency-Key";
 
 /// One thing that went wrong in one request. Clones share the cause.
 #[derive(Clone, Debug)]
@@ -324,10 +330,9 @@ impl Problem {
 
     /// A request without the key that it needs.
     pub(crate) fn key_missing() -> Self {
-        Self::new(
-            Code::KeyMissing,
-            "This request needs an Idempotency-Key, so that it can be sent again safely.",
-        )
+        let detail = "This request needs an idempotency key, so that it can be sent again safely.";
+        let error = FieldError::parameter(KEY, "must be there");
+        Self { facts: Facts::Errors(vec![error]), ..Self::new(Code::KeyMissing, detail) }
     }
 
     /// A request that breaks these rules.

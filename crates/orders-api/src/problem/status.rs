@@ -7,8 +7,10 @@ use orders::domain::{Money, Totals};
 use tonic::{Code as Grpc, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use super::{Code, Facts, FieldError, Problem, from};
+use super::{Code, Facts, FieldError, KEY, Problem, from};
 
+/// In how many milliseconds to try again.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// Whose the reasons are.
 const DOMAIN: &str = "orderly.dev";
 /// The most that is told of single fields, in bytes. Details travel in a header, and callers bound
@@ -37,10 +39,15 @@ impl Problem {
             details.add_precondition_failure_violation(&reason, "order", &self.detail);
         }
         let after = self.code.retry_after().filter(|_| self.retryable());
-        if let Some(seconds) = after.and_then(|after| after.parse().ok()) {
+        let after = after.and_then(|after| after.parse::<u64>().ok());
+        if let Some(seconds) = after {
             details.set_retry_info(Some(Duration::from_secs(seconds)));
         }
         let mut status = Status::with_error_details(code, &self.detail, details);
+        if let Some(seconds) = after {
+            // For clients that try again by themselves: they look at no details.
+            status.metadata_mut().insert(PUSHBACK, (1_000 * seconds).into());
+        }
         if self.code == Code::UnsupportedEncoding {
             let plain = MetadataValue::from_static("identity");
             status.metadata_mut().insert("grpc-accept-encoding", plain);
@@ -134,11 +141,15 @@ fn violations(errors: &[FieldError]) -> Vec<FieldViolation> {
 /// Where it is in the message: `/order/lines/0/sku` is `order.lines[0].sku`.
 fn field(error: &FieldError) -> String {
     let Some(pointer) = &error.pointer else {
-        return error.parameter.clone().unwrap_or_default();
+        let name = error.parameter.as_deref().unwrap_or_default();
+        return if name == KEY { "idempotency_key" } else { name }.to_owned();
     };
     let mut path = String::new();
+    // What the client calls its metadata is called so in a message too, whatever it is.
+    let mut is_own = false;
     for segment in pointer.split('/').skip(1) {
-        if !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()) {
+        let is_number = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number && !is_own {
             if path == "lines" {
                 // Of a verb: they are in a message of their own, whose absence says something.
                 path.push_str(".pieces");
@@ -150,8 +161,9 @@ fn field(error: &FieldError) -> String {
             path.push('.');
         }
         // The one field that is called otherwise in a message.
-        let name = if segment == "amount_minor" { "minor" } else { segment };
+        let name = if segment == "amount_minor" && !is_own { "minor" } else { segment };
         path.push_str(&name.replace("~1", "/").replace("~0", "~"));
+        is_own = segment == "metadata";
     }
     path
 }
@@ -234,10 +246,14 @@ mod tests {
             ("/lines/0/quantity", "lines.pieces[0].quantity"),
             ("/order/lines/12/unit_price/amount_minor", "order.lines[12].unit_price.minor"),
             ("/order/metadata/a~1b~01", "order.metadata.a/b~1"),
+            ("/order/metadata/amount_minor", "order.metadata.amount_minor"),
+            ("/order/metadata/7", "order.metadata.7"),
         ] {
             assert_eq!(field(&FieldError::at(pointer, "text", "is wrong")), path);
         }
         assert_eq!(field(&FieldError::parameter("etag", "is wrong")), "etag");
+        let missing = Problem::key_missing();
+        assert_eq!(missing.errors().iter().map(field).collect::<Vec<_>>(), ["idempotency_key"]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Flaw {
             BadKey => ("malformed", "Idempotency-Key", "idempotency_key"),
             Condition => ("malformed", "If-Match", "etag"),
             Rule => ("invalid", "", ""),
-            NoKey => ("idempotency-key-missing", "", ""),
+            NoKey => ("idempotency-key-missing", "Idempotency-Key", "idempotency_key"),
             NoGateway => ("no-gateway", "", ""),
         }
     }

@@ -158,7 +158,8 @@ async fn what_cannot_be_read_is_named() {
     let mut asked = create("a", order());
     asked.idempotency_key.clear();
     let answer = caller.client.create_order(own(asked)).await;
-    refused(answer, Code::InvalidArgument, "IDEMPOTENCY_KEY_MISSING");
+    let (_, status) = refused(answer, Code::InvalidArgument, "IDEMPOTENCY_KEY_MISSING");
+    assert_eq!(fields(&status), ["idempotency_key"]);
     let mut asked = create("a", order());
     asked.order = None;
     let answer = caller.client.create_order(own(asked)).await;
@@ -290,6 +291,7 @@ async fn a_busy_store_says_when_to_try_again() {
     assert_eq!(info.metadata["retryable"], "true");
     let delay = status.get_details_retry_info().unwrap().retry_delay;
     assert_eq!(delay, Some(Duration::from_secs(1)));
+    assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
     caller.created("a").await;
 }
 
