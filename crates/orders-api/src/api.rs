@@ -33,7 +33,8 @@ pub struct Config {
     pub body_limit: usize,
     /// How long each order of a streamed batch, and each read for a live feed, may take. Default 2 s.
     pub step: Duration,
-    /// Where the process stands: live feeds end at [`Phase::Draining`], with a resume position.
+    /// Where the process stands: at [`Phase::Draining`] live feeds end with a resume position, and
+    /// streamed batches once what they have taken is answered.
     pub phase: watch::Receiver<Phase>,
     /// What health is told by. Default: whether the phase is [`Phase::Ready`].
     pub ready: Readiness,

@@ -6,7 +6,13 @@ use futures_util::{Stream, StreamExt as _, stream};
 use mainstay_context::Context;
 use orders::{codec, domain::IdempotencyKey, ports::Ports, usecase::Done};
 
-use crate::{api::Api, placing::Placing, problem::Problem, wire::batch::BatchItem};
+use crate::{
+    api::Api,
+    items::Came,
+    placing::Placing,
+    problem::{Code, Problem},
+    wire::batch::BatchItem,
+};
 
 /// Orders of one batch that are placed at a time.
 const IN_FLIGHT: usize = 64;
@@ -28,15 +34,23 @@ pub(crate) struct Answer {
 }
 
 /// Places each order by itself, and answers for each in the order of the batch, with a bounded number
-/// in flight. What is read ahead is bounded by what the client reads of the answers.
+/// in flight. What is read ahead is bounded by what the client reads of the answers. When the orders
+/// end too early, those that were taken are answered, and then it is told why.
 pub(crate) fn place<P: Ports>(
     api: Api<P>,
     cx: Context,
-    orders: impl Stream<Item = Result<Asked, Problem>> + Send,
-) -> impl Stream<Item = Answer> + Send {
+    orders: impl Stream<Item = Came<Asked>> + Send,
+) -> impl Stream<Item = Result<Answer, Problem>> + Send {
     let run = Arc::new(Run { api, cx });
-    let place =
-        move |(index, order): (u64, Result<Asked, Problem>)| Arc::clone(&run).answer(index, order);
+    let place = move |(index, order): (u64, Came<Asked>)| {
+        let run = Arc::clone(&run);
+        async move {
+            match order {
+                Ok(order) => Ok(run.answer(index, order).await),
+                Err(end) => Err(end),
+            }
+        }
+    };
     stream::iter(0..).zip(orders).map(place).buffered(IN_FLIGHT)
 }
 
@@ -62,8 +76,9 @@ impl<P: Ports> Run<P> {
     async fn place(&self, cx: &Context, index: u64, asked: Asked) -> Result<Done, Problem> {
         let Asked { item: BatchItem { idempotency_key, order }, batch } = asked;
         let derived = batch.map(|batch| codec::batch_item_key(&batch, index)).transpose();
-        let derived =
-            derived.map_err(|error| Problem::unreadable("Idempotency-Key", error.to_string()))?;
+        let derived = derived.map_err(|error| {
+            Problem::new(Code::Internal, format!("No key comes of the batch's: {error}."))
+        })?;
         let key = Ok(idempotency_key.map(|key| key.0).or(derived));
         let placed = Placing { order, key }.place(&self.api, cx).await;
         placed.map_err(|problem| problem.under("/order"))

@@ -7,15 +7,36 @@
 //!
 //! Deliberately absent until they work: compressed messages.
 
+/// The messages of a contract, a client and a server, as they are generated from it.
+macro_rules! generated {
+    ($(#[$doc:meta])+ $package:literal $(, $lint:ident)?) => {
+        $(#[$doc])+
+        #[expect(
+            clippy::pedantic,
+            clippy::allow_attributes,
+            clippy::allow_attributes_without_reason,
+            clippy::clone_on_ref_ptr,
+            unused_qualifications,
+            $($lint,)?
+            reason = "it is generated"
+        )]
+        pub mod pb {
+            include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
+        }
+    };
+}
+
 mod calls;
 pub mod health;
 mod heard;
 mod incoming;
 mod read;
 pub mod reflection;
+mod seats;
 mod shape;
 mod spoken;
 mod streams;
+mod telling;
 mod told;
 
 use std::fmt;
@@ -31,7 +52,7 @@ use self::{
     heard::Takes,
     pb::order_service_server::{OrderService, OrderServiceServer},
     shape::Shape,
-    streams::Telling,
+    telling::Telling,
 };
 use crate::{
     api::Api,
@@ -39,17 +60,9 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// The messages of `api/orders/v1/orders.proto`, a client and a server.
-#[expect(
-    clippy::pedantic,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    clippy::clone_on_ref_ptr,
-    unused_qualifications,
-    reason = "it is generated"
-)]
-pub mod pb {
-    tonic::include_proto!("orders.v1");
+generated! {
+    /// The messages of `api/orders/v1/orders.proto`, a client and a server.
+    "orders.v1"
 }
 
 /// All that is spoken here as descriptors, a `google.protobuf.FileDescriptorSet`: the contract, the

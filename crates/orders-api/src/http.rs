@@ -49,7 +49,15 @@ pub use crate::{
 use crate::{api::Api, gate, grpc};
 
 /// The routes that stream, of both protocols: give them to `mainstay::http::Stack::with_stream`.
-pub const STREAMS: [&str; 4] = [batch::PATH, feed::PATH, grpc::BATCH, grpc::WATCH];
+pub const STREAMS: [&str; 7] = [
+    batch::PATH,
+    feed::PATH,
+    grpc::BATCH,
+    grpc::WATCH,
+    grpc::health::WATCH,
+    grpc::reflection::V1,
+    grpc::reflection::V1_ALPHA,
+];
 
 /// The API over these use cases, for callers of HTTP and of gRPC.
 pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {

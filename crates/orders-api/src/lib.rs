@@ -6,7 +6,8 @@
 //!
 //! Both protocols only read what is asked and write what is answered. What stands between is theirs
 //! together: `change`, `placing`, `listing` and `history` judge what is asked and call one use case,
-//! `batch` places many orders, `live` follows the feed, `wait` holds an answer back, `wire` has the types of JSON, `gate` is what every request passes.
+//! `items` reads a body that has many of them, `batch` places many orders, `live` follows the feed, `wait`
+//! holds an answer back, `wire` has the types of JSON, `gate` is what every request passes.
 //!
 //! Deliberately absent: rules about orders, a store, rate limits, and the listener the router is
 //! served on.
@@ -22,6 +23,7 @@ mod body;
 mod change;
 mod gate;
 mod history;
+mod items;
 mod listing;
 mod live;
 mod placing;

@@ -2,18 +2,15 @@
 //!
 //! Told by what readiness is told by, and open to all. The process as a whole, whose name is empty, and
 //! the service of orders are healthy together. A watch ends when the process drains, so that whoever
-//! watches goes elsewhere. Whoever finds no seat is told to do without, before anything else: clients that
-//! follow the standard take a server that does not implement it for healthy, and do not ask at once again.
+//! watches goes elsewhere. Whoever finds no seat is told so before anything else: clients that follow the
+//! standard take a server that does not implement it for healthy.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware, routing::post_service};
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::stream;
 use mainstay::lifecycle::Phase;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 use tonic::{Request, Response, Status};
 
 use self::pb::{
@@ -24,6 +21,8 @@ use self::pb::{
 use super::{
     heard::{Takes, hear},
     pb::order_service_server::SERVICE_NAME,
+    seats::{Seat, Seats},
+    telling::{Call, Telling},
 };
 use crate::{
     api::{Config, Readiness},
@@ -31,24 +30,17 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// The messages of `api/grpc/health/v1/health.proto`, a client and a server.
-#[expect(
-    clippy::pedantic,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    clippy::clone_on_ref_ptr,
-    missing_docs,
-    unused_qualifications,
-    reason = "it is generated, from a file of others"
-)]
-pub mod pb {
-    tonic::include_proto!("grpc.health.v1");
+generated! {
+    /// The messages of `api/grpc/health/v1/health.proto`, a client and a server.
+    "grpc.health.v1", missing_docs
 }
+
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+/// The call that tells of each change.
+pub(crate) const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 /// The largest message, in bytes: it holds a name.
 const LARGEST: usize = 1024;
-/// How many watch at a time.
-const AT_ONCE: usize = 1_024;
 /// How often a watch looks: readiness may change with no change of phase.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -57,16 +49,17 @@ pub(crate) fn routes(config: &Config) -> Router {
     let health = Healthy {
         ready: Arc::clone(&config.ready),
         phase: config.phase.clone(),
-        seats: Arc::new(Semaphore::new(AT_ONCE)),
+        seats: Seats::default(),
     };
     let service = HealthServer::new(health);
-    let takes = Takes { most: LARGEST, shape: None, within: None };
-    let route = |router: Router, call: &str| {
+    let route = |router: Router, (path, within): (&str, Option<Duration>)| {
+        let takes = Takes { most: LARGEST, shape: None, within };
         let hear = middleware::from_fn_with_state(takes, hear);
-        let path = format!("/grpc.health.v1.Health/{call}");
-        router.route(&path, post_service(service.clone()).route_layer(hear))
+        router.route(path, post_service(service.clone()).route_layer(hear))
     };
-    let calls = ["Check", "Watch"].into_iter().fold(Router::new(), route);
+    // A call that streams has no deadline of ours.
+    let calls = [(CHECK, None), (WATCH, Some(config.step))];
+    let calls = calls.into_iter().fold(Router::new(), route);
     calls.method_not_allowed_fallback(gate::method_not_allowed)
 }
 
@@ -74,7 +67,7 @@ pub(crate) fn routes(config: &Config) -> Router {
 struct Healthy {
     ready: Readiness,
     phase: watch::Receiver<Phase>,
-    seats: Arc<Semaphore>,
+    seats: Seats,
 }
 
 #[tonic::async_trait]
@@ -89,14 +82,14 @@ impl Health for Healthy {
         Ok(Response::new(answer(now(&self.ready))))
     }
 
-    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
+    type WatchStream = Telling<HealthCheckResponse>;
 
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let seat = Arc::clone(&self.seats).try_acquire_owned();
-        let seat = seat.map_err(|_full| Status::unimplemented("too many watch; ask Check"))?;
+        let seat = self.seats.take()?;
+        let call = Call::of(&request)?;
         let watching = Watching {
             ready: Arc::clone(&self.ready),
             phase: self.phase.clone(),
@@ -104,7 +97,7 @@ impl Health for Healthy {
             told: None,
             _seat: seat,
         };
-        Ok(Response::new(stream::unfold(watching, Watching::next).boxed()))
+        Ok(call.tell(stream::unfold(watching, Watching::next)))
     }
 }
 
@@ -114,12 +107,12 @@ struct Watching {
     phase: watch::Receiver<Phase>,
     is_known: bool,
     told: Option<ServingStatus>,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Watching {
     /// What is told next: how it is at first, and then each change.
-    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Problem>, Self)> {
         loop {
             let ending = *self.phase.borrow_and_update() >= Phase::Draining;
             let status =
@@ -149,23 +142,4 @@ fn now(ready: &Readiness) -> ServingStatus {
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn whoever_finds_no_seat_is_told_to_do_without_a_watch() {
-        let (_sender, phase) = watch::channel(Phase::Ready);
-        let healthy =
-            Healthy { ready: Arc::new(|| true), phase, seats: Arc::new(Semaphore::new(1)) };
-        let watch = || healthy.watch(Request::new(HealthCheckRequest::default()));
-        let mut seated = watch().await.unwrap().into_inner();
-        assert_eq!(seated.next().await.unwrap().unwrap(), answer(ServingStatus::Serving));
-        // Before any answer: a client that is told how it is and then that this ends asks again at once.
-        assert_eq!(watch().await.err().unwrap().code(), tonic::Code::Unimplemented);
-        drop(seated);
-        assert!(watch().await.is_ok());
-    }
 }

@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequest as _, Request, State},
     response::{IntoResponse, Response},
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mainstay::http::Cx;
 use mainstay_context::Context;
 use tokio::time::timeout;
@@ -30,10 +30,10 @@ const MAX_ITEMS: usize = 100;
 ///
 /// Each order is placed by itself and answered by itself, in the order of the batch. A JSON body
 /// holds up to 100 orders. As `application/x-ndjson` there is one order per line and no limit to
-/// their number, and answers stream back while orders stream in; when none comes for 5 seconds the
-/// batch ends, with a last line that says so. An order without a key of its own
+/// their number, and answers stream back while orders stream in. An order without a key of its own
 /// takes one derived from the batch's `Idempotency-Key` and its place, so that the same batch sent
-/// again replays.
+/// again replays. When no order comes for 5 seconds, when the body breaks off, and when the service
+/// stops, the batch ends with a line that says so and has no `index`: what was answered stands.
 #[utoipa::path(
     post,
     path = PATH,
@@ -59,7 +59,7 @@ pub(super) async fn create_batch<P: Ports>(
 ) -> Result<Response, Problem> {
     let key = headers::idempotency_key(request.headers())?;
     if body::is_type(request.headers(), ndjson::TYPE) {
-        return Ok(ndjson::answer((api, cx), key, request.into_body()));
+        return Ok(ndjson::answer((api, cx), key, request));
     }
     if !body::is_json(request.headers()) {
         return Err(body::unsupported("application/json or application/x-ndjson"));
@@ -83,8 +83,8 @@ async fn whole<P: Ports>(
             detail: format!("must have 1 to {MAX_ITEMS} orders"),
         }]));
     }
-    let asked = move |item: BatchItem| Ok(Asked { item, batch: key.clone() });
+    let asked = move |item: BatchItem| Ok(Ok(Asked { item, batch: key.clone() }));
     let orders = stream::iter(items).map(asked);
-    let results = batch::place(api, cx, orders).map(BatchResult::from).collect().await;
+    let results = batch::place(api, cx, orders).map_ok(BatchResult::from).try_collect().await?;
     Ok(BatchAnswer { results })
 }

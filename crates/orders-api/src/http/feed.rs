@@ -5,12 +5,12 @@ use ::orders::{
     ports::{Page, Ports},
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName};
-use mainstay::http::Cx;
+use mainstay::http::{Cx, Record};
 
 use super::{
     headers,
@@ -49,6 +49,7 @@ pub(super) const PATH: &str = "/v1/events";
 pub(super) async fn feed<P: Ports>(
     State(api): State<Api<P>>,
     Cx(cx): Cx,
+    Extension(record): Extension<Record>,
     Params(params): Params<FeedParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -57,7 +58,7 @@ pub(super) async fn feed<P: Ports>(
     let after = resumed.or(params.after()?);
     let page = live::page(&api, &cx, Page { after, limit: params.limit()? }).await?;
     if is_live {
-        return Ok(sse::answer(Live::new(api, cx.clone(), page), cx));
+        return Ok(sse::answer(Live::new(api, cx.clone(), page), cx, record));
     }
     let events = page.events.into_iter().map(Into::into).collect();
     Ok(Json(Feed { events, next: page.next.to_string() }).into_response())

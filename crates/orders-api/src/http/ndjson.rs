@@ -4,39 +4,50 @@ use std::convert::Infallible;
 
 use ::orders::{domain::IdempotencyKey, ports::Ports};
 use axum::{
-    body::{Body, BodyDataStream},
+    body::Body,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use http::header;
+use mainstay::http::Record;
 use mainstay_context::Context;
 
 use super::body::read;
 use crate::{
     api::Api,
     batch::{self, Asked},
-    body::{broke_off, too_large},
+    body::too_large,
+    items::{self, Came, Framing},
     problem::Problem,
     wire::batch::{BatchItem, BatchResult},
 };
 
 pub(super) const TYPE: &str = "application/x-ndjson";
 
-/// Answers each line of the body with a line.
+/// Answers each line of the body with a line, and says with one more if it ends too early.
 pub(super) fn answer<P: Ports>(
     (api, cx): (Api<P>, Context),
     key: Option<IdempotencyKey>,
-    request: Body,
+    request: Request,
 ) -> Response {
-    let asked = move |line: Result<Bytes, Problem>| -> Result<Asked, Problem> {
-        let item = line.and_then(|line| read::<BatchItem>(&line))?;
-        Ok(Asked { item, batch: key.clone() })
+    let record = request.extensions().get::<Record>().cloned().unwrap_or_default();
+    let asked = move |line: Bytes| -> Result<Asked, Problem> {
+        Ok(Asked { item: read::<BatchItem>(&line)?, batch: key.clone() })
     };
-    let orders = lines(request, api.config.body_limit).map(asked);
-    let answers = batch::place(api, cx, orders);
-    let answers = answers.map(|answer| Ok::<_, Infallible>(written(&answer.into())));
-    ([(header::CONTENT_TYPE, TYPE)], Body::from_stream(answers)).into_response()
+    let (framing, phase) = (Lines::new(api.config.body_limit), api.config.phase.clone());
+    let lines = items::read(request.into_body(), framing, phase);
+    let orders = lines.map(move |came| came.map(|line| line.and_then(&asked)));
+    let results = batch::place(api, cx.clone(), orders).map(move |answer| match answer {
+        Ok(answer) => BatchResult::from(answer),
+        Err(problem) => {
+            problem.ends(&record);
+            BatchResult::end(&problem, &cx)
+        }
+    });
+    let lines = results.map(|result| Ok::<_, Infallible>(written(&result)));
+    ([(header::CONTENT_TYPE, TYPE)], Body::from_stream(lines)).into_response()
 }
 
 fn written(result: &BatchResult) -> Bytes {
@@ -46,77 +57,47 @@ fn written(result: &BatchResult) -> Bytes {
 }
 
 /// The lines of a body that are not blank. A line above the limit is skipped to its end, and told.
-fn lines(body: Body, limit: usize) -> impl Stream<Item = Result<Bytes, Problem>> {
-    let split = Split {
-        chunks: body.into_data_stream(),
-        limit,
-        buffer: BytesMut::new(),
-        scanned: 0,
-        skipping: false,
-        ended: false,
-    };
-    stream::unfold(split, Split::next)
-}
-
-struct Split {
-    chunks: BodyDataStream,
+struct Lines {
     limit: usize,
-    buffer: BytesMut,
-    /// How much of the buffer is known to hold no line break.
+    /// How much of what came is known to hold no line break.
     scanned: usize,
     /// Whether the line under way is above the limit already.
     skipping: bool,
-    ended: bool,
 }
 
-impl Split {
-    async fn next(mut self) -> Option<(Result<Bytes, Problem>, Self)> {
-        loop {
-            while let Some(line) = self.take() {
-                match line {
-                    Ok(line) if line.trim_ascii().is_empty() => {}
-                    line => return Some((line, self)),
-                }
-            }
-            if self.ended {
-                return None;
-            }
-            // How long nothing may come is the server's to say, and an error when it is over.
-            match self.chunks.next().await {
-                Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
-                Some(Err(error)) => {
-                    self.give_up();
-                    return Some((Err(broke_off(&error)), self));
-                }
-                None => self.ended = true,
+impl Lines {
+    fn new(limit: usize) -> Self {
+        Self { limit, scanned: 0, skipping: false }
+    }
+
+    /// A line that is there whole; `None` when it is blank.
+    fn whole(&mut self, line: Bytes) -> Option<Result<Bytes, Problem>> {
+        self.scanned = 0;
+        if std::mem::take(&mut self.skipping) || line.trim_ascii_end().len() > self.limit {
+            return Some(Err(too_large("A line", self.limit)));
+        }
+        (!line.trim_ascii().is_empty()).then_some(Ok(line))
+    }
+}
+
+impl Framing for Lines {
+    fn take(&mut self, buffer: &mut BytesMut) -> Option<Result<Bytes, Problem>> {
+        while let Some(at) = buffer[self.scanned..].iter().position(|byte| *byte == b'\n') {
+            let line = buffer.split_to(self.scanned + at + 1).freeze();
+            if let Some(line) = self.whole(line) {
+                return Some(line);
             }
         }
+        self.skipping |= buffer.len() > self.limit;
+        if self.skipping {
+            buffer.clear();
+        }
+        self.scanned = buffer.len();
+        None
     }
 
-    /// Ends here: the line under way stays unread, however long it was to be.
-    fn give_up(&mut self) {
-        self.buffer.clear();
-        (self.scanned, self.skipping, self.ended) = (0, false, true);
-    }
-
-    /// The next line that is there whole.
-    fn take(&mut self) -> Option<Result<Bytes, Problem>> {
-        let unseen = self.buffer.iter().skip(self.scanned);
-        let end = unseen.clone().position(|byte| *byte == b'\n').map(|at| self.scanned + at + 1);
-        let rest =
-            (self.ended && (self.skipping || !self.buffer.is_empty())).then_some(self.buffer.len());
-        let Some(end) = end.or(rest) else {
-            self.skipping |= self.buffer.len() > self.limit;
-            if self.skipping {
-                self.buffer.clear();
-            }
-            self.scanned = self.buffer.len();
-            return None;
-        };
-        let line = self.buffer.split_to(end).freeze();
-        self.scanned = 0;
-        let too_long =
-            std::mem::take(&mut self.skipping) || line.trim_ascii_end().len() > self.limit;
-        Some(if too_long { Err(too_large("A line", self.limit)) } else { Ok(line) })
+    /// The last line needs no line break.
+    fn last(&mut self, buffer: &mut BytesMut) -> Option<Came<Bytes>> {
+        self.whole(buffer.split().freeze()).map(Ok)
     }
 }

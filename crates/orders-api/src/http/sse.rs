@@ -5,6 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use ::orders::ports::Ports;
 use axum::response::{IntoResponse, Response, sse};
 use futures_util::StreamExt as _;
+use mainstay::http::Record;
 use mainstay_context::Context;
 use serde::Serialize;
 use serde_json::json;
@@ -15,8 +16,13 @@ use crate::{
 };
 
 /// What a feed tells the client of this request.
-pub(super) fn answer<P: Ports>(live: Live<P>, cx: Context) -> Response {
-    let events = live.told().map(move |told| Ok::<_, Infallible>(event(told, &cx)));
+pub(super) fn answer<P: Ports>(live: Live<P>, cx: Context, record: Record) -> Response {
+    let events = live.told().map(move |told| {
+        if let What::Failed(problem, _) = &told.what {
+            problem.ends(&record);
+        }
+        Ok::<_, Infallible>(event(told, &cx))
+    });
     sse::Sse::new(events).into_response()
 }
 

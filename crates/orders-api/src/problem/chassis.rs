@@ -1,7 +1,8 @@
-//! The failures of the chassis as problems: a full match, so that there is one table.
+//! The failures of the chassis as problems: a full match, so that there is one table. And what the
+//! chassis is told, because the head of an answer does not say it.
 
 use axum::response::Response;
-use mainstay::http::Failure;
+use mainstay::http::{Failure, Record};
 use mainstay_context::Context;
 
 use super::{Code, Problem};
@@ -14,6 +15,13 @@ impl From<Failure> for Problem {
             Failure::Internal => Code::Internal,
         };
         Self::new(code, failure.detail())
+    }
+}
+
+impl Problem {
+    /// Has the chassis count a request as failed whose answer ends with this after its head.
+    pub(crate) fn ends(&self, record: &Record) {
+        record.set_failed(self.code.as_str(), self.code.status());
     }
 }
 

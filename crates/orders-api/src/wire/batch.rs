@@ -1,11 +1,15 @@
 //! Batches: many orders in one request, one answer each.
 
+use mainstay_context::Context;
 use orders::domain::{IdempotencyKey, TextError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{create::CreateOrder, order::Order};
-use crate::{batch::Answer, problem};
+use crate::{
+    batch::Answer,
+    problem::{self, Problem},
+};
 
 /// Orders to place, each by itself.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -50,8 +54,11 @@ pub(crate) struct BatchAnswer {
 /// The answer to one order of a batch; also one line of `application/x-ndjson`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BatchResult {
-    /// The place of the order in the batch, from 0.
-    index: u64,
+    /// The place of the order in the batch, from 0. The line with which a batch ends too early is
+    /// about no order and has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    index: Option<u64>,
     /// The status it would have been answered with alone.
     status: u16,
     /// Whether the decision was made in an earlier try.
@@ -68,18 +75,24 @@ pub(crate) struct BatchResult {
     problem: Option<problem::Body>,
 }
 
+impl BatchResult {
+    /// The line of a batch that ends too early.
+    pub(crate) fn end(problem: &Problem, cx: &Context) -> Self {
+        let (status, replayed) = (problem.code.status().as_u16(), problem.is_replayed());
+        let problem = Some(problem.body(cx));
+        Self { index: None, status, replayed, order: None, problem }
+    }
+}
+
 impl From<Answer> for BatchResult {
     fn from(Answer { cx, index, outcome }: Answer) -> Self {
+        let index = Some(index);
         match outcome {
             Ok(done) => {
                 let (status, order) = (201, Some(done.record.into()));
                 Self { index, status, replayed: done.replayed, order, problem: None }
             }
-            Err(problem) => {
-                let (status, replayed) = (problem.code.status().as_u16(), problem.is_replayed());
-                let problem = Some(problem.body(&cx));
-                Self { index, status, replayed, order: None, problem }
-            }
+            Err(problem) => Self { index, ..Self::end(&problem, &cx) },
         }
     }
 }

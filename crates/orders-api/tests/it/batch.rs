@@ -4,9 +4,8 @@ use axum::{BoxError, body::Body};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::Request;
-use http_body_util::BodyExt as _;
 use insta::assert_json_snapshot;
-use mainstay::server::BodyIdle;
+use mainstay::{lifecycle::Phase, server::BodyIdle};
 use orders_testkit::Fault;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
@@ -29,6 +28,12 @@ fn answers(answer: &Answer) -> Vec<Value> {
 fn outcome(result: &Value) -> (u64, u64, &str) {
     let code = result["problem"]["code"].as_str().unwrap_or("");
     (result["index"].as_u64().unwrap(), result["status"].as_u64().unwrap(), code)
+}
+
+/// What the last line says of a batch that ended too early.
+fn end(result: &Value) -> (u64, &str) {
+    assert_eq!(result.get("index"), None, "{result}");
+    (result["status"].as_u64().unwrap(), result["problem"]["code"].as_str().unwrap())
 }
 
 #[tokio::test]
@@ -141,14 +146,38 @@ async fn a_body_that_breaks_off_is_told() {
     let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");
     let request = request.header("idempotency-key", long("batch"));
     let body = Body::from_stream(stream::iter(pieces));
-    let response = shop.open(request.body(body).unwrap()).await;
-    let text = response.into_body().collect().await.unwrap().to_bytes();
-    let results: Vec<Value> =
-        String::from_utf8_lossy(&text).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(
-        results.iter().map(outcome).collect::<Vec<_>>(),
-        [(0, 201, ""), (1, 400, "malformed")]
-    );
+    let results = answers(&shop.send(request.body(body).unwrap()).await);
+    assert_eq!(results.len(), 2, "{results:?}");
+    assert_eq!(outcome(&results[0]), (0, 201, ""));
+    assert_eq!(end(&results[1]), (400, "malformed"));
+    assert!(shop.counts("/v1/orders/batch", 400));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_service_answers_what_it_has_taken_and_ends_the_batch() {
+    let shop = Shop::new();
+    let line = json!({ "order": order() }).to_string() + "\n";
+    let open = stream::iter([Ok::<_, std::io::Error>(Bytes::from(line.clone()))]);
+    let body = Body::from_stream(open.chain(stream::pending()));
+    let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");
+    let request = request.header("idempotency-key", long("batch")).body(body).unwrap();
+    shop.world.fail_next(Fault::Slow(Duration::from_secs(1)));
+    let drain = async {
+        // The order is with the store by then.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        shop.phase.send_replace(Phase::Draining);
+    };
+    let (answer, ()) = tokio::join!(shop.send(request), drain);
+    let results = answers(&answer);
+    assert_eq!(results.len(), 2, "{results:?}");
+    assert_eq!(outcome(&results[0]), (0, 201, ""));
+    assert_eq!(end(&results[1]), (503, "draining"));
+    assert_eq!(results[1]["problem"]["retryable"], true);
+    assert!(shop.counts("/v1/orders/batch", 503));
+    shop.phase.send_replace(Phase::Ready);
+    let again = answers(&shop.send(ndjson(&line.repeat(2), Some("batch"))).await);
+    assert_eq!(again[0]["replayed"], true, "the same batch goes on where it was");
+    assert_eq!(outcome(&again[1]), (1, 201, ""));
 }
 
 #[tokio::test]
@@ -224,10 +253,9 @@ async fn answers_to(pieces: Vec<String>, error: impl Into<BoxError>) -> Vec<Valu
 async fn lines_that_stop_coming_are_not_waited_for() {
     let line = json!({ "order": order() }).to_string();
     let results = answers_to(vec![format!("{line}\n"), line], IDLE).await;
-    assert_eq!(
-        results.iter().map(outcome).collect::<Vec<_>>(),
-        [(0, 201, ""), (1, 400, "malformed")]
-    );
+    assert_eq!(results.len(), 2, "{results:?}");
+    assert_eq!(outcome(&results[0]), (0, 201, ""));
+    assert_eq!(end(&results[1]), (400, "malformed"));
     let detail = results[1]["problem"]["detail"].as_str().unwrap();
     assert_eq!(detail, "The body broke off: nothing of it came for 5s.");
 }
@@ -237,6 +265,6 @@ async fn a_long_line_that_breaks_off_is_told_once() {
     let long_line = || vec!["x".repeat(300 * 1024), "x".to_owned()];
     for error in [BoxError::from("gone"), IDLE.into()] {
         let results = answers_to(long_line(), error).await;
-        assert_eq!(results.iter().map(outcome).collect::<Vec<_>>(), [(0, 400, "malformed")]);
+        assert_eq!(results.iter().map(end).collect::<Vec<_>>(), [(400, "malformed")]);
     }
 }

@@ -155,6 +155,8 @@ async fn a_feed_that_fails_says_so_and_ends() {
     let (_, name) = live.event().await;
     assert_eq!(name, "problem");
     assert_eq!(live.frame().await, None);
+    drop(live);
+    assert!(shop.counts("/v1/events", 503), "though its head said 200");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,5 +10,6 @@ mod hostile;
 mod reflection;
 mod refusals;
 mod rows;
+mod seats;
 mod streams;
 mod twins;

@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use mainstay::{
     http::{Stack, inbound},
     lifecycle::Phase,
-    metrics::Metrics,
+    metrics::{Format, Metrics},
 };
 use mainstay_context::Context;
 use orders_adapters::postgres::Config as Store;
@@ -83,6 +83,13 @@ impl Shop {
     /// All of it, for a connection to serve.
     pub(crate) fn app(&self) -> Router {
         self.app.clone()
+    }
+
+    /// Whether a request of this route was counted under this status.
+    pub(crate) fn counts(&self, route: &str, code: u16) -> bool {
+        let (route, code) = (format!("route=\"{route}\""), format!("code=\"{code}\""));
+        let text = self.metrics.render(Format::Text);
+        text.lines().any(|line| line.contains(&route) && line.contains(&code))
     }
 
     /// The answer before its body.

@@ -1,8 +1,11 @@
 //! Health by the standard of gRPC.
 
+use std::time::Duration;
+
 use mainstay::lifecycle::Phase;
 use orders_api::grpc::health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
-use tonic::{Code, Streaming};
+use tokio::time::Instant;
+use tonic::{Code, Request, Streaming};
 
 use super::caller::Caller;
 use crate::shop::Shop;
@@ -45,6 +48,21 @@ async fn a_watch_tells_each_change_and_ends_with_the_process() {
     assert_eq!(next(&mut answers).await, Some(ServingStatus::NotServing));
     shop.phase.send_replace(Phase::Draining);
     assert_eq!(next(&mut answers).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_by_the_deadline_of_its_caller() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let mut asked = Request::new(of(""));
+    asked.set_timeout(Duration::from_secs(12));
+    let before = Instant::now();
+    let mut answers = caller.health.watch(asked).await.unwrap().into_inner();
+    assert_eq!(next(&mut answers).await, Some(ServingStatus::Serving));
+    let status = answers.message().await.unwrap_err();
+    assert_eq!(before.elapsed().as_secs(), 12);
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert!(shop.counts("/grpc.health.v1.Health/Watch", 504));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{Method, Request, Version, request},
 };
+use http_body_util::BodyExt as _;
 use orders_api::grpc::pb::{self, ConfirmOrderResponse};
 use prost::Message;
 use serde_json::{Value, json};
@@ -389,6 +390,19 @@ pub(super) async fn send(
         Some(status) => Err(status),
         None => Ok(answer.body[5..].to_vec()),
     }
+}
+
+/// What a call that streams is answered with, message by message as they stand in the body, and the
+/// status that it ends with.
+pub(super) async fn streamed(
+    shop: &Shop,
+    request: request::Builder,
+    body: impl Into<Body>,
+) -> (Bytes, Status) {
+    let answer = shop.open(request.body(body.into()).unwrap()).await;
+    let body = answer.into_body().collect().await.unwrap();
+    let status = body.trailers().and_then(Status::from_header_map).expect("a status");
+    (body.to_bytes(), status)
 }
 
 /// The reason of a refusal, and the fields it finds fault with.

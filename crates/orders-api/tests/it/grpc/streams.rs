@@ -1,27 +1,28 @@
 //! The calls that stream: batches, and events as they happen.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use axum::body::{Body, Bytes};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use jiff::SignedDuration;
 use mainstay::lifecycle::Phase;
 use orders_api::grpc::{
     LARGEST_IN,
     pb::{self, batch_create_orders_response::Outcome},
 };
+use orders_testkit::Fault;
 use prost::Message as _;
 use serde_json::json;
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Code, Streaming};
-use tonic_types::RpcStatusExt as _;
+use tonic_types::{RpcStatusExt as _, StatusExt as _};
 
 use super::{
     caller::{Caller, create, fields, order, own, placed, refused, with},
-    rows::{call, framed, reason_of, send},
+    rows::{call, framed, reason_of, send, streamed},
 };
 use crate::shop::{FOREIGN, OWN, Shop, json_body, long, order as json_order, post};
 
@@ -161,6 +162,25 @@ async fn a_watch_ends_by_the_deadline_of_its_caller() {
     assert_eq!(before.elapsed().as_secs(), 12);
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     assert_eq!(reason_of(&status).0, "DEADLINE_EXCEEDED");
+    assert!(shop.counts("/orders.v1.OrderService/WatchEvents", 504), "though its head said 200");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_fails_ends_with_a_status() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let mut watch = watch(&mut caller, None, OWN).await;
+    shop.world.fail_next(Fault::ReadUnavailable);
+    let status = loop {
+        match watch.message().await {
+            // It may have read before, and reads again once it was silent for long.
+            Ok(told) => assert_eq!(told, Some(pb::WatchEventsResponse::default())),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert_eq!(reason_of(&status).0, "STORE_UNAVAILABLE");
+    assert!(shop.counts("/orders.v1.OrderService/WatchEvents", 503), "though its head said 200");
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,6 +219,13 @@ fn outcome(answer: &pb::BatchCreateOrdersResponse) -> (u64, Code, String) {
     }
 }
 
+/// The fields that an answer finds fault with.
+fn faults(answer: &pb::BatchCreateOrdersResponse) -> Vec<String> {
+    let Some(Outcome::Problem(status)) = &answer.outcome else { panic!("{answer:?}") };
+    let found = status.get_details_bad_request().expect("a BadRequest").field_violations;
+    found.into_iter().map(|violation| violation.field).collect()
+}
+
 /// The answers to these orders, to the end.
 async fn answers(
     caller: &mut Caller,
@@ -221,11 +248,11 @@ async fn each_order_of_a_stream_is_answered_by_itself() {
     own_key.idempotency_key = long("own");
     let mut bad_key = item("batch", order());
     "short".clone_into(&mut bad_key.idempotency_key);
-    let no_key = pb::BatchCreateOrdersRequest { batch_key: String::new(), ..item("", order()) };
+    let another = item("another", order());
     let no_order = pb::BatchCreateOrdersRequest { order: None, ..item("batch", order()) };
     let (bad, huge) = (item("batch", sized(0)), item("batch", sized(LARGEST_IN)));
     let last = item("batch", order());
-    let items = vec![item("batch", order()), bad, own_key, bad_key, no_key, no_order, huge, last];
+    let items = vec![item("batch", order()), bad, own_key, bad_key, another, no_order, huge, last];
     let told = answers(&mut caller, items.clone()).await;
     let (wrong, none) = (Code::InvalidArgument, Code::Ok);
     let expected = [
@@ -233,21 +260,74 @@ async fn each_order_of_a_stream_is_answered_by_itself() {
         (1, wrong, "INVALID"),
         (2, none, ""),
         (3, wrong, "MALFORMED"),
-        (4, wrong, "IDEMPOTENCY_KEY_MISSING"),
+        (4, wrong, "MALFORMED"),
         (5, wrong, "MALFORMED"),
         (6, Code::ResourceExhausted, "PAYLOAD_TOO_LARGE"),
         (7, none, ""),
     ]
     .map(|(index, code, reason)| (index, code, reason.to_owned()));
     assert_eq!(told.iter().map(outcome).collect::<Vec<_>>(), expected);
-    let Some(Outcome::Problem(bad)) = &told[1].outcome else { panic!("{:?}", told[1]) };
-    let fields = bad.get_details_bad_request().expect("a BadRequest").field_violations;
-    assert_eq!(fields[0].field, "order.customer_id");
+    assert_eq!(faults(&told[1]), ["order.customer_id"]);
+    assert_eq!(faults(&told[3]), ["idempotency_key"]);
+    assert_eq!(faults(&told[4]), ["batch_key"], "a batch has one key");
 
     let again = answers(&mut caller, items).await;
     let replayed: Vec<_> = again.iter().filter(|told| told.replayed).map(|of| of.index).collect();
     assert_eq!(replayed, [0, 2, 7]);
     assert_eq!(again[7].outcome, told[7].outcome);
+}
+
+#[tokio::test]
+async fn an_order_without_any_key_is_not_placed() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    let no_key = pb::BatchCreateOrdersRequest { batch_key: String::new(), ..item("", order()) };
+    let told = answers(&mut caller, vec![no_key]).await;
+    let refusal = (0, Code::InvalidArgument, "IDEMPOTENCY_KEY_MISSING".to_owned());
+    assert_eq!(outcome(&told[0]), refusal);
+    assert_eq!(faults(&told[0]), ["idempotency_key"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_service_answers_what_it_has_taken_and_ends_a_batch() {
+    let shop = Shop::new();
+    let mut caller = Caller::of(&shop).await;
+    shop.world.fail_next(Fault::Slow(Duration::from_secs(1)));
+    let items = stream::iter([item("batch", order())]).chain(stream::pending());
+    let answer = caller.client.batch_create_orders(own(items)).await;
+    let mut told = answer.unwrap().into_inner();
+    // The order is with the store by then.
+    sleep(Duration::from_millis(500)).await;
+    shop.phase.send_replace(Phase::Draining);
+    let answer = told.message().await.unwrap().expect("an answer");
+    assert_eq!(outcome(&answer), (0, Code::Ok, String::new()));
+    let status = told.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert_eq!(reason_of(&status).0, "DRAINING");
+    let delay = status.get_details_retry_info().expect("a RetryInfo").retry_delay;
+    assert_eq!(delay, Some(Duration::from_secs(1)));
+    assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
+}
+
+#[tokio::test]
+async fn a_batch_that_breaks_off_ends_with_a_status_and_without_an_answer_more() {
+    let one = || framed(&item("batch", order()).encode_to_vec());
+    let half = || Ok(one()[..9].to_vec());
+    let gone = || Err(io::Error::other("gone"));
+    for pieces in
+        [vec![Ok(one()), gone()], vec![Ok(one()), half()], vec![Ok(one()), half(), gone()]]
+    {
+        let shop = Shop::new();
+        let pieces = pieces.into_iter().map(|piece: io::Result<Vec<u8>>| piece.map(Bytes::from));
+        let body = Body::from_stream(stream::iter(pieces));
+        let request = call("BatchCreateOrders").header("authorization", OWN);
+        let (told, status) = streamed(&shop, request, body).await;
+        let answer = pb::BatchCreateOrdersResponse::decode(&told[5..]).expect("one answer");
+        assert_eq!(outcome(&answer), (0, Code::Ok, String::new()));
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert_eq!(reason_of(&status).0, "MALFORMED");
+        assert!(shop.counts("/orders.v1.OrderService/BatchCreateOrders", 400));
+    }
 }
 
 #[tokio::test]
@@ -308,9 +388,7 @@ async fn no_message_of_a_stream_passes_over_a_field_that_it_does_not_know() {
     let answer = pb::BatchCreateOrdersResponse::decode(&answer[..]).unwrap();
     let refusal = (0, Code::InvalidArgument, "MALFORMED".to_owned());
     assert_eq!(outcome(&answer), refusal);
-    let Some(Outcome::Problem(status)) = answer.outcome else { panic!("{answer:?}") };
-    let fields = status.get_details_bad_request().expect("a BadRequest").field_violations;
-    assert_eq!(fields[0].field, "999");
+    assert_eq!(faults(&answer), ["999"]);
 }
 
 #[tokio::test]
