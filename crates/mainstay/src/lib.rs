@@ -50,6 +50,7 @@ pub mod guide {
 mod body;
 mod chain;
 mod panics;
+mod pem;
 
 use std::{
     io::{self, IsTerminal},

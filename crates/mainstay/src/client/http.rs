@@ -33,7 +33,8 @@
 //! Not guaranteed: that a request that was sent was not carried out, or once only: that takes a key
 //! ([`Safety::Keyed`]) which the callee honours. The lookup of a name runs on a thread of Tokio's
 //! pool and may outlive the call that wanted it. Connections that rest are looked at when one is
-//! needed, so that one the peer has closed keeps its file descriptor until then.
+//! needed, so that one the peer has closed keeps its file descriptor until then. A connection goes on
+//! with the certificates that it was made with, until it has rested too long or the callee ends it.
 //!
 //! Deliberately absent: HTTP/2, proxies, cookies, compression, streams of any kind.
 

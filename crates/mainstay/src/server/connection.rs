@@ -1,10 +1,11 @@
 //! One connection, from accept to close.
 
 use super::{
-    Config, PeerAddr, Tls,
+    Config, Peer, PeerAddr, Tls,
     arriving::Arriving,
     draining,
     felt::Felt,
+    peer::Identity,
     pulse::{InFlight, Pulse},
     stream::Streams,
     tally::{Ended, Open},
@@ -134,7 +135,10 @@ async fn serve_socket(
             () = draining::unasked(&mut modes, accepted) => return Ended::Done,
         };
         match shaken {
-            Ok(Ok(stream)) => Box::pin(serve_http(stream, peer, Arc::clone(&shared), modes)).await,
+            Ok(Ok(stream)) => {
+                let identity = Identity::read(stream.get_ref().1.peer_certificates());
+                Box::pin(serve_http(stream, peer, identity, Arc::clone(&shared), modes)).await
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "TLS handshake failed");
                 Ended::Handshake
@@ -142,24 +146,31 @@ async fn serve_socket(
             Err(_elapsed) => Ended::Handshake,
         }
     } else {
-        serve_http(stream, peer, Arc::clone(&shared), modes).await
+        serve_http(stream, peer, Identity::default(), Arc::clone(&shared), modes).await
     }
 }
 
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
+    identity: Identity,
     shared: Arc<Shared>,
     modes: watch::Receiver<Mode>,
 ) -> Ended {
     let pulse = Pulse::new();
     let io = TokioIo::new(Felt::new(stream, pulse.clone()));
-    let exchange =
-        Exchange { shared: Arc::clone(&shared), peer, pulse: pulse.clone(), mode: modes.clone() };
+    let exchange = Exchange {
+        shared: Arc::clone(&shared),
+        addr: PeerAddr(peer),
+        peer: identity.peer,
+        pulse: pulse.clone(),
+        mode: modes.clone(),
+    };
     let service = service_fn(|request| exchange.clone().answer(request));
     let mut connection = pin!(shared.protocols.0.serve_connection(io, service));
     let accepted = Instant::now();
-    let retires = accepted.checked_add(jittered(shared.config.max_age));
+    let age = jittered(shared.config.max_age);
+    let retires = accepted.checked_add(identity.left.map_or(age, |left| left.min(age)));
     let mut checks = interval(shared.config.check_period());
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut drain = pin!(draining::drain(modes, accepted, pulse.clone()));
@@ -206,7 +217,8 @@ fn jittered(time: Duration) -> Duration {
 #[derive(Clone)]
 struct Exchange {
     shared: Arc<Shared>,
-    peer: SocketAddr,
+    addr: PeerAddr,
+    peer: Option<Peer>,
     pulse: Pulse,
     mode: watch::Receiver<Mode>,
 }
@@ -223,7 +235,10 @@ impl Exchange {
         let pulse = http1.then(|| self.pulse.clone());
         let mut request =
             request.map(|body| Body::new(Arriving::new(body, config.body_idle_timeout, pulse)));
-        request.extensions_mut().insert(PeerAddr(self.peer));
+        request.extensions_mut().insert(self.addr);
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         let mut response = self.shared.app.clone().call(request).await?;
         in_flight.answered();
         let last = *self.mode.borrow() != Mode::Open || self.pulse.leaving().is_some();

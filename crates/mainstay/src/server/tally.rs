@@ -26,7 +26,7 @@ pub(super) enum Ended {
     Idle,
     /// The peer sent too many frames that do no work.
     Flood,
-    /// It was old enough.
+    /// It was old enough, or the certificate of its client was.
     Age,
     /// It had carried enough requests.
     Requests,

@@ -2,13 +2,13 @@
 
 mod resilience;
 
-use crate::support::{serve, serve_with, soon, until};
-use axum::{Router, body::Body, routing::get as on_get};
+use crate::support::{authority::Authority, serve, serve_with, soon, until};
+use axum::{Extension, Router, body::Body, routing::get as on_get};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, Response, StatusCode};
 use mainstay::{
-    client::http::{Client, Config, Error, NotSent, Safety, Unknown},
+    client::http::{Client, Config, Error, NotSent, Safety, TlsError, Unknown},
     metrics::{Format, Metrics},
     server::{self, Tls, tls},
     tasks::Tasks,
@@ -388,4 +388,62 @@ async fn a_service_over_tls_is_trusted_by_its_authority_only() {
     let error = ask(&client_of_theirs, Safety::Once, "/").await.unwrap_err();
     assert!(matches!(error, Error::NotSent(NotSent::Connect(_))), "{error:?}");
     assert!(Client::new("shop", &trusting("nowhere.pem".into()), &Metrics::new("test")).is_err());
+}
+
+#[tokio::test]
+async fn a_client_is_let_in_by_the_certificate_that_it_shows() {
+    let (folder, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("theirs"));
+    authority.server().write(folder.path());
+    authority.client(&["spiffe://shop.test/till"]).write(own.path());
+    let ca_file = folder.path().join("ca.pem");
+    fs::write(&ca_file, authority.pem()).unwrap();
+    let files = tls::Config {
+        client_ca_file: Some(ca_file.clone()),
+        ..tls::Config::new(folder.path().join("cert.pem"), folder.path().join("key.pem"))
+    };
+    let tls = Tls::load(&files).unwrap();
+    let who = async |Extension(peer): Extension<server::Peer>| String::from(&*peer.spiffe_id);
+    let app = Router::new().route("/", on_get(who));
+    let (addr, _tasks) =
+        serve_with(app, server::Config::default(), |server| server.with_tls(tls)).await;
+    let base = format!("https://localhost:{}", addr.port()).parse().unwrap();
+    let unknown = Config { ca_file: Some(ca_file), ..Config::new(base) };
+    let config = Config {
+        cert_file: Some(own.path().join("cert.pem")),
+        key_file: Some(own.path().join("key.pem")),
+        ..unknown.clone()
+    };
+
+    let (shows, _) = client(&config);
+    let answer = ask(&shows, Safety::Once, "/").await.unwrap();
+    assert_eq!(answer.body().as_ref(), b"spiffe://shop.test/till");
+
+    // It has sent the request by the time that the service looks at what it shows.
+    stranger.client(&["spiffe://shop.test/till"]).write(own.path());
+    for refused in [&config, &unknown] {
+        let (refused, _) = client(refused);
+        let error = ask(&refused, Safety::Once, "/").await.unwrap_err();
+        assert!(matches!(error, Error::NotSent(NotSent::Connect(_))), "{error:?}");
+    }
+}
+
+#[test]
+fn half_of_a_pair_and_a_pair_without_tls_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = pair(folder.path());
+    let whole = Config {
+        ca_file: Some(files.cert_file.clone()),
+        cert_file: Some(files.cert_file),
+        key_file: Some(files.key_file),
+        ..Config::new("https://localhost".parse().unwrap())
+    };
+    assert!(whole.check_files().is_ok());
+    for half in
+        [Config { cert_file: None, ..whole.clone() }, Config { key_file: None, ..whole.clone() }]
+    {
+        assert!(matches!(half.check_files(), Err(TlsError::Half)));
+    }
+    let plain = Config { base_url: "http://localhost".parse().unwrap(), ..whole };
+    assert!(matches!(plain.check_files(), Err(TlsError::PlainText)));
 }

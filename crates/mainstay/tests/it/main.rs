@@ -3,6 +3,7 @@
 
 mod admin;
 mod client;
+mod client_certificates;
 mod config;
 mod deadlines;
 mod hostile;

@@ -1,5 +1,7 @@
 //! A raw HTTP client, a service to talk to, and waiting on conditions.
 
+pub(crate) mod authority;
+
 use axum::Router;
 use mainstay::{
     admin::Admin,

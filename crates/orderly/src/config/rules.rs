@@ -246,7 +246,8 @@ impl Config {
         keys::check(&self.auth, options, rules);
         rules.accept(&["admin.token_file"], self.admin.token());
         rules.accept(&["http.tls"], self.tls());
-        if self.gateway.is_some() {
+        if let Some(gateway) = &self.gateway {
+            rules.accept(&["gateway.client"], gateway.client.check_files());
             rules.accept(&["gateway.secret_file"], self.gateway_secret());
             rules.accept(&["gateway.webhook_secret_file"], self.webhook_secrets());
         }
@@ -377,6 +378,7 @@ fn exposed(config: &Config) -> Vec<String> {
             "gateway.webhook_secret_file",
             gateway.and_then(|gateway| gateway.webhook_secret_file.as_ref()),
         ),
+        ("gateway.client.key_file", gateway.and_then(|gateway| gateway.client.key_file.as_ref())),
         ("http.tls.key_file", config.http.tls.as_ref().map(|tls| &tls.key_file)),
     ];
     let exposed = secrets.into_iter().filter_map(|(key, path)| Some((key, path?)));

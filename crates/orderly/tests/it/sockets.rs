@@ -149,3 +149,50 @@ async fn plain_text_that_others_reach_is_warned_of() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.err.contains("key.pem is not a private key in PEM"), "{}", ran.err);
 }
+
+#[tokio::test]
+async fn clients_are_asked_for_certificates_only_where_they_can_be_verified() {
+    let check = &["config", "check", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let ran = Home::new().set("http.tls.client_auth=required").run(check).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("cert_file"), "{}", ran.err);
+
+    let home = with_tls(Home::new());
+    let ran = home.clone().set("http.tls.client_auth=required").run(check).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("client_auth is set and client_ca_file is not"), "{}", ran.err);
+
+    let home = home.set("http.tls.client_ca_file=clients-ca.pem");
+    for (text, fault) in [
+        (None, "cannot read clients-ca.pem"),
+        (Some("no authority"), "clients-ca.pem is not a bundle of authorities in PEM"),
+    ] {
+        if let Some(text) = text {
+            fs::write(home.path("clients-ca.pem"), text).unwrap();
+        }
+        let ran = home.run(check).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.err.contains(fault), "{}", ran.err);
+    }
+    fs::copy(home.path("cert.pem"), home.path("clients-ca.pem")).unwrap();
+    let ran = home.set("http.tls.client_auth=optional").run(check).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_gateway_is_called_with_a_certificate_and_its_key_or_with_neither() {
+    let check = &["config", "check", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let home = with_tls(Home::new()).set("gateway.secret_file=gateway-secret");
+    fs::write(home.path("gateway-secret"), "0123456789abcdef0123456789abcdef").unwrap();
+    let home = home
+        .set("gateway.client.base_url=https://gateway.test")
+        .set("gateway.client.ca_file=cert.pem")
+        .set("gateway.client.cert_file=cert.pem");
+    let ran = home.run(check).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("cert_file and key_file belong together"), "{}", ran.err);
+    let ran = home.clone().set("gateway.client.key_file=cert.pem").run(check).await;
+    assert!(ran.err.contains("cert.pem is not a private key in PEM"), "{}", ran.err);
+    let ran = home.set("gateway.client.key_file=key.pem").run(check).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}

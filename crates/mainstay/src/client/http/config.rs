@@ -1,6 +1,7 @@
 //! The limits of a client.
 
-use super::BaseUrl;
+use super::{BaseUrl, TlsError};
+use crate::client::tls::{Paths, Tls};
 use mainstay_resilience::{
     breaker, bulkhead,
     retry::{BudgetConfig, Policy},
@@ -8,6 +9,7 @@ use mainstay_resilience::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Where a service is, and the limits of calls to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +21,12 @@ pub struct Config {
     /// The authorities that an `https` service is trusted by, in PEM. Default those of the
     /// system.
     pub ca_file: Option<PathBuf>,
+    /// The certificate to show an `https` service that asks for one, and those that lead to its
+    /// authority, in PEM, the own one first. New connections take up a file that was replaced
+    /// within 10 s, as they do of `key_file` and `ca_file`. Default: none.
+    pub cert_file: Option<PathBuf>,
+    /// The key of `cert_file`, in PEM.
+    pub key_file: Option<PathBuf>,
     /// The time to look up the name, connect and shake hands. Default 1 s.
     #[serde(with = "crate::config::duration::Text")]
     pub connect_timeout: Duration,
@@ -60,6 +68,8 @@ impl Config {
         Self {
             base_url,
             ca_file: None,
+            cert_file: None,
+            key_file: None,
             connect_timeout: Duration::from_secs(1),
             try_timeout: Duration::from_secs(2),
             tries: 3,
@@ -87,6 +97,26 @@ impl Config {
             ("breaker.probe_timeout", self.breaker.probe_timeout.is_zero()),
         ];
         limits.into_iter().filter_map(|(name, zero)| zero.then_some(name)).collect()
+    }
+
+    /// Whether the files that it names can be used.
+    ///
+    /// # Errors
+    /// [`TlsError`]: they cannot.
+    pub fn check_files(&self) -> Result<(), TlsError> {
+        self.tls().map(|_| ())
+    }
+
+    /// For an `https` service: what connections are made with, and the name that it must show.
+    pub(super) fn tls(&self) -> Result<Option<(Tls, ServerName<'static>)>, TlsError> {
+        let [ca, cert, key] = [&self.ca_file, &self.cert_file, &self.key_file].map(Option::as_ref);
+        let paths = Paths::new(ca, cert, key)?;
+        if !self.base_url.is_tls() {
+            return if cert.is_some() { Err(TlsError::PlainText) } else { Ok(None) };
+        }
+        let name = ServerName::try_from(self.base_url.host().to_owned());
+        let name = name.map_err(|error| TlsError::Host(error.into()))?;
+        Ok(Some((Tls::load(paths)?, name)))
     }
 
     pub(super) fn policy(&self) -> Policy {

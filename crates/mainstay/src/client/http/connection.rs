@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::{
+    error::Error as StdError,
     fmt, io,
     pin::{Pin, pin},
     sync::{
@@ -22,7 +23,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{
+    client::TlsStream,
+    rustls::{self, AlertDescription},
+};
 
 /// The most bytes of an answer's header.
 const HEADER_LIMIT: usize = 64 << 10;
@@ -35,6 +39,8 @@ pub(super) struct Connection {
     /// Moves the bytes when polled; `None` once it has ended.
     driver: Option<Driver>,
     written: Arc<AtomicBool>,
+    /// Whether there was an answer: the peer has accepted the connection.
+    answered: bool,
 }
 
 impl Connection {
@@ -44,7 +50,7 @@ impl Connection {
         let handshake =
             http1::Builder::new().max_buf_size(HEADER_LIMIT).handshake(TokioIo::new(io)).await;
         let (sender, driver) = handshake.map_err(io::Error::other)?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), written })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), written, answered: false })
     }
 
     /// Whether it can carry a request, as far as this side has heard.
@@ -85,14 +91,21 @@ impl Connection {
             answer.as_mut().poll(task)
         })
         .await;
+        self.answered |= result.is_ok();
         result.map_err(|error| self.told(error))
     }
 
     /// Whether a lost connection took anything is known here only.
+    ///
+    /// On TLS 1.3 this side may send before the peer has looked at its certificate. If the peer wants
+    /// another one, it reads nothing of that.
     fn told(&self, error: Error) -> Error {
         match error {
             Error::Unknown(Unknown::Lost(source)) if !self.has_written() => {
                 Error::NotSent(NotSent::Unwritten(source))
+            }
+            Error::Unknown(Unknown::Lost(source)) if !self.answered && is_refused(&*source) => {
+                Error::NotSent(NotSent::Connect(io::Error::other(source)))
             }
             Error::Unknown(_) | Error::NotSent(_) => error,
         }
@@ -109,6 +122,31 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("open", &self.driver.is_some()).finish_non_exhaustive()
     }
+}
+
+/// Whether the peer ended the handshake because of this side's certificate, or for want of one.
+fn is_refused(error: &(dyn StdError + 'static)) -> bool {
+    use AlertDescription::{
+        BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, UnknownCA, UnsupportedCertificate,
+    };
+    let refusals = [
+        BadCertificate,
+        CertificateExpired,
+        CertificateRequired,
+        CertificateRevoked,
+        CertificateUnknown,
+        UnknownCA,
+        UnsupportedCertificate,
+    ];
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
+        // What an I/O error wraps is not its source.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped.and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::AlertReceived(alert)) => refusals.contains(alert),
+            Some(_) | None => false,
+        }
+    })
 }
 
 /// What bytes go over.
@@ -234,6 +272,19 @@ mod tests {
         let error = result.unwrap_err();
         assert!(matches!(error, Error::Unknown(Unknown::Lost(_))), "{error:?}");
         assert!(connection.has_written());
+    }
+
+    #[test]
+    fn a_certificate_that_is_refused_is_told_from_other_ends_of_a_connection() {
+        let told = |alert| {
+            let error = rustls::Error::AlertReceived(alert);
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        };
+        for alert in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA] {
+            assert!(is_refused(&told(alert)), "{alert:?}");
+        }
+        assert!(!is_refused(&told(AlertDescription::InternalError)));
+        assert!(!is_refused(&io::Error::from(io::ErrorKind::ConnectionReset)));
     }
 
     #[tokio::test]

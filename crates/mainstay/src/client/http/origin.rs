@@ -5,7 +5,7 @@ use super::{
     ask::Ask,
     connection::{Connection, Stream},
 };
-use crate::client::tls;
+use crate::client::tls::Tls;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpStream, time::Instant};
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Connections to one service. Clones share them.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Origin(Arc<Shared>);
 
 struct Shared {
     config: Config,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(Tls, ServerName<'static>)>,
     /// The one that rested the shortest is last, and is used first.
     idle: Mutex<Vec<Idle>>,
 }
@@ -39,15 +39,7 @@ struct Idle {
 
 impl Origin {
     pub(super) fn new(config: &Config) -> Result<Self, TlsError> {
-        let base = &config.base_url;
-        let tls = if base.is_tls() {
-            let trusting = tls::trusting(config.ca_file.as_ref())?;
-            let name = ServerName::try_from(base.host().to_owned());
-            let name = name.map_err(|error| TlsError::Host(error.into()))?;
-            Some((TlsConnector::from(trusting), name))
-        } else {
-            None
-        };
+        let tls = config.tls()?;
         Ok(Self(Arc::new(Shared { config: config.clone(), tls, idle: Mutex::default() })))
     }
 
@@ -127,7 +119,10 @@ impl Shared {
         stream.set_nodelay(true)?;
         let stream = match &self.tls {
             None => Stream::Plain(stream),
-            Some((tls, name)) => Stream::Tls(Box::new(tls.connect(name.clone(), stream).await?)),
+            Some((tls, name)) => {
+                let connector = tls.connector().await;
+                Stream::Tls(Box::new(connector.connect(name.clone(), stream).await?))
+            }
         };
         Connection::begin(stream).await
     }
