@@ -183,38 +183,15 @@ impl<'a> New<'a> {
             (&tells.payments, Type::TEXT_ARRAY),
             (&tells.progress, Type::TEXT_ARRAY),
             (&self.content, Type::TEXT_ARRAY),
-        ]
-    }
-
-    pub(super) fn history(&self) -> Vec<Param<'_>> {
-        let tells = &self.tells;
-        vec![
-            (&self.id, Type::UUID_ARRAY),
-            (&tells.version, Type::INT8_ARRAY),
-            (&self.tenant, Type::TEXT_ARRAY),
             (&self.change, Type::UUID_ARRAY),
             (&tells.from, Type::TEXT_ARRAY),
-            (&tells.state, Type::TEXT_ARRAY),
             (&tells.command, Type::TEXT_ARRAY),
             (&tells.actor, Type::TEXT_ARRAY),
             (&tells.reason, Type::TEXT_ARRAY),
             (&tells.request_id, Type::TEXT_ARRAY),
             (&tells.trace, Type::TEXT_ARRAY),
-            (&tells.updated_at, Type::TIMESTAMPTZ_ARRAY),
-        ]
-    }
-
-    pub(super) fn events(&self) -> Vec<Param<'_>> {
-        let tells = &self.tells;
-        vec![
-            (&self.change, Type::UUID_ARRAY),
-            (&self.id, Type::UUID_ARRAY),
             (&tells.kind, Type::TEXT_ARRAY),
             (&tells.data, Type::TEXT_ARRAY),
-            (&self.tenant, Type::TEXT_ARRAY),
-            (&tells.version, Type::INT8_ARRAY),
-            (&tells.updated_at, Type::TIMESTAMPTZ_ARRAY),
-            (&tells.trace, Type::TEXT_ARRAY),
         ]
     }
 

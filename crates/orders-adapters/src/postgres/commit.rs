@@ -39,40 +39,44 @@ const HOLD_ALONE: &str = hold!("pg_advisory_xact_lock");
 /// The places that keys have. Each is a lock of the transaction, however large the batch.
 const PLACES: i32 = 16;
 
-/// Makes orders, or fails: with a key, number or reference that is taken, or, for the lack of an id,
-/// under a key of which a refusal is remembered.
-const ORDERS: &str = "
-INSERT INTO orders (id, tenant, number, customer_id, external_reference, state, payment_state, currency,
-    total_minor, version, created_at, updated_at, notes, create_key, create_fingerprint,
-    create_key_expires_at, payments, progress, content)
-SELECT CASE WHEN NOT EXISTS (SELECT FROM receipts r WHERE r.tenant = i.tenant
-        AND r.operation = 'create' AND r.key = i.create_key AND r.expires_at > i.decided_at)
-    THEN order_id END,
-    tenant, number, customer_id, external_reference, state, payment_state, currency, total_minor, version,
-    created_at, updated_at, notes, create_key, create_fingerprint, create_key_expires_at, payments,
-    progress, content
-FROM unnest($1::timestamptz[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::timestamptz[],
-    $14::integer[], $15::text[], $16::bytea[], $17::timestamptz[], $18::text[], $19::text[], $20::text[])
-AS i(decided_at, order_id, tenant, number, customer_id, external_reference, state, payment_state, currency,
-    total_minor, version, created_at, updated_at, notes, create_key, create_fingerprint,
-    create_key_expires_at, payments, progress, content)";
+/// Makes orders, each with its history and its event, or fails: with a key, number or reference that is
+/// taken, or, for the lack of an id, under a key of which a refusal is remembered.
+const MAKE: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[],
+        $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::timestamptz[],
+        $13::timestamptz[], $14::integer[], $15::text[], $16::bytea[], $17::timestamptz[], $18::text[],
+        $19::text[], $20::text[], $21::uuid[], $22::text[], $23::text[], $24::text[], $25::text[],
+        $26::text[], $27::text[], $28::text[], $29::text[])
+    AS i(decided_at, order_id, tenant, number, customer_id, external_reference, state, payment_state,
+        currency, total_minor, version, created_at, updated_at, notes, create_key, create_fingerprint,
+        create_key_expires_at, payments, progress, content, change_id, from_state, command, actor,
+        reason, request_id, trace, kind, data)
+), orders_made AS (
+    INSERT INTO orders (id, tenant, number, customer_id, external_reference, state, payment_state,
+        currency, total_minor, version, created_at, updated_at, notes, create_key, create_fingerprint,
+        create_key_expires_at, payments, progress, content)
+    SELECT CASE WHEN NOT EXISTS (SELECT FROM receipts r WHERE r.tenant = i.tenant
+            AND r.operation = 'create' AND r.key = i.create_key AND r.expires_at > i.decided_at)
+        THEN order_id END,
+        tenant, number, customer_id, external_reference, state, payment_state, currency, total_minor,
+        version, created_at, updated_at, notes, create_key, create_fingerprint, create_key_expires_at,
+        payments, progress, content
+    FROM input i
+), history_made AS (
+    INSERT INTO history (order_id, version, tenant, change_id, from_state, to_state, command, actor,
+        reason, request_id, trace, at)
+    SELECT order_id, version, tenant, change_id, from_state, state, command, actor, reason, request_id,
+        trace, updated_at
+    FROM input
+)
+INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
+SELECT change_id, order_id, kind, data, tenant, version, updated_at, trace FROM input";
 
 const PERSONAL: &str = "
 INSERT INTO personal (order_id, tenant, data)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS i(order_id, tenant, data)
 WHERE data IS NOT NULL";
-
-const HISTORY: &str = "
-INSERT INTO history (order_id, version, tenant, change_id, from_state, to_state, command, actor, reason,
-    request_id, trace, at)
-SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[])";
-
-const OUTBOX: &str = "
-INSERT INTO outbox (id, aggregateid, type, payload, tenant, version, at, traceparent)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[],
-    $7::timestamptz[], $8::text[])";
 
 const NOTES: &str = "
 INSERT INTO notes (order_id, version, tenant, at, author, text)
@@ -270,13 +274,11 @@ pub(super) async fn write(
     new.change.iter().copied().map(Ok).chain(changed).collect()
 }
 
-/// What makes new orders. A statement each for what most of them have, and for the rest only if one has it:
+/// What makes new orders. One statement for what each of them has, and one for the rest only if one has it:
 /// to begin a statement takes the server as long as to insert several rows.
 fn make<'a>(new: &'a New<'_>) -> impl Iterator<Item = Query<'a>> {
     let made = [
-        (ORDERS, Some(new.orders())),
-        (HISTORY, Some(new.history())),
-        (OUTBOX, Some(new.events())),
+        (MAKE, Some(new.orders())),
         (PERSONAL, new.personal()),
         (NOTES, new.notes()),
         (TASKS, new.tasks()),
