@@ -5,22 +5,13 @@
 //! finish a header, a preface or a frame, or use its keep-alive in time; when it takes nothing of
 //! the answers that wait for it; and when it sends more HTTP/2 frames that do no work than answering
 //! others excuses. Of several answers on HTTP/2 one that it does not take is reset and the others go
-<<<<<<< HEAD
 //! on. A body of which nothing comes fails with [`BodyIdle`]; on HTTP/1 its connection ends with
-//! the answer, on HTTP/2 its stream alone. A connection that is old or has carried many requests is
-//! told to end (`Connection: close`, `GOAWAY`) and finishes what it carries. After abuse a
-//! connection's seat stays taken for a second, and an address that has several such seats is barred
-//! for as long, by the kernel where that is possible: it cannot flood on by opening the next. No
-//! accept error ends the loop, no address can take every seat, and a drain ends within its budget
-//! whatever the peers do.
-=======
-//! on. A body of which nothing comes fails with [`BodyIdle`]. A connection that is old, whose client's
-//! certificate ends, or that has carried many requests is told to end (`Connection: close`, `GOAWAY`)
-//! and finishes what it carries. After abuse a connection's seat stays taken for a second, and an
-//! address that has several such seats is barred for as long, by the kernel where that is possible: it
-//! cannot flood on by opening the next. No accept error ends the loop, no address can take every seat,
-//! and a drain ends within its budget whatever the peers do.
->>>>>>> mtls
+//! the answer, on HTTP/2 its stream alone. A connection that is old, whose client's certificate ends,
+//! or that has carried many requests is told to end (`Connection: close`, `GOAWAY`) and finishes what it
+//! carries. After abuse a connection's seat stays taken for a second, and an address that has several
+//! such seats is barred for as long, by the kernel where that is possible: it cannot flood on by opening
+//! the next. No accept error ends the loop, no address can take every seat, and a drain ends within its
+//! budget whatever the peers do.
 //!
 //! Not here: deadlines of requests (see [`crate::http`]) and limits on the size of bodies. What
 //! bounds a request whose answer streams on, such as a feed, is its own end, a peer that stops
