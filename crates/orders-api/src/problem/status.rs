@@ -138,7 +138,10 @@ fn field(error: &FieldError) -> String {
     };
     let mut path = String::new();
     for segment in pointer.split('/').skip(1) {
-        if !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()) {
+        // The names in metadata are the caller's own, whatever they look like.
+        let is_own = path.ends_with("metadata");
+        let is_index = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+        if is_index && !is_own {
             if path == "lines" {
                 // Of a verb: they are in a message of their own, whose absence says something.
                 path.push_str(".pieces");
@@ -150,7 +153,7 @@ fn field(error: &FieldError) -> String {
             path.push('.');
         }
         // The one field that is called otherwise in a message.
-        let name = if segment == "amount_minor" { "minor" } else { segment };
+        let name = if segment == "amount_minor" && !is_own { "minor" } else { segment };
         path.push_str(&name.replace("~1", "/").replace("~0", "~"));
     }
     path
@@ -234,6 +237,8 @@ mod tests {
             ("/lines/0/quantity", "lines.pieces[0].quantity"),
             ("/order/lines/12/unit_price/amount_minor", "order.lines[12].unit_price.minor"),
             ("/order/metadata/a~1b~01", "order.metadata.a/b~1"),
+            ("/order/metadata/7", "order.metadata.7"),
+            ("/order/metadata/amount_minor", "order.metadata.amount_minor"),
         ] {
             assert_eq!(field(&FieldError::at(pointer, "text", "is wrong")), path);
         }
