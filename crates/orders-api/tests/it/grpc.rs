@@ -9,7 +9,7 @@ mod health;
 mod hostile;
 mod reflection;
 mod refusals;
-mod rows;
+pub(crate) mod rows;
 mod seats;
 mod streams;
 mod twins;

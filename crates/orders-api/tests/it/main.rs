@@ -15,6 +15,7 @@ mod feed;
 mod grpc;
 mod list;
 mod money;
+mod parity;
 mod problems;
 mod read;
 mod requests;

@@ -35,8 +35,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+/// Two credentials of one tenant, and two of another.
 pub(crate) const OWN: &str = "Bearer own.secret";
+pub(crate) const OTHER: &str = "Bearer other.secret";
 pub(crate) const FOREIGN: &str = "Bearer foreign.secret";
+pub(crate) const FOREIGN_OTHER: &str = "Bearer foreign-other.secret";
 
 /// What the gateway signs its webhooks with here.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -68,9 +71,17 @@ impl Shop {
         Self::with(secrets, true)
     }
 
+    /// One over this world, whatever the environment says.
+    pub(crate) fn over(world: World) -> Self {
+        Self::build(world, Some(SECRET), true)
+    }
+
     fn with(secrets: Option<&str>, payments: bool) -> Self {
-        let (world, phase) = (world(), watch::Sender::new(Phase::Ready));
-        let metrics = Metrics::new("test");
+        Self::build(world(), secrets, payments)
+    }
+
+    fn build(world: World, secrets: Option<&str>, payments: bool) -> Self {
+        let (phase, metrics) = (watch::Sender::new(Phase::Ready), Metrics::new("test"));
         let mut config = Config::new(keys(), [7; 32], phase.subscribe());
         config.payments = payments;
         config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
@@ -274,11 +285,17 @@ fn pooled() -> Box<dyn Engine> {
 }
 
 fn keys() -> Keys {
-    let entry = |id: &str, tenant: &str| Entry {
+    let entry = |(id, tenant, principal): (&str, &str, &str)| Entry {
         id: id.to_owned(),
         tenant: tenant.to_owned(),
-        principal: "till".to_owned(),
+        principal: principal.to_owned(),
         hash: hash(b"pepper", "secret"),
     };
-    Keys::new(b"pepper", vec![entry("own", "shop"), entry("foreign", "rival")]).unwrap()
+    let entries = [
+        ("own", "shop", "till"),
+        ("other", "shop", "till-2"),
+        ("foreign", "rival", "till"),
+        ("foreign-other", "rival", "till-2"),
+    ];
+    Keys::new(b"pepper", entries.map(entry).to_vec()).unwrap()
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::rows::{Asked, Key, Row, changed, names, reason_of, rows};
-use crate::shop::{Answer, FOREIGN, OWN, Shop};
+use crate::shop::{Answer, FOREIGN, OTHER, OWN, Shop};
 
 /// The row of this call.
 fn row(call: &str) -> Row {
@@ -98,17 +98,17 @@ fn over_http(row: &Row, answer: &Answer) -> (String, u64, bool) {
 }
 
 #[tokio::test]
-async fn a_change_is_made_once_whichever_protocol_tries_it_again() {
+async fn a_change_is_made_once_whichever_protocol_and_credential_tries_it_again() {
     for http_first in [true, false] {
         let shop = Shop::new();
         for row in rows().into_iter().filter(|row| row.key != Key::None) {
             let asked = row.ready(&shop).await;
             let mut told = Vec::new();
-            for http in [http_first, !http_first] {
+            for (http, token) in [(http_first, OWN), (!http_first, OTHER)] {
                 told.push(if http {
-                    over_http(&row, &row.ask(&shop, &asked).await)
+                    over_http(&row, &row.ask_as(&shop, &asked, token).await)
                 } else {
-                    let answer = row.call(&shop, &asked, OWN, &[]).await;
+                    let answer = row.call(&shop, &asked, token, &[]).await;
                     let message = answer.unwrap_or_else(|status| panic!("{}: {status}", row.call));
                     let (order, replayed) = changed(&message);
                     (order.id, order.version, replayed)

@@ -349,9 +349,14 @@ impl Row {
 
     /// Asks the same over HTTP.
     pub(super) async fn ask(&self, shop: &Shop, asked: &Asked) -> Answer {
+        self.ask_as(shop, asked, OWN).await
+    }
+
+    /// Asks the same over HTTP as whoever has this token.
+    pub(super) async fn ask_as(&self, shop: &Shop, asked: &Asked, token: &str) -> Answer {
         let path = self.path.replace("{id}", &asked.order);
         let mut request = Request::builder().method(self.method.clone()).uri(path);
-        request = request.header("authorization", OWN).header("content-type", "application/json");
+        request = request.header("authorization", token).header("content-type", "application/json");
         for (name, value) in [("idempotency-key", &asked.key), ("if-match", &asked.etag)] {
             if !value.is_empty() {
                 request = request.header(name, value);
@@ -364,14 +369,14 @@ impl Row {
 }
 
 /// A call of this name, still without its message.
-pub(super) fn call(name: &str) -> request::Builder {
+pub(crate) fn call(name: &str) -> request::Builder {
     Request::post(format!("/orders.v1.OrderService/{name}"))
         .version(Version::HTTP_2)
         .header("content-type", "application/grpc")
 }
 
 /// A message as it stands in the body of a call.
-pub(super) fn framed(message: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[0][..], &length, message].concat()
 }
