@@ -68,12 +68,22 @@ impl Shop {
         Self::with(secrets, true)
     }
 
+    /// One whose configuration was changed like this.
+    pub(crate) fn set(change: impl FnOnce(&mut Config)) -> Self {
+        Self::build(Some(SECRET), true, change)
+    }
+
     fn with(secrets: Option<&str>, payments: bool) -> Self {
+        Self::build(secrets, payments, |_| {})
+    }
+
+    fn build(secrets: Option<&str>, payments: bool, change: impl FnOnce(&mut Config)) -> Self {
         let (world, phase) = (world(), watch::Sender::new(Phase::Ready));
         let metrics = Metrics::new("test");
         let mut config = Config::new(keys(), [7; 32], phase.subscribe());
         config.payments = payments;
         config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
+        change(&mut config);
         let stack = Stack::new(&metrics).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = spoken(inbound(router(Arc::new(world.orders()), config), &stack));
