@@ -22,20 +22,20 @@ use orders::{
 
 use crate::{api::Api, grpc, http::STREAMS, problem::Problem};
 
+/// How a refusal is told.
+type Answer = fn(Refused) -> Response;
+
 /// The layer before the routes of clients, whatever they speak; all of them share one admission.
 pub(crate) fn layer<P: Ports>(
     api: &Api<P>,
-) -> Layer<
-    impl Fn(&Request) -> Option<Duration> + Clone + Send + Sync + use<P>,
-    fn(Refused) -> Response,
-> {
+) -> Layer<impl Fn(&Request) -> Option<Duration> + Clone + Send + Sync + use<P>, Answer> {
     let orders = Arc::clone(&api.orders);
     let beyond = move |request: &Request| match work(request) {
         Work::Stream => None,
         Work::Read => Some(Duration::ZERO),
         Work::Change => Some(stored_after(orders.ports(), request)),
     };
-    let answer: fn(Refused) -> Response = |refused| Problem::from(refused).into_response();
+    let answer: Answer = |refused| Problem::from(refused).into_response();
     Layer::new(api.config.admission.clone(), beyond, answer)
 }
 

@@ -19,13 +19,16 @@ fn admission() -> Admission {
     Admission::new(config, Jitter::none())
 }
 
+/// How a refusal is told.
+type Answer = fn(Refused) -> u32;
+
 /// A layer that lets in whatever is tried a second time, and counts on this wait behind it.
 fn layer(
     admission: &Admission,
     beyond: Duration,
-) -> Layer<impl Fn(&Ask) -> Option<Duration> + Clone + Send + use<>, fn(Refused) -> u32> {
+) -> Layer<impl Fn(&Ask) -> Option<Duration> + Clone + Send + use<>, Answer> {
     let waits = move |ask: &Ask| (ask.cx.attempt() == 1).then_some(beyond);
-    let answer: fn(Refused) -> u32 = |_refused| REFUSED;
+    let answer: Answer = |_refused| REFUSED;
     Layer::new(admission.clone(), waits, answer)
 }
 

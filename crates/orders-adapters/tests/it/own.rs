@@ -204,7 +204,7 @@ async fn a_wait_is_expected_while_changes_wait_and_none_once_they_are_answered()
     let expected = || orders.ports().store().expected_wait(&"shop".parse().unwrap());
     assert_eq!(expected(), Duration::ZERO);
     let mut tasks = tokio::task::JoinSet::new();
-    for index in 0..2_000 {
+    for index in 0..800 {
         let orders = Arc::clone(&orders);
         let key = format!("key-of-who-waits-{index:04}");
         tasks.spawn(async move { create(&orders, &key, builders::draft()).await });
