@@ -32,7 +32,9 @@ use crate::{
     cli::Serve,
     config::{self, Config, Expiry, Role},
     console::Failure,
-    keys, metrics,
+    keys,
+    load::Load,
+    metrics,
     wired::{self, Wired},
     worker,
 };
@@ -65,12 +67,21 @@ async fn run(
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
     }
-    let api = api.map(|server| secured(server, &config, &metrics)).transpose()?;
+    let api = match api {
+        Some(server) => {
+            let load = Load::start(&config.admission, &metrics)?;
+            Some((secured(server, &config, &metrics)?, load))
+        }
+        None => None,
+    };
     let stack = stack(&config, &metrics);
     let (opened, kafka) = (Opened::default(), Told::default());
     let mut admin = Admin::new(&lifecycle, &metrics);
-    if let Some(server) = &api {
-        admin = admin.section("connections", connections(server));
+    if let Some((server, load)) = &api {
+        admin = admin
+            .section("connections", connections(server))
+            .section("admission", load.admission_now(&config.admission))
+            .section("pools", load.pools_now());
     }
     let admin = admin
         .section("store", store_now(Arc::clone(&opened)))
@@ -85,8 +96,8 @@ async fn run(
     let service = Service { config, lifecycle, metrics, orders };
     keep_store(&service.lifecycle, &service.orders);
     service.start_work(&kafka)?;
-    let report = if let Some(server) = api {
-        let (api, key) = service.api(options)?;
+    let report = if let Some((server, load)) = api {
+        let (api, key) = service.api(options, load)?;
         let app = inbound(http::router(Arc::clone(&service.orders), api), &stack);
         let app = grpc::spoken(app);
         service.announce(key.as_deref());
@@ -133,7 +144,7 @@ impl Service {
     }
 
     /// What the API needs, and the development key if one was made.
-    fn api(&self, options: &Serve) -> Result<(http::Config, Option<String>), Failure> {
+    fn api(&self, options: &Serve, load: Load) -> Result<(http::Config, Option<String>), Failure> {
         let Self { config, lifecycle, metrics, orders } = self;
         let (keys, key) = keys::load(config, options)?;
         let secret = orders.ports().store().page_secret();
@@ -142,6 +153,8 @@ impl Service {
         api.step = config.http.default_deadline;
         let now = lifecycle.clone();
         api.ready = Arc::new(move || now.unready_reasons().is_empty());
+        load.end_with(lifecycle);
+        (api.admission, api.pool) = (load.admission, Some(load.pool));
         api.payments = config.gateway.is_some();
         let secrets = config.webhook_secrets()?;
         api.webhooks = secrets.map(|secrets| Webhooks::new(secrets, metrics));

@@ -15,6 +15,7 @@ use mainstay::{
     server::{self, tls},
     telemetry,
 };
+use mainstay_resilience::admission;
 use orders_adapters::{gateway, settings, sqlite};
 use orders_api::http::Secrets;
 use schemars::JsonSchema;
@@ -43,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     /// The listener for operators and their tools: health, readiness, metrics, status page.
     pub(crate) admin: admin::Config,
+    pub(crate) admission: Admission,
     pub(crate) auth: Auth,
     /// The embedded store; not used when `postgres` is set.
     pub(crate) store: sqlite::Config,
@@ -91,6 +93,22 @@ pub(crate) struct Http {
     /// The certificate to serve the API over TLS with. Without it, it is served as plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<tls::Config>,
+}
+
+/// How many requests are served at a time, and how many wait for their turn. One that could not be
+/// done by its deadline is refused at once, as `overloaded`. Streamed batches, live feeds and health are
+/// not counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admission {
+    /// The most requests that are served at a time, those that `Prefer: wait` holds included. At most
+    /// 1,000,000. Default 1,024: four full batches of changes, beyond which the store gets no faster.
+    pub(crate) in_service: usize,
+    /// The most requests that wait; more are refused. At most 1,000,000. Default 4,096.
+    pub(crate) queue: usize,
+    /// The most requests of one tenant that wait. At most 1,000,000. Default 1,024: a quarter of the
+    /// queue.
+    pub(crate) queue_per_tenant: usize,
 }
 
 /// Who may use the API.
@@ -152,6 +170,22 @@ impl Default for Http {
             body_limit: 256 * 1024,
             tls: None,
         }
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        let admission::Config { in_service, queue, queue_per_tenant } =
+            admission::Config::default();
+        Self { in_service, queue, queue_per_tenant }
+    }
+}
+
+impl Admission {
+    /// As the chassis takes them.
+    pub(crate) const fn limits(&self) -> admission::Config {
+        let Self { in_service, queue, queue_per_tenant } = *self;
+        admission::Config { in_service, queue, queue_per_tenant }
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -151,6 +152,10 @@ fn parks(lease: &Lease, write: &Write) -> bool {
 impl<T: Store> Store for Failing<T> {
     async fn commit(&self, cx: &Context, change: Change) -> Result<Answer, CommitError> {
         self.around(purpose(&change), self.port.commit(cx, change)).await
+    }
+
+    fn expected_wait(&self, tenant: &TenantId) -> Duration {
+        self.port.expected_wait(tenant)
     }
 
     async fn order(

@@ -13,6 +13,7 @@ mod failpoint;
 mod gateway_check;
 mod import;
 mod keys;
+mod load;
 mod metrics;
 mod migrate;
 mod reconcile;

@@ -1,5 +1,7 @@
 //! The store that is configured, whichever it is.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use mainstay_context::Context;
 use orders::{
@@ -136,6 +138,10 @@ impl AnyStore {
 impl Store for AnyStore {
     async fn commit(&self, cx: &Context, change: Change) -> Result<Answer, CommitError> {
         each_async!(self, store => store.commit(cx, change))
+    }
+
+    fn expected_wait(&self, tenant: &TenantId) -> Duration {
+        each!(self, store => store.expected_wait(tenant))
     }
 
     async fn order(

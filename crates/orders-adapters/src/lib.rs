@@ -7,6 +7,7 @@ pub mod gateway;
 mod instruments;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod pace;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod queue;

@@ -75,7 +75,8 @@ use self::{
     writer::Job,
 };
 use crate::{
-    instruments::{Counters, Instruments, Queued, ReadCounters, Waiting},
+    instruments::{Counters, Instruments, Queued, ReadCounters, Waiting, now},
+    pace::Pace,
     queue::Queue,
 };
 
@@ -99,6 +100,7 @@ struct Shared {
     hedges: Hedges,
     cancels: Cancels,
     queue: Queue<Job>,
+    pace: Pace,
     /// Held by the writer whose turn it is.
     turn: Arc<Semaphore>,
     /// New orders of late were decided on before: by their keys, mostly, when clients try again.
@@ -202,6 +204,7 @@ impl Postgres {
             health: Health::default(),
             hedges: Hedges::new(config.readers, metrics),
             queue: Queue::new(config.queue),
+            pace: Pace::default(),
             turn: Arc::new(Semaphore::new(1)),
             wary: AtomicBool::new(false),
             instruments: Instruments::new(metrics),
@@ -346,6 +349,10 @@ impl Store for Postgres {
             return Err(CommitError::NotWritten(NotWritten::Busy));
         }
         ticket.answer(cx.deadline()).instrument(span).await
+    }
+
+    fn expected_wait(&self, tenant: &TenantId) -> Duration {
+        self.shared.pace.expected(self.shared.queue.before(&Some(tenant.clone())), now())
     }
 
     async fn order(

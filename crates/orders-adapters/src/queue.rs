@@ -112,6 +112,17 @@ impl<T> Queue<T> {
         self.lock().len
     }
 
+    /// How much has its turn before what would come now of this owner.
+    pub(crate) fn before(&self, owner: &Owner) -> usize {
+        let inner = self.lock();
+        let own = inner.waiting.get(owner).map_or(0, VecDeque::len);
+        if own == 0 {
+            return inner.turns.len();
+        }
+        let others = inner.waiting.iter().filter(|(other, _)| *other != owner);
+        own + others.map(|(_, line)| line.len().min(own + 1)).sum::<usize>()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         // Nothing here panics half-way, so a poisoned lock still guards a sound queue.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -179,6 +190,20 @@ mod tests {
         queue.push(&Some(tenant("b")), "b1").unwrap();
         assert_eq!(queue.take(3).unwrap(), ["a1", "b1", "a2"]);
         assert_eq!(queue.take(3).unwrap(), ["a3"]);
+    }
+
+    #[test]
+    fn a_tenants_crowd_is_before_its_own_work_only() {
+        let queue = Queue::new(10);
+        let (a, b) = (Some(tenant("a")), Some(tenant("b")));
+        assert_eq!((queue.before(&a), queue.before(&None)), (0, 0));
+        for work in 0..5 {
+            queue.push(&a, work).unwrap();
+        }
+        assert_eq!((queue.before(&a), queue.before(&b), queue.before(&None)), (5, 1, 1));
+        queue.push(&b, 5).unwrap();
+        // Two of the crowd's, and its own one.
+        assert_eq!((queue.before(&a), queue.before(&b), queue.before(&None)), (6, 3, 2));
     }
 
     #[test]

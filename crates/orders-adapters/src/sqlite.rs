@@ -25,6 +25,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -325,6 +326,10 @@ impl Store for Sqlite {
         let queued = Queued { since: Instant::now(), span: span.clone() };
         let job = Job::Commit { cx: cx.clone(), prepared: Box::new(prepared), reply, queued };
         self.ask(Some(&tenant), job, answer).instrument(span).await
+    }
+
+    fn expected_wait(&self, tenant: &TenantId) -> Duration {
+        self.shared.expected_wait(tenant)
     }
 
     async fn order(

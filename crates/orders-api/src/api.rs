@@ -4,6 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use mainstay::{lifecycle::Phase, telemetry::SPANS};
 use mainstay_context::Context;
+use mainstay_resilience::{
+    Jitter,
+    admission::{self, Admission},
+    pool::Pool,
+};
 use orders::{
     Error, Orders,
     ports::{Clock as _, Ports},
@@ -38,6 +43,12 @@ pub struct Config {
     pub phase: watch::Receiver<Phase>,
     /// What health is told by. Default: whether the phase is [`Phase::Ready`].
     pub ready: Readiness,
+    /// How much is in service at a time, over both protocols, and how much waits. Default: as the
+    /// default of [`admission::Config`].
+    pub admission: Admission,
+    /// Threads for what computes, such as reading a large batch. Default: none, and it is done where the
+    /// request is.
+    pub pool: Option<Pool>,
     /// The live feeds, for whoever measures them.
     pub watchers: Watchers,
     /// Whether there is a gateway to pay through. Default: no.
@@ -57,6 +68,8 @@ impl Config {
             step: Duration::from_secs(2),
             phase,
             ready: Arc::new(move || *now.borrow() == Phase::Ready),
+            admission: Admission::new(admission::Config::default(), Jitter::system()),
+            pool: None,
             watchers: Watchers::default(),
             payments: false,
             webhooks: None,

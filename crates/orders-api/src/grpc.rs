@@ -55,6 +55,7 @@ use self::{
     telling::Telling,
 };
 use crate::{
+    admission,
     api::Api,
     gate,
     problem::{Code, Problem},
@@ -79,6 +80,13 @@ pub(crate) const BATCH: &str = "/orders.v1.OrderService/BatchCreateOrders";
 /// The call that tells of events as they happen.
 pub(crate) const WATCH: &str = "/orders.v1.OrderService/WatchEvents";
 
+/// The calls that change nothing.
+pub(crate) const READS: [&str; 3] = [
+    "/orders.v1.OrderService/GetOrder",
+    "/orders.v1.OrderService/ListOrders",
+    "/orders.v1.OrderService/ListHistory",
+];
+
 /// Every call: its path, as the contract has it, and the message it takes.
 const CALLS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
@@ -101,7 +109,8 @@ pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
     };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
     let calls = CALLS.iter().fold(Router::new(), route);
-    calls.method_not_allowed_fallback(gate::method_not_allowed).route_layer(gate)
+    let calls = calls.method_not_allowed_fallback(gate::method_not_allowed);
+    calls.route_layer(admission::layer(api)).route_layer(gate)
 }
 
 struct Service<P>(Api<P>);
@@ -179,3 +188,15 @@ macro_rules! silent {
 }
 
 silent! { AddNoteRequest Address Note PayOrderRequest PayWith Personal }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_calls_is_said_of_calls_that_there_are() {
+        for named in READS.iter().chain(&[BATCH, WATCH]) {
+            assert!(CALLS.iter().any(|(path, _)| path == named), "{named}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! stands in the same router, behind the same layers.
 //!
 //! Outermost first: a plain answer made acceptable, compression, the writer of problems,
-//! authentication (everything under `/v1`; a webhook has its signature), the routes. The router
+//! authentication (everything under `/v1`; a webhook has its signature), admission, the routes. The router
 //! expects to stand behind `mainstay::http::inbound`, which gives each request its context; the
 //! routes in [`STREAMS`] want no total deadline there.
 
@@ -46,7 +46,7 @@ pub use crate::{
     live::Watchers,
 };
 
-use crate::{api::Api, gate, grpc};
+use crate::{admission, api::Api, gate, grpc};
 
 /// The routes that stream, of both protocols: give them to `mainstay::http::Stack::with_stream`.
 pub const STREAMS: [&str; 7] = [
@@ -66,11 +66,13 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
     let calls = grpc::routes(&api)
         .merge(grpc::health::routes(&api.config))
         .merge(grpc::reflection::routes(&api.config));
+    let admit = admission::layer(&api);
     let (v1, _) = v1::<P>().split_for_parts();
     let (hooks, _) = hooks::<P>().split_for_parts();
     let hooks = hooks.method_not_allowed_fallback(gate::method_not_allowed);
     let whole = DefaultPredicate::new().and(NotForContentType::const_new("application/x-ndjson"));
     v1.method_not_allowed_fallback(gate::method_not_allowed)
+        .route_layer(admit)
         .route_layer(gate)
         .merge(hooks)
         .with_state(api)

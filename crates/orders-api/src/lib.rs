@@ -7,7 +7,8 @@
 //! Both protocols only read what is asked and write what is answered. What stands between is theirs
 //! together: `change`, `placing`, `listing` and `history` judge what is asked and call one use case,
 //! `items` reads a body that has many of them, `batch` places many orders, `live` follows the feed, `wait`
-//! holds an answer back, `wire` has the types of JSON, `gate` is what every request passes.
+//! holds an answer back, `wire` has the types of JSON, `gate` is what every request passes, `admission`
+//! says which are refused under load.
 //!
 //! Deliberately absent: rules about orders, a store, rate limits, and the listener the router is
 //! served on.
@@ -17,6 +18,7 @@ pub mod grpc;
 pub mod http;
 pub mod problem;
 
+mod admission;
 mod api;
 mod batch;
 mod body;

@@ -10,7 +10,7 @@ mod chassis;
 mod from;
 mod status;
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use orders::{
@@ -152,6 +152,9 @@ codes! {
         "It may have taken effect. Tell the operator the `request_id`.";
     NoGateway "no-gateway" NOT_IMPLEMENTED Unimplemented "There is no payment gateway",
         "Set `gateway.client.base_url`, or record payments that are made elsewhere.";
+    Overloaded "overloaded" SERVICE_UNAVAILABLE Unavailable
+        "There is more to do than can be done in time",
+        "Nothing was done. Send the request again after `Retry-After`.";
     StoreBusy "store-busy" SERVICE_UNAVAILABLE Unavailable "Too many changes wait already",
         "Nothing was written. Send the request again after `Retry-After`.";
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE Unavailable
@@ -178,6 +181,7 @@ impl Code {
     pub const fn retryable(self) -> bool {
         match self {
             Self::Contended
+            | Self::Overloaded
             | Self::StoreBusy
             | Self::StoreUnavailable
             | Self::OutcomeUnknown
@@ -255,6 +259,8 @@ enum Facts {
     Totals(Money, Box<Totals>),
     /// It may have taken effect, and there is no key to make one request of two tries.
     Unkeyed,
+    /// When it can be sent again.
+    After(Duration),
     /// The address is none of ours, whoever asks.
     NoAddress,
 }
@@ -290,6 +296,14 @@ impl Problem {
         self.code.retryable() && !matches!(self.facts, Facts::Unkeyed)
     }
 
+    /// How long to wait before the next try, where it makes sense to say so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        if let Facts::After(time) = self.facts {
+            return Some(time);
+        }
+        self.code.retry_after().filter(|_| self.retryable())
+    }
+
     /// What the client does about it.
     pub const fn then(&self) -> &'static str {
         match self.facts {
@@ -303,7 +317,8 @@ impl Problem {
             | Facts::Version(_)
             | Facts::Order(_)
             | Facts::Oldest(_)
-            | Facts::Totals(..) => self.code.then(),
+            | Facts::Totals(..)
+            | Facts::After(_) => self.code.then(),
         }
     }
 

@@ -19,6 +19,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use orders::{
@@ -161,6 +162,12 @@ impl World {
     /// times for several in a row.
     pub fn fail_next(&self, fault: Fault) {
         self.injector().script(fault);
+    }
+
+    /// From here on, a change is told to wait this long. It does not: what is told is for whoever refuses
+    /// changes by it.
+    pub fn expect_wait(&self, wait: Duration) {
+        self.injector().expected = wait;
     }
 
     /// The process that used this store ends without notice. What is committed stays.

@@ -1,7 +1,10 @@
 //! What the core needs from outside: a store, a clock, ids. The inside owns these contracts; the
 //! suite in `orders-testkit` says what each must hold to.
 
-use std::{future::Future, time::Instant};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use mainstay_context::Context;
@@ -88,6 +91,13 @@ pub trait Store: Send + Sync + 'static {
         cx: &Context,
         change: Change,
     ) -> impl Future<Output = Result<Answer, CommitError>> + Send;
+
+    /// How long a change of this tenant that came now would wait until somebody begins with it, by what
+    /// has its turn before and by how fast that goes of late; zero when nothing waits.
+    ///
+    /// A guess, and quick: it is asked before each change, so that one that would come too late is
+    /// refused before it is read.
+    fn expected_wait(&self, tenant: &TenantId) -> Duration;
 
     /// The order of this reference, with what is kept apart from it.
     fn order(

@@ -1,12 +1,20 @@
 //! Whatever a future waits for when it is dropped, what it held comes back.
 
 use crate::support::{Act, Ask, Asked, Dependency, MS, Parts, context, now};
-use mainstay_resilience::{breaker::State, race, retry::Safety};
+use mainstay_resilience::{
+    Jitter,
+    admission::{self, Admission, Refused},
+    breaker::State,
+    race,
+    retry::Safety,
+};
 use std::{
     pin::pin,
     task::{Context, Waker},
+    time::Duration,
 };
 use tokio::time::advance;
+use tower::{Layer as _, Service as _};
 
 /// Polls the future this often, a millisecond apart, and drops it; whether it ended by itself.
 async fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) -> bool {
@@ -109,4 +117,33 @@ async fn a_hedge_dropped_at_any_poll_leaves_no_call_behind() {
         race::hedge(&cx, MS, &parts.budget, call)
     };
     at_every_poll(make, |_| assert_eq!(dependency.running(), 0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_dropped_at_any_poll_leaves_its_place_in_service_and_in_the_queue() {
+    let config = admission::Config { in_service: 1, ..admission::Config::default() };
+    let admission = Admission::new(config, Jitter::none());
+    let dependency = Dependency::new(&[Act::Dawdle]);
+    let layer = admission::Layer::new(
+        admission.clone(),
+        |_: &Ask| Some(Duration::ZERO),
+        |_: Refused| 0_u32,
+    );
+    let make = || {
+        let cx = context().with_deadline(now() + 1_000 * MS);
+        layer.layer(dependency.clone()).call(Ask { cx, safety: Safety::Safe })
+    };
+    let counts = || {
+        let now = admission.snapshot();
+        (now.in_service, now.waiting)
+    };
+    at_every_poll(make, |polls| assert_eq!(counts(), (0, 0), "after {polls} polls")).await;
+
+    let held = admission.acquire(None, Duration::ZERO).await.unwrap();
+    for polls in 0..20 {
+        assert!(!poll_and_drop(make(), polls).await);
+        assert_eq!(counts(), (1, 0), "after {polls} polls");
+    }
+    drop(held);
+    assert_eq!((make().await, counts()), (Ok(1), (0, 0)));
 }

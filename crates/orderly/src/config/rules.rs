@@ -213,6 +213,9 @@ impl Config {
         );
         for (key, count, most) in [
             ("http.body_limit", self.http.body_limit, 64 << 20),
+            ("admission.in_service", self.admission.in_service, 1_000_000),
+            ("admission.queue", self.admission.queue, 1_000_000),
+            ("admission.queue_per_tenant", self.admission.queue_per_tenant, 1_000_000),
             ("store.queue", self.store.queue, 1_000_000),
             ("store.batch", self.store.batch, 65_536),
             ("store.readers", self.store.readers, 64),

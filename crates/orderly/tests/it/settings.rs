@@ -130,6 +130,9 @@ async fn counts_have_bounds_at_both_ends() {
         ("store.read_queue", 1_000_000),
         ("store.batch", 65_536),
         ("http.body_limit", 64 << 20),
+        ("admission.in_service", 1_000_000),
+        ("admission.queue", 1_000_000),
+        ("admission.queue_per_tenant", 1_000_000),
     ] {
         for count in [0, most + 1] {
             let ran = Home::new().set(&format!("{key}={count}")).run(&["config", "check"]).await;
@@ -239,7 +242,14 @@ async fn operators_see_what_the_service_does() {
     let connections = &status["connections"];
     assert!(connections["open"].as_u64() <= connections["most"].as_u64(), "{connections}");
     assert!(connections["open"].is_u64() && connections["most"] != 0, "{connections}");
-    assert_eq!(status["tasks"], json!({ "retention": 1, "scheduling probe": 1, "store": 1 }));
+    let tasks = json!({ "pool": 1, "retention": 1, "scheduling probe": 1, "store": 1 });
+    assert_eq!(status["tasks"], tasks);
+    let admission = &status["admission"];
+    assert_eq!((&admission["in_service"], &admission["queued"]), (&json!(0), &json!(0)));
+    assert_eq!(admission["most_in_service"], 1_024);
+    let pool = &status["pools"]["compute"];
+    assert!(pool["threads"].as_u64() > Some(0), "{pool}");
+    assert_eq!((&pool["running"], &pool["queued"]), (&json!(0), &json!(0)));
     let config = status["config"].as_str().unwrap();
     assert!(config.contains("queue = 4095  # flag store.queue"), "{config}");
     let page = get(service.admin, "/").await.text();

@@ -143,11 +143,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let turn = Turn::wait(&shared.turn).await;
         let Some(jobs) = next(&shared).await else { break };
+        let count = jobs.len();
+        shared.pace.begin(count, now());
         let mut work = pin!(work(&shared, jobs, &turn));
         if timeout(STUCK, &mut work).await.is_err() {
             turn.end();
             work.await;
         }
+        shared.pace.end(count, now());
         // Whom it answered may have more: that is taken with the rest.
         yield_now().await;
     }

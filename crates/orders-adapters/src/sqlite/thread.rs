@@ -7,13 +7,14 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use mainstay::telemetry::error_chain;
 use mainstay_context::{Activity, Context};
 use orders::{
-    domain::Position,
+    domain::{Position, TenantId},
     ports::{Answer, CommitError, Cutoff, Forgotten, Leased, NotWritten},
 };
 use tokio::{
@@ -28,7 +29,8 @@ use super::{
     writer::{Broken, Prepared, Writer},
 };
 use crate::{
-    instruments::{Instruments, Queued},
+    instruments::{Instruments, Queued, now},
+    pace::Pace,
     queue::Queue,
 };
 
@@ -47,6 +49,7 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) queue: Queue<Job>,
+    pace: Pace,
     head: watch::Sender<Position>,
     failed: watch::Sender<Option<String>>,
     closing: watch::Sender<bool>,
@@ -68,6 +71,7 @@ impl Shared {
         let log = writer.log();
         let shared = Self {
             queue: Queue::new(config.queue),
+            pace: Pace::default(),
             head,
             failed,
             closing: watch::Sender::new(false),
@@ -87,6 +91,11 @@ impl Shared {
             wal_bytes: self.log.bytes(),
             reads: ReadCounters::default(),
         }
+    }
+
+    /// How long a change of this tenant would wait for the writer.
+    pub(super) fn expected_wait(&self, tenant: &TenantId) -> Duration {
+        self.pace.expected(self.queue.before(&Some(tenant.clone())), now())
     }
 
     pub(super) fn log_is_over(&self) -> bool {
@@ -165,7 +174,11 @@ pub(super) fn start(
         while !shared.has_failed()
             && let Some(jobs) = shared.queue.take(batch)
         {
-            if let Err(broken) = work(&shared, &mut writer, jobs) {
+            let count = jobs.len();
+            shared.pace.begin(count, now());
+            let worked = work(&shared, &mut writer, jobs);
+            shared.pace.end(count, now());
+            if let Err(broken) = worked {
                 shared.fail(error_chain(&broken));
             }
         }
@@ -297,6 +310,21 @@ mod tests {
         };
         shared.queue.push(&None, Job::Forget { cx, cutoff, limit: 1, reply }).unwrap();
         answer
+    }
+
+    #[test]
+    fn a_tenant_waits_for_its_turn_and_not_for_a_crowd_of_others() {
+        let (shared, _failed, _folder) = shared();
+        let tenant: TenantId = "shop".parse().unwrap();
+        assert_eq!(shared.expected_wait(&tenant), Duration::ZERO);
+        // So slow that what the test itself takes does not count.
+        shared.pace.begin(1, now());
+        shared.pace.end(1, now() + Duration::from_hours(1));
+        assert_eq!(shared.expected_wait(&tenant), Duration::ZERO, "nothing waits");
+        let _answers: Vec<_> = (0..9).map(|_| waits(&shared)).collect();
+        let expected = shared.expected_wait(&tenant);
+        let (least, most) = (Duration::from_mins(50), Duration::from_mins(70));
+        assert!((least..most).contains(&expected), "one of nine has its turn before: {expected:?}");
     }
 
     #[test]

@@ -199,6 +199,29 @@ async fn changes_that_wait_together_share_a_commit() {
 }
 
 #[tokio::test]
+async fn a_wait_is_expected_while_changes_wait_and_none_once_they_are_answered() {
+    let orders = Arc::new(orders(Fixture::new()));
+    let expected = || orders.ports().store().expected_wait(&"shop".parse().unwrap());
+    assert_eq!(expected(), Duration::ZERO);
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..800 {
+        let orders = Arc::clone(&orders);
+        let key = format!("key-of-who-waits-{index:04}");
+        tasks.spawn(async move { create(&orders, &key, builders::draft()).await });
+    }
+    let mut longest = Duration::ZERO;
+    while !tasks.is_empty() {
+        while let Some(done) = tasks.try_join_next() {
+            done.unwrap();
+        }
+        longest = longest.max(expected());
+        tokio::task::yield_now().await;
+    }
+    assert!(longest > Duration::ZERO);
+    assert_eq!(expected(), Duration::ZERO);
+}
+
+#[tokio::test]
 async fn a_change_that_sqlite_refuses_does_not_take_the_others_with_it() {
     let orders = orders(Fixture::new());
     let first = create(&orders, "a-key-for-poison-01", builders::draft()).await.record.order;

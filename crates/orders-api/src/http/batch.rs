@@ -2,17 +2,17 @@
 
 use ::orders::{Violation, domain::IdempotencyKey, ports::Ports};
 use axum::{
-    extract::{FromRequest as _, Request, State},
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mainstay::http::Cx;
 use mainstay_context::Context;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    body::{self, Json},
-    headers, ndjson,
+    body, headers, ndjson,
     openapi::{BatchKey, BatchProblems},
 };
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
 
 pub(super) const PATH: &str = "/v1/orders/batch";
 const MAX_ITEMS: usize = 100;
+
+/// From this size on, in bytes, it takes so long to read a batch that it is done on another thread.
+const LARGE: usize = 64 * 1024;
 
 /// Place many orders
 ///
@@ -65,10 +68,21 @@ pub(super) async fn create_batch<P: Ports>(
         return Err(body::unsupported("application/json or application/x-ndjson"));
     }
     // This route streams, so nothing else bounds how long the body may take.
-    let read = Json::<Batch>::from_request(request, &api);
-    let Json(batch) = timeout(api.config.step, read).await.map_err(|_| too_slow())??;
+    let by = Instant::now() + api.config.step;
+    let body = body::collect(request.into_body(), api.config.body_limit);
+    let body = timeout_at(by, body).await.map_err(|_| too_slow())??;
+    let batch = read(&api, body, by).await?;
     let answer = whole((api, cx), key, batch.orders).await?;
     Ok(axum::Json(answer).into_response())
+}
+
+async fn read<P>(api: &Api<P>, json: Bytes, by: Instant) -> Result<Batch, Problem> {
+    match &api.config.pool {
+        Some(pool) if json.len() >= LARGE => {
+            pool.submit_by(by.into_std(), move || body::read(&json)).await?
+        }
+        Some(_) | None => body::read(&json),
+    }
 }
 
 async fn whole<P: Ports>(

@@ -1,5 +1,7 @@
 //! How a problem reads on the wire: RFC 9457, `application/problem+json`.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use mainstay::telemetry::error_chain;
@@ -126,7 +128,7 @@ impl Problem {
             computed_totals: None,
         };
         match &self.facts {
-            Facts::None | Facts::Unkeyed | Facts::NoAddress => {}
+            Facts::None | Facts::Unkeyed | Facts::NoAddress | Facts::After(_) => {}
             Facts::Errors(errors) => body.errors.clone_from(errors),
             Facts::State(state) => body.allowed_transitions = Some(super::from::verbs(*state)),
             Facts::Version(version) => body.current_version = Some(version.get()),
@@ -165,8 +167,9 @@ impl Problem {
         if let Some(challenge) = self.code.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, set(challenge));
         }
-        if let Some(after) = self.code.retry_after().filter(|_| self.retryable()) {
-            headers.insert(header::RETRY_AFTER, set(after));
+        if let Some(after) = self.retry_after() {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response.extensions_mut().insert(Told { problem: self, cx: cx.clone() });
         response
@@ -190,9 +193,10 @@ impl Code {
         (self == Self::WebhookUnsigned).then_some("Standard-Webhooks realm=\"orderly\"")
     }
 
-    /// Seconds to wait before the next try, where it makes sense to say so.
-    pub(crate) fn retry_after(self) -> Option<&'static str> {
-        (self.status() == http::StatusCode::SERVICE_UNAVAILABLE).then_some("1")
+    /// How long to wait before the next try at least, where it makes sense to say so.
+    pub(crate) fn retry_after(self) -> Option<Duration> {
+        let is_unavailable = self.status() == http::StatusCode::SERVICE_UNAVAILABLE;
+        is_unavailable.then_some(Duration::from_secs(1))
     }
 }
 

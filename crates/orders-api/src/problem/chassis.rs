@@ -1,11 +1,17 @@
 //! The failures of the chassis as problems: a full match, so that there is one table. And what the
 //! chassis is told, because the head of an answer does not say it.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use mainstay::http::{Failure, Record};
 use mainstay_context::Context;
+use mainstay_resilience::{
+    admission::{Reason, Refused},
+    pool,
+};
 
-use super::{Code, Problem};
+use super::{Code, Facts, Problem};
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
@@ -22,6 +28,46 @@ impl Problem {
     /// Has the chassis count a request as failed whose answer ends with this after its head.
     pub(crate) fn ends(&self, record: &Record) {
         record.set_failed(self.code.as_str(), self.code.status());
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(Refused { reason, retry_after }: Refused) -> Self {
+        let overloaded = |detail: &str| Self {
+            facts: Facts::After(retry_after),
+            ..Self::new(Code::Overloaded, detail)
+        };
+        match reason {
+            Reason::Late => {
+                overloaded("What waits already leaves it too little time; nothing was done.")
+            }
+            Reason::Full => overloaded("Too many requests wait already; nothing was done."),
+            Reason::Share => {
+                overloaded("Too many requests of this tenant wait already; nothing was done.")
+            }
+            Reason::Ended(_) => {
+                let detail = "The time was spent before its turn came; nothing was done.";
+                Self::new(Code::DeadlineExceeded, detail)
+            }
+        }
+    }
+}
+
+impl From<pool::Error> for Problem {
+    fn from(error: pool::Error) -> Self {
+        let (code, detail) = match error {
+            pool::Error::Full => (Code::Overloaded, "Too much waits already; nothing was done."),
+            pool::Error::Closed => (Code::Overloaded, "The service stops; nothing was done."),
+            pool::Error::Expired => {
+                (Code::DeadlineExceeded, "There was no time left for it; nothing was done.")
+            }
+            pool::Error::Panicked(_) => {
+                let detail = "The request met a fault of the service; nothing was done.";
+                let cause = Some(Arc::new(error) as _);
+                return Self { cause, ..Self::new(Code::Internal, detail) };
+            }
+        };
+        Self::new(code, detail)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a problem reads over gRPC: a `google.rpc.Status` with its standard details.
 
-use std::{collections::HashMap, error::Error as _, sync::Arc, time::Duration};
+use std::{collections::HashMap, error::Error as _, sync::Arc};
 
 use mainstay_context::Context;
 use orders::domain::{Money, Totals};
@@ -38,15 +38,15 @@ impl Problem {
         if code == Grpc::FailedPrecondition || self.code == Code::VersionMismatch {
             details.add_precondition_failure_violation(&reason, "order", &self.detail);
         }
-        let after = self.code.retry_after().filter(|_| self.retryable());
-        let after = after.and_then(|after| after.parse::<u64>().ok());
-        if let Some(seconds) = after {
-            details.set_retry_info(Some(Duration::from_secs(seconds)));
+        let after = self.retry_after();
+        if let Some(after) = after {
+            details.set_retry_info(Some(after));
         }
         let mut status = Status::with_error_details(code, &self.detail, details);
-        if let Some(seconds) = after {
+        if let Some(after) = after {
             // For clients that try again by themselves: they look at no details.
-            status.metadata_mut().insert(PUSHBACK, (1_000 * seconds).into());
+            let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            status.metadata_mut().insert(PUSHBACK, millis.into());
         }
         if self.code == Code::UnsupportedEncoding {
             let plain = MetadataValue::from_static("identity");
@@ -70,7 +70,7 @@ impl Problem {
             tell("replayed", true.to_string());
         }
         match &self.facts {
-            Facts::None | Facts::Unkeyed | Facts::NoAddress => {}
+            Facts::None | Facts::Unkeyed | Facts::NoAddress | Facts::After(_) => {}
             // Not all of them may have room in the details.
             Facts::Errors(errors) => tell("errors", errors.len().to_string()),
             Facts::State(state) => tell("allowed_transitions", from::calls(*state).join(",")),

@@ -1,5 +1,6 @@
 //! The gRPC API, over a connection in memory that speaks HTTP/2 as any other.
 
+mod admission;
 mod caller;
 mod calls;
 mod contract;

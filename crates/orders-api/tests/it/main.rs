@@ -7,6 +7,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod admission;
 mod auth;
 mod batch;
 mod create;

@@ -73,18 +73,29 @@ impl Shop {
 
     /// One over this world, whatever the environment says.
     pub(crate) fn over(world: World) -> Self {
-        Self::build(world, Some(SECRET), true)
+        Self::build(world, Some(SECRET), true, |_| {})
+    }
+
+    /// One whose configuration was changed like this.
+    pub(crate) fn set(change: impl FnOnce(&mut Config)) -> Self {
+        Self::build(world(), Some(SECRET), true, change)
     }
 
     fn with(secrets: Option<&str>, payments: bool) -> Self {
-        Self::build(world(), secrets, payments)
+        Self::build(world(), secrets, payments, |_| {})
     }
 
-    fn build(world: World, secrets: Option<&str>, payments: bool) -> Self {
+    fn build(
+        world: World,
+        secrets: Option<&str>,
+        payments: bool,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let (phase, metrics) = (watch::Sender::new(Phase::Ready), Metrics::new("test"));
         let mut config = Config::new(keys(), [7; 32], phase.subscribe());
         config.payments = payments;
         config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
+        change(&mut config);
         let stack = Stack::new(&metrics).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = spoken(inbound(router(Arc::new(world.orders()), config), &stack));

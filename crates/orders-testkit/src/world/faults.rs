@@ -70,12 +70,15 @@ pub(super) struct Injector {
     stream: Stream,
     commits: VecDeque<Fault>,
     reads: VecDeque<Fault>,
+    /// How long changes are told to wait.
+    pub(super) expected: Duration,
 }
 
 impl Injector {
     pub(super) fn new(stream: Stream) -> Self {
         let (commits, reads) = (VecDeque::new(), VecDeque::new());
-        Self { faults: Faults::default(), calm: true, stream, commits, reads }
+        let (faults, expected) = (Faults::default(), Duration::ZERO);
+        Self { faults, calm: true, stream, commits, reads, expected }
     }
 
     pub(super) fn set(&mut self, faults: Faults) {

@@ -91,6 +91,10 @@ impl Store for World {
         if fault == Some(Fault::ReplyLost) { Err(self.lost()) } else { Ok(answer) }
     }
 
+    fn expected_wait(&self, _: &TenantId) -> Duration {
+        self.injector().expected
+    }
+
     async fn order(
         &self,
         cx: &Context,

@@ -6,7 +6,7 @@ use mainstay_context::Context;
 use orders::{
     Error,
     domain::OrderId,
-    ports::Ports as _,
+    ports::{Ports as _, Store as _},
     usecase::{Done, Verb},
 };
 use orders_adapters::postgres::{self, Config};
@@ -118,6 +118,25 @@ async fn a_crowd_at_one_order_does_not_hold_up_the_others() {
     assert!(batches < 10, "{batches} batches, one for each of the crowd");
     drop(crowd);
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_wait_is_expected_while_the_writer_is_held_up_and_none_once_it_is_not() {
+    let scene = Scene::open(Duration::from_secs(30)).await;
+    let hot = scene.place("hot").await;
+    let expected = || scene.orders.ports().store().expected_wait(&"other".parse().unwrap());
+    assert_eq!(expected(), Duration::ZERO);
+    let holder = scene.hold(hot).await;
+    let notes = (0..5).map(|_| (builders::context("shop"), builders::note(hot, "Again")));
+    let crowd = scene.send(notes.collect()).await;
+    scene.waits_for_a_row().await;
+    // The longer it has taken, the longer it is expected to take.
+    let first = expected();
+    until(async || expected() > first + Duration::from_millis(50)).await;
+    holder.run("ROLLBACK").await;
+    crowd.join_all().await;
+    assert_eq!(expected(), Duration::ZERO);
+    scene.orders.ports().store().close().await;
 }
 
 #[tokio::test]

@@ -14,10 +14,11 @@ use crate::{
 };
 
 /// What every operation can answer.
-const ALWAYS: [Code; 6] = [
+const ALWAYS: [Code; 7] = [
     Code::Malformed,
     Code::InvalidTimeout,
     Code::Internal,
+    Code::Overloaded,
     Code::StoreBusy,
     Code::StoreUnavailable,
     Code::DeadlineExceeded,
