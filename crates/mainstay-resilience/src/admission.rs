@@ -59,7 +59,7 @@ const SPREAD: Duration = Duration::from_millis(2_500);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// How much at a time, and how much that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The most in service at a time, at least 1. Default 1,024.
     pub in_service: usize,

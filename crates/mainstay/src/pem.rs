@@ -19,8 +19,8 @@ struct Current<F, T> {
 }
 
 impl<F: PartialEq, T> Made<F, T> {
-    pub(crate) fn new<E>(files: F, make: impl FnOnce(&F) -> Result<T, E>) -> Result<Self, E> {
-        let made = Arc::new(make(&files)?);
+    pub(crate) fn new<E>(files: F, read: impl FnOnce(&F) -> Result<T, E>) -> Result<Self, E> {
+        let made = Arc::new(read(&files)?);
         Ok(Self(Mutex::new(Current { files, made })))
     }
 
@@ -34,13 +34,13 @@ impl<F: PartialEq, T> Made<F, T> {
     pub(crate) fn renew<E>(
         &self,
         files: F,
-        make: impl FnOnce(&F) -> Result<T, E>,
+        read: impl FnOnce(&F) -> Result<T, E>,
     ) -> Result<bool, E> {
         let mut current = self.current();
         if files == current.files {
             return Ok(false);
         }
-        let made = make(&files);
+        let made = read(&files);
         current.files = files;
         current.made = Arc::new(made?);
         Ok(true)

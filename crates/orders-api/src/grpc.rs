@@ -133,7 +133,7 @@ macro_rules! calls {
                 &self,
                 request: Request<Streaming<pb::BatchCreateOrdersRequest>>,
             ) -> Result<Response<Self::BatchCreateOrdersStream>, Status> {
-                Ok(streams::batch_create_orders(&self.0, request)?)
+                Ok(streams::batch_create_orders(&self.0, &request)?)
             }
 
             type WatchEventsStream = Telling<pb::WatchEventsResponse>;

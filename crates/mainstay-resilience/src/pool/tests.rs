@@ -13,10 +13,10 @@ fn pool(queue: usize) -> Pool {
 /// Keeps the thread busy until the sender is dropped.
 async fn occupy(pool: &Pool) -> (mpsc::Sender<()>, Ticket<()>) {
     let (open, gate) = mpsc::channel::<()>();
-    let (began, begun) = oneshot::channel();
+    let (tell, begun) = oneshot::channel();
     let work = move || {
-        drop(began.send(()));
-        drop(gate.recv());
+        tell.send(()).unwrap_or_default();
+        gate.recv().unwrap_or_default();
     };
     let ticket = pool.try_submit(work).unwrap();
     begun.await.unwrap();

@@ -25,9 +25,9 @@ use crate::{
 /// The messages of a batch are taken beside the request; tonic has none.
 pub(super) fn batch_create_orders<P: Ports, T>(
     api: &Api<P>,
-    request: Request<T>,
+    request: &Request<T>,
 ) -> Result<Response<Telling<pb::BatchCreateOrdersResponse>>, Problem> {
-    let call = Call::of(&request)?;
+    let call = Call::of(request)?;
     let incoming = request.extensions().get::<Incoming>().and_then(Incoming::take);
     let (body, messages) = incoming.ok_or_else(passed_by)?;
     let mut batch = Batch::default();

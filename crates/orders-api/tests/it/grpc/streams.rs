@@ -186,7 +186,7 @@ async fn a_watch_that_fails_ends_with_a_status() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_never_asked_for_in_full_is_not_waited_for() {
     let shop = Shop::new();
-    let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let never = Body::from_stream(stream::pending::<Result<Bytes, io::Error>>());
     let request = call("WatchEvents").header("authorization", OWN);
     let before = Instant::now();
     let status = send(&shop, request, never).await.unwrap_err();

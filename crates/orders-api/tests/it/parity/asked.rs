@@ -174,7 +174,7 @@ pub(super) struct Head {
 
 impl Head {
     /// The one form of an answer: what HTTP tells, as one value.
-    pub(super) fn with(self, body: Value) -> Value {
+    pub(super) fn with(self, body: &Value) -> Value {
         let Self { status, replayed, etag, location, retry_after } = self;
         json!({
             "status": status,
