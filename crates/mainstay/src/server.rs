@@ -29,6 +29,7 @@ mod last_call;
 mod network;
 pub mod passed;
 mod patience;
+mod peer;
 mod protocol;
 mod pulse;
 mod seats;
@@ -41,6 +42,7 @@ pub use self::config::Config;
 pub(crate) use self::config::open_files_limit;
 pub(crate) use self::connection::Mode;
 pub use self::network::{InvalidNetwork, Network};
+pub use self::peer::Peer;
 pub use self::tls::Tls;
 
 use self::{
