@@ -67,7 +67,7 @@ pub(crate) const BATCH: &str = "/orders.v1.OrderService/BatchCreateOrders";
 pub(crate) const WATCH: &str = "/orders.v1.OrderService/WatchEvents";
 
 /// Every call: its path, as the contract has it, and the message it takes.
-const CALLS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
+pub(crate) const CALLS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
 /// The routes of every call; one for each, so that metrics tell them apart.
 pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
@@ -87,8 +87,7 @@ pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
         router.route(path, call)
     };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
-    let calls = CALLS.iter().fold(Router::new(), route);
-    calls.method_not_allowed_fallback(gate::method_not_allowed).route_layer(gate)
+    CALLS.iter().fold(Router::new(), route).route_layer(gate)
 }
 
 struct Service<P>(Api<P>);

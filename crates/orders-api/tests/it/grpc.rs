@@ -9,6 +9,6 @@ mod health;
 mod hostile;
 mod reflection;
 mod refusals;
-mod rows;
+pub(crate) mod rows;
 mod streams;
 mod twins;

@@ -22,7 +22,7 @@ use mainstay::{
 use mainstay_context::Context;
 use orders_adapters::postgres::Config as Store;
 use orders_api::{
-    auth::{Entry, Keys, hash},
+    auth::{Auth, Entry, File, Keys, PeerEntry, Scope, Tokens, hash},
     grpc::spoken,
     http::{Config, STREAMS, Webhooks, router},
     problem::chassis_failure,
@@ -37,6 +37,10 @@ use tower::ServiceExt as _;
 
 pub(crate) const OWN: &str = "Bearer own.secret";
 pub(crate) const FOREIGN: &str = "Bearer foreign.secret";
+/// A key that opens nothing.
+pub(crate) const NOTHING: &str = "Bearer nothing.secret";
+/// A peer that may read orders.
+pub(crate) const PEER: &str = "spiffe://shop.test/warehouse";
 
 /// What the gateway signs its webhooks with here.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -45,6 +49,7 @@ pub(crate) struct Shop {
     pub(crate) world: World,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: Metrics,
+    pub(crate) auth: Arc<Auth>,
     app: Router,
 }
 
@@ -56,28 +61,34 @@ pub(crate) struct Answer {
 
 impl Shop {
     pub(crate) fn new() -> Self {
-        Self::with(Some(SECRET), true)
+        Self::with(Some(SECRET), true, None)
     }
 
     pub(crate) fn without_gateway() -> Self {
-        Self::with(None, false)
+        Self::with(None, false, None)
+    }
+
+    /// One that these tokens open too.
+    pub(crate) fn trusting(tokens: Arc<Tokens>) -> Self {
+        Self::with(Some(SECRET), true, Some(tokens))
     }
 
     /// One with these secrets of webhooks.
     pub(crate) fn with_secrets(secrets: Option<&str>) -> Self {
-        Self::with(secrets, true)
+        Self::with(secrets, true, None)
     }
 
-    fn with(secrets: Option<&str>, payments: bool) -> Self {
+    fn with(secrets: Option<&str>, payments: bool, tokens: Option<Arc<Tokens>>) -> Self {
         let (world, phase) = (world(), watch::Sender::new(Phase::Ready));
         let metrics = Metrics::new("test");
-        let mut config = Config::new(keys(), [7; 32], phase.subscribe());
+        let auth = Arc::new(Auth::new(keys(), tokens, &metrics));
+        let mut config = Config::new(Arc::clone(&auth), [7; 32], phase.subscribe());
         config.payments = payments;
         config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
         let stack = Stack::new(&metrics).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = spoken(inbound(router(Arc::new(world.orders()), config), &stack));
-        Self { world, phase, metrics, app }
+        Self { world, phase, metrics, auth, app }
     }
 
     /// All of it, for a connection to serve.
@@ -267,11 +278,29 @@ fn pooled() -> Box<dyn Engine> {
 }
 
 fn keys() -> Keys {
-    let entry = |id: &str, tenant: &str| Entry {
+    let nothing = Entry { scopes: Some(Vec::new()), ..entry("nothing", "shop") };
+    let keys = vec![entry("own", "shop"), entry("foreign", "rival"), nothing];
+    let peer = PeerEntry {
+        spiffe_id: PEER.to_owned(),
+        tenant: "shop".to_owned(),
+        principal: "warehouse".to_owned(),
+        scopes: Some(vec![Scope::OrdersRead]),
+    };
+    opening(keys, vec![peer])
+}
+
+/// A key of this id with the secret `secret`, which opens everything of the tenant's.
+pub(crate) fn entry(id: &str, tenant: &str) -> Entry {
+    Entry {
         id: id.to_owned(),
         tenant: tenant.to_owned(),
         principal: "till".to_owned(),
         hash: hash(b"pepper", "secret"),
-    };
-    Keys::new(b"pepper", vec![entry("own", "shop"), entry("foreign", "rival")]).unwrap()
+        scopes: None,
+    }
+}
+
+/// What these open.
+pub(crate) fn opening(keys: Vec<Entry>, peers: Vec<PeerEntry>) -> Keys {
+    Keys::new(b"pepper", File { keys, peers }).unwrap()
 }
