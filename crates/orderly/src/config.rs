@@ -2,6 +2,7 @@
 
 mod commands;
 mod connections;
+mod jwt;
 mod on_the_way;
 mod roles;
 mod rules;
@@ -24,6 +25,7 @@ use crate::{cli::Serve, console::Failure};
 
 pub(crate) use self::{
     commands::{check, explain, print, print_defaults},
+    jwt::Jwt,
     roles::{Role, Roles},
     rules::{cannot_listen, warnings},
 };
@@ -77,7 +79,7 @@ pub(crate) const LEFT_OUT: &str = "this build was made without it; build it with
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Http {
     /// The address and port where the API listens; port 0 takes any free one. An address that
-    /// other machines reach needs `auth.keys_file`. Default 127.0.0.1:8080.
+    /// other machines reach needs `auth.keys_file` or `auth.jwt`. Default 127.0.0.1:8080.
     pub(crate) listen: SocketAddr,
     /// How long a request may take that brings no deadline of its own. Default 2 s.
     #[serde(with = "duration::Text")]
@@ -93,12 +95,12 @@ pub(crate) struct Http {
     pub(crate) tls: Option<tls::Config>,
 }
 
-/// Who may use the API.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Who may use the API: `docs/IDENTITIES.md`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Auth {
     /// The key file, relative to the working directory; `orderly key new` makes it. Default: none,
-    /// and on loopback only, a development key is made.
+    /// and on loopback only, where `jwt` is not set either, a development key is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = "keys.toml")]
     pub(crate) keys_file: Option<PathBuf>,
@@ -107,6 +109,12 @@ pub(crate) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"pepper")]
     pub(crate) pepper_file: Option<PathBuf>,
+    /// How often to look whether these files changed. A key that was taken out opens nothing that much
+    /// later. Default 10 s.
+    #[serde(with = "duration::Text")]
+    pub(crate) reload_every: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwt: Option<Jwt>,
 }
 
 /// How long things are waited for. A change holds for orders and payments that come after it.
@@ -152,6 +160,13 @@ impl Default for Http {
             body_limit: 256 * 1024,
             tls: None,
         }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        let reload_every = Duration::from_secs(10);
+        Self { keys_file: None, pepper_file: None, reload_every, jwt: None }
     }
 }
 
