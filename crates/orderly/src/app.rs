@@ -32,7 +32,7 @@ use crate::{
     cli::Serve,
     config::{self, Config, Expiry, Role},
     console::Failure,
-    keys,
+    identities::{self, Identities},
     load::Load,
     metrics,
     wired::{self, Wired},
@@ -76,6 +76,7 @@ async fn run(
     };
     let stack = stack(&config, &metrics);
     let (opened, kafka) = (Opened::default(), Told::default());
+    let auth = identities::Told::default();
     let mut admin = Admin::new(&lifecycle, &metrics);
     if let Some((server, load)) = &api {
         admin = admin
@@ -87,6 +88,7 @@ async fn run(
         .section("store", store_now(Arc::clone(&opened)))
         .section("gateway", gateway_now(Arc::clone(&opened)))
         .section("kafka", kafka_now(Arc::clone(&kafka)))
+        .section("auth", auth_now(Arc::clone(&auth)))
         .config(loaded.print())
         .token(config.admin.token()?);
     lifecycle.serve_admin(admin_server, with_controls(admin, &stack, telemetry).router());
@@ -97,7 +99,7 @@ async fn run(
     keep_store(&service.lifecycle, &service.orders);
     service.start_work(&kafka)?;
     let report = if let Some((server, load)) = api {
-        let (api, key) = service.api(options, load)?;
+        let (api, key) = service.api(options, load, &auth)?;
         let app = inbound(http::router(Arc::clone(&service.orders), api), &stack);
         let app = grpc::spoken(app);
         service.announce(key.as_deref());
@@ -144,11 +146,17 @@ impl Service {
     }
 
     /// What the API needs, and the development key if one was made.
-    fn api(&self, options: &Serve, load: Load) -> Result<(http::Config, Option<String>), Failure> {
+    fn api(
+        &self,
+        options: &Serve,
+        load: Load,
+        told: &identities::Told,
+    ) -> Result<(http::Config, Option<String>), Failure> {
         let Self { config, lifecycle, metrics, orders } = self;
-        let (keys, key) = keys::load(config, options)?;
+        let identities = Identities::open(config, options, metrics)?;
+        let (auth, key) = (Arc::clone(&identities.auth), identities.key.clone());
         let secret = orders.ports().store().page_secret();
-        let mut api = http::Config::new(keys, secret, lifecycle.subscribe());
+        let mut api = http::Config::new(auth, secret, lifecycle.subscribe());
         api.body_limit = config.http.body_limit;
         api.step = config.http.default_deadline;
         let now = lifecycle.clone();
@@ -159,6 +167,7 @@ impl Service {
         let secrets = config.webhook_secrets()?;
         api.webhooks = secrets.map(|secrets| Webhooks::new(secrets, metrics));
         metrics::measure(metrics, orders, &api.watchers);
+        identities.follow(lifecycle, told);
         Ok((api, key))
     }
 
@@ -289,6 +298,11 @@ type Tell = Box<dyn Fn() -> Value + Send + Sync>;
 
 fn kafka_now(told: Told) -> impl Fn() -> Value {
     move || told.get().map_or_else(|| json!("none"), |tell| tell())
+}
+
+/// What the status page tells of who may come in.
+fn auth_now(told: identities::Told) -> impl Fn() -> Value {
+    move || told.get().map_or_else(|| json!("not open"), |tell| tell())
 }
 
 /// Closes the store when nobody uses it any more. Ends the service when the store fails: what cannot

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 use orders::domain::TenantId;
+use orders_api::auth::Scope;
 
 /// Takes orders, and does not lose them.
 #[derive(Debug, Parser)]
@@ -171,8 +172,8 @@ pub(crate) enum GatewayCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key, add its hash to the key file and print it once. A running service learns of it
-    /// when it is started again.
+    /// Make a key, add its hash to the key file and print it once. A running service takes it up within
+    /// auth.reload_every.
     New(NewKey),
 }
 
@@ -427,6 +428,10 @@ pub(crate) struct NewKey {
     /// Who holds it, as the history will say.
     #[arg(long)]
     pub(crate) principal: String,
+    /// What it opens: some of orders:read, orders:write, payments:write, payments:resolve and
+    /// events:read, with commas between. Without it, everything.
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
+    pub(crate) scopes: Option<Vec<Scope>>,
     #[command(flatten)]
     pub(crate) config: Serve,
 }
@@ -470,6 +475,11 @@ pub(crate) fn principal(text: &str) -> Result<&str, String> {
 
 fn said(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn scope(name: &str) -> Result<Scope, String> {
+    let known = || Scope::ALL.map(Scope::as_str).join(", ");
+    Scope::named(name).ok_or_else(|| format!("there is no such scope; there are {}", known()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod connections;
+mod jwt;
 mod on_the_way;
 mod roles;
 mod rules;
@@ -25,6 +26,7 @@ use crate::{cli::Serve, console::Failure};
 
 pub(crate) use self::{
     commands::{check, explain, print, print_defaults},
+    jwt::Jwt,
     roles::{Role, Roles},
     rules::{cannot_listen, warnings},
 };
@@ -79,7 +81,7 @@ pub(crate) const LEFT_OUT: &str = "this build was made without it; build it with
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Http {
     /// The address and port where the API listens; port 0 takes any free one. An address that
-    /// other machines reach needs `auth.keys_file`. Default 127.0.0.1:8080.
+    /// other machines reach needs `auth.keys_file` or `auth.jwt`. Default 127.0.0.1:8080.
     pub(crate) listen: SocketAddr,
     /// How long a request may take that brings no deadline of its own. Default 2 s.
     #[serde(with = "duration::Text")]
@@ -111,12 +113,12 @@ pub(crate) struct Admission {
     pub(crate) queue_per_tenant: usize,
 }
 
-/// Who may use the API.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Who may use the API: `docs/IDENTITIES.md`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Auth {
     /// The key file, relative to the working directory; `orderly key new` makes it. Default: none,
-    /// and on loopback only, a development key is made.
+    /// and on loopback only, where `jwt` is not set either, a development key is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = "keys.toml")]
     pub(crate) keys_file: Option<PathBuf>,
@@ -125,6 +127,12 @@ pub(crate) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"pepper")]
     pub(crate) pepper_file: Option<PathBuf>,
+    /// How often to look whether these files changed. A key that was taken out opens nothing that much
+    /// later. Default 10 s.
+    #[serde(with = "duration::Text")]
+    pub(crate) reload_every: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwt: Option<Jwt>,
 }
 
 /// How long things are waited for. A change holds for orders and payments that come after it.
@@ -186,6 +194,13 @@ impl Admission {
     pub(crate) const fn limits(&self) -> admission::Config {
         let Self { in_service, queue, queue_per_tenant } = *self;
         admission::Config { in_service, queue, queue_per_tenant }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        let reload_every = Duration::from_secs(10);
+        Self { keys_file: None, pepper_file: None, reload_every, jwt: None }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use mainstay::config::Rules;
-use orders_api::auth::{self, Entry, Keys};
+use orders_api::auth::{self, Entry, File, Keys};
 
 use crate::{
     cli::{NewKey, Serve, principal, tenant},
@@ -47,32 +47,64 @@ pub(crate) enum KeyError {
 }
 
 /// The two files that keys are kept in.
-struct Files<'a> {
-    keys: &'a Path,
-    pepper: &'a Path,
+#[derive(Clone)]
+pub(crate) struct KeyFiles {
+    keys: PathBuf,
+    pepper: PathBuf,
     /// The command that makes them.
     make: String,
 }
 
-impl<'a> Files<'a> {
+/// What both files hold.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Texts {
+    keys: String,
+    pepper: String,
+}
+
+impl Texts {
+    /// Whether the key file holds nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.trim().is_empty()
+    }
+}
+
+impl KeyFiles {
     /// Those that are set, if they are.
-    fn of(auth: &'a Auth, options: &Serve) -> Option<Self> {
-        let (keys, pepper) = (auth.keys_file.as_deref()?, auth.pepper_file.as_deref()?);
+    fn of(auth: &Auth, options: &Serve) -> Option<Self> {
+        let (keys, pepper) = (auth.keys_file.clone()?, auth.pepper_file.clone()?);
         Some(Self { keys, pepper, make: options.key_new() })
     }
 
-    fn pepper(&self) -> Result<Vec<u8>, KeyError> {
-        if !self.pepper.exists() && self.keys.exists() {
-            let (pepper, keys) = (whole(self.pepper), whole(self.keys));
-            return Err(KeyError::LostPepper(pepper, keys, self.make.clone()));
-        }
-        let text = self.read(self.pepper)?;
-        let pepper = text.trim().as_bytes().to_vec();
-        if pepper.len() < 32 { Err(KeyError::ShortPepper(whole(self.pepper))) } else { Ok(pepper) }
+    /// What they hold now.
+    pub(crate) fn texts(&self) -> Result<Texts, KeyError> {
+        Ok(Texts { pepper: self.pepper_text()?, keys: self.read(&self.keys)? })
     }
 
-    fn entries(&self) -> Result<Vec<Entry>, KeyError> {
-        entries(&self.read(self.keys)?, self.keys)
+    /// The keys in what they hold.
+    pub(crate) fn open(&self, texts: &Texts) -> Result<Keys, Failure> {
+        Ok(Keys::new(&self.pepper_of(&texts.pepper)?, file(&texts.keys, &self.keys)?)?)
+    }
+
+    fn pepper(&self) -> Result<Vec<u8>, KeyError> {
+        self.pepper_of(&self.pepper_text()?)
+    }
+
+    fn pepper_text(&self) -> Result<String, KeyError> {
+        if !self.pepper.exists() && self.keys.exists() {
+            let (pepper, keys) = (whole(&self.pepper), whole(&self.keys));
+            return Err(KeyError::LostPepper(pepper, keys, self.make.clone()));
+        }
+        self.read(&self.pepper)
+    }
+
+    fn pepper_of(&self, text: &str) -> Result<Vec<u8>, KeyError> {
+        let pepper = text.trim().as_bytes().to_vec();
+        if pepper.len() < 32 { Err(KeyError::ShortPepper(whole(&self.pepper))) } else { Ok(pepper) }
+    }
+
+    fn file(&self) -> Result<File, KeyError> {
+        file(&self.read(&self.keys)?, &self.keys)
     }
 
     fn read(&self, path: &Path) -> Result<String, KeyError> {
@@ -87,19 +119,13 @@ impl<'a> Files<'a> {
     }
 }
 
-/// The keys of the key file, if one is set.
-fn from_file(config: &Config, options: &Serve) -> Result<Option<Keys>, Failure> {
-    let Some(files) = Files::of(&config.auth, options) else { return Ok(None) };
-    Ok(Some(Keys::new(&files.pepper()?, files.entries()?)?))
-}
-
 /// Whether the key file and the pepper can be used, each told by its own key.
 pub(crate) fn check(auth: &Auth, options: &Serve, rules: &mut Rules) {
-    let Some(files) = Files::of(auth, options) else { return };
+    let Some(files) = KeyFiles::of(auth, options) else { return };
     let pepper = rules.accept(&["auth.pepper_file"], files.pepper());
-    let entries = rules.accept(&["auth.keys_file"], files.entries());
-    if let (Some(pepper), Some(entries)) = (pepper, entries) {
-        rules.accept(&["auth.keys_file"], Keys::new(&pepper, entries));
+    let file = rules.accept(&["auth.keys_file"], files.file());
+    if let (Some(pepper), Some(file)) = (pepper, file) {
+        rules.accept(&["auth.keys_file"], Keys::new(&pepper, file));
     }
 }
 
@@ -108,29 +134,51 @@ pub(crate) fn is_exposed(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|there| there.mode() & 0o044 != 0)
 }
 
-/// Whose orders can be opened with the keys there are; `None` when their file cannot be read.
+/// Whose orders can be opened with the keys there are; `None` when their file cannot be read, or when
+/// tokens open orders too, of whatever tenant they name.
 pub(crate) fn tenants(auth: &Auth) -> Option<BTreeSet<String>> {
+    if auth.jwt.is_some() {
+        return None;
+    }
     let Some(path) = &auth.keys_file else { return Some([DEVELOPMENT.to_owned()].into()) };
-    let text = fs::read_to_string(path).ok()?;
-    Some(entries(&text, path).ok()?.into_iter().map(|entry| entry.tenant).collect())
+    let File { keys, peers } = file(&fs::read_to_string(path).ok()?, path).ok()?;
+    let of_peers = peers.into_iter().map(|peer| peer.tenant);
+    Some(keys.into_iter().map(|entry| entry.tenant).chain(of_peers).collect())
 }
 
-/// The keys that open the API, and the development key when one was made.
-pub(crate) fn load(config: &Config, options: &Serve) -> Result<(Keys, Option<String>), Failure> {
-    if let Some(keys) = from_file(config, options)? {
-        return Ok((keys, None));
+/// The keys that open the API at the start.
+pub(crate) struct Opened {
+    pub(crate) keys: Keys,
+    /// The development key, when one was made.
+    pub(crate) development: Option<String>,
+    /// Where they are from, and what was read there.
+    pub(crate) files: Option<(KeyFiles, Texts)>,
+}
+
+/// The keys that open the API. Where nothing is set that does, a development key is made.
+pub(crate) fn load(config: &Config, options: &Serve) -> Result<Opened, Failure> {
+    // The token is in a file of this machine, so a secret pepper would hide nothing.
+    let pepper = DEVELOPMENT.as_bytes();
+    if let Some(files) = KeyFiles::of(&config.auth, options) {
+        let texts = files.texts()?;
+        let keys = files.open(&texts)?;
+        return Ok(Opened { keys, development: None, files: Some((files, texts)) });
+    }
+    if config.auth.jwt.is_some() {
+        let keys = Keys::new(pepper, File::default())?;
+        return Ok(Opened { keys, development: None, files: None });
     }
     let token = development_token(&config.store.path)?;
     let (id, secret) = token.split_once('.').unwrap_or((DEVELOPMENT, &token));
-    // The token is in a file of this machine, so a secret pepper would hide nothing.
-    let pepper = DEVELOPMENT.as_bytes();
     let entry = Entry {
         id: id.to_owned(),
         tenant: DEVELOPMENT.to_owned(),
         principal: "developer".to_owned(),
         hash: auth::hash(pepper, secret),
+        scopes: None,
     };
-    Ok((Keys::new(pepper, vec![entry])?, Some(token)))
+    let keys = Keys::new(pepper, File { keys: vec![entry], ..File::default() })?;
+    Ok(Opened { keys, development: Some(token), files: None })
 }
 
 /// The development key, kept beside the store so that commands still work after a restart.
@@ -152,34 +200,34 @@ fn development_token(store: &Path) -> Result<String, KeyError> {
 pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
     let (tenant, principal) = (tenant(&options.tenant)?, principal(&options.principal)?);
     let config = config::load(&options.config)?.value;
-    let files = Files::of(&config.auth, &options.config).ok_or(KeyError::NoFiles)?;
+    let files = KeyFiles::of(&config.auth, &options.config).ok_or(KeyError::NoFiles)?;
     if !files.pepper.exists() && !files.keys.exists() {
-        write_secret(files.pepper, &format!("{}\n", random_hex()?))?;
+        write_secret(&files.pepper, &format!("{}\n", random_hex()?))?;
     }
     let pepper = files.pepper()?;
-    let mut entries = if files.keys.exists() { files.entries()? } else { Vec::new() };
+    let mut file = if files.keys.exists() { files.file()? } else { File::default() };
     let id = random_hex()?.split_off(56);
     let secret = random_hex()?;
-    entries.push(Entry {
+    file.keys.push(Entry {
         id: id.clone(),
         tenant: tenant.to_string(),
         principal: principal.to_owned(),
         hash: auth::hash(&pepper, &secret),
+        scopes: options.scopes.clone(),
     });
     // Whatever the service would refuse is refused here.
-    Keys::new(&pepper, entries.clone())?;
-    replace(files.keys, &toml::to_string(&auth::File { keys: entries })?)?;
+    Keys::new(&pepper, file.clone())?;
+    replace(&files.keys, &toml::to_string(&file)?)?;
     say(&format!("{id}.{secret}"));
     remark(&format!(
-        "added to {}; a running service reads it when it starts again",
-        whole(files.keys).display()
+        "added to {}; a running service takes it up within auth.reload_every",
+        whole(&files.keys).display()
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-fn entries(text: &str, path: &Path) -> Result<Vec<Entry>, KeyError> {
-    let file = toml::from_str(text).map_err(|error| KeyError::Format(whole(path), error));
-    file.map(|auth::File { keys }| keys)
+fn file(text: &str, path: &Path) -> Result<File, KeyError> {
+    toml::from_str(text).map_err(|error| KeyError::Format(whole(path), error))
 }
 
 /// 256 random bits.

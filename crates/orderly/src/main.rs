@@ -11,6 +11,7 @@ mod events;
 #[cfg(feature = "failpoints")]
 mod failpoint;
 mod gateway_check;
+mod identities;
 mod import;
 mod keys;
 mod load;

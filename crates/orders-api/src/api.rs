@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::timeout};
 use tracing::Instrument as _;
 
 use crate::{
-    auth::Keys,
+    auth::Auth,
     http::Webhooks,
     live::Watchers,
     problem::{Code, Problem},
@@ -29,8 +29,8 @@ pub type Readiness = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What the API needs besides the use cases.
 pub struct Config {
-    /// The keys that open it.
-    pub keys: Keys,
+    /// What opens it.
+    pub auth: Arc<Auth>,
     /// What page tokens are authenticated with; the same on every replica.
     pub page_secret: [u8; 32],
     /// The largest body that is read over HTTP, in bytes; a message of gRPC has
@@ -59,10 +59,10 @@ pub struct Config {
 
 impl Config {
     /// The default limits.
-    pub fn new(keys: Keys, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
+    pub fn new(auth: Arc<Auth>, page_secret: [u8; 32], phase: watch::Receiver<Phase>) -> Self {
         let now = phase.clone();
         Self {
-            keys,
+            auth,
             page_secret,
             body_limit: 256 * 1024,
             step: Duration::from_secs(2),
@@ -89,7 +89,7 @@ impl Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("keys", &self.keys)
+            .field("auth", &self.auth)
             .field("body_limit", &self.body_limit)
             .finish_non_exhaustive()
     }

@@ -1,207 +1,222 @@
-//! Who asks: API keys of the form `ID.SECRET`, kept as HMACs under a pepper.
+//! Who asks, and what they may do.
+//!
+//! There are three kinds of identity, and all give one [`Principal`](mainstay_context::Principal) with
+//! its scopes: API keys of the form `ID.SECRET`, kept as HMACs under a pepper; tokens of an issuer,
+//! which are JWTs and told from keys by their two dots; and the peers of connections that were opened
+//! with a certificate. Whoever sends an `Authorization` header is who that says, also over such a
+//! connection.
 //!
 //! A stolen key file opens nothing without the pepper. Two keys of one principal may be active at
 //! once, so that keys can be rotated. An unknown id costs as much as a wrong secret, and secrets
 //! are compared in constant time.
 //!
-//! Deliberately absent: where keys and pepper are read from; that is the binary's.
+//! Deliberately absent: where keys and pepper are read from, and who checks certificates; the first is
+//! the binary's, the second the server's.
 
-use std::{collections::HashMap, fmt};
+mod jwks;
+mod jwt;
+mod keys;
+mod scopes;
+mod tokens;
+mod verified;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use hmac::{Hmac, KeyInit as _};
+use http::{header, request::Parts};
+use jiff::Timestamp;
+use mainstay::{
+    metrics::{Counter, Metrics},
+    server::Peer,
+};
 use mainstay_context::Principal;
-use orders::domain::{TenantId, TextError};
-use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// One key as it stands in a key file, in a `[[key]]` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// The public part of the key.
-    pub id: String,
-    /// Whose orders it opens.
-    pub tenant: String,
-    /// The name of who holds it, for the history.
-    pub principal: String,
-    /// What [`hash`] makes of the secret part.
-    pub hash: String,
+pub(crate) use self::scopes::{authorize, must_be_let_pay};
+pub use self::{
+    jwks::{InvalidKeySet, KeySet, KeysUrl, Source},
+    jwt::{Algorithm, InvalidAlgorithm, Trust},
+    keys::{Entry, File, InvalidKeys, Keys, PeerEntry, hash},
+    scopes::{Scope, table},
+    tokens::{KeysStatus, REST, Tokens},
+};
+
+use self::tokens::Refused;
+use crate::problem::{Code, Problem};
+
+/// The largest token or key that is looked at, in bytes.
+const LARGEST: usize = 8 * 1024;
+
+/// All that opens the API.
+pub struct Auth {
+    keys: RwLock<Arc<Keys>>,
+    tokens: Option<Arc<Tokens>>,
+    counted: Counter,
 }
 
-/// A key file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// The keys, each in a `[[key]]` table.
-    #[serde(default, rename = "key")]
-    pub keys: Vec<Entry>,
+/// By what somebody says who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Key,
+    Jwt,
+    Peer,
+    /// By nothing, or in a way that cannot be read.
+    None,
 }
 
-/// Why a set of keys cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidKeys {
-    /// An id that a token could not carry.
-    #[error("key id {0:?} must be visible ASCII characters without a dot")]
-    Id(String),
-    /// The same id twice.
-    #[error("key id {0:?} is there twice")]
-    Twice(String),
-    /// Not a tenant's name.
-    #[error("tenant {tenant:?} of key {id:?} {rule}")]
-    Tenant {
-        /// The key.
-        id: String,
-        /// Its tenant.
-        tenant: String,
-        /// The rule that it breaks.
-        rule: TextError,
-    },
-    /// The principal has no name.
-    #[error("the principal of key {0:?} is empty")]
-    Principal(String),
-    /// The hash is not what [`hash`] makes.
-    #[error("the hash of key {0:?} is not 64 hexadecimal digits")]
-    Hash(String),
+/// What was shown.
+enum Shown<'r> {
+    Key(&'r str),
+    Jwt(&'r str),
+    Peer(&'r Peer),
 }
 
-/// The keys that open the API.
-pub struct Keys {
-    pepper: Hmac<Sha256>,
-    known: HashMap<String, Known>,
-}
-
-struct Known {
-    principal: Principal,
-    hash: [u8; 32],
-}
-
-impl Keys {
-    /// The keys of these entries, hashed under this pepper.
+impl Auth {
+    /// Lets in whom these keys name, and holders of these tokens where some are taken.
     ///
-    /// # Errors
-    /// [`InvalidKeys`] says which entry cannot be used.
-    pub fn new(pepper: &[u8], entries: Vec<Entry>) -> Result<Self, InvalidKeys> {
-        let mut known = HashMap::with_capacity(entries.len());
-        for entry in entries {
-            let id = entry.id.clone();
-            if known.insert(entry.id.clone(), Known::try_from(entry)?).is_some() {
-                return Err(InvalidKeys::Twice(id));
-            }
+    /// It reports to `metrics`: `auth_total{kind,outcome}`, and of tokens `auth_keys_age_seconds` and
+    /// `auth_keys_failures_total`.
+    pub fn new(keys: Keys, tokens: Option<Arc<Tokens>>, metrics: &Metrics) -> Self {
+        let help = "Requests by what opens the API to them (key, jwt, peer or none) and what came of \
+                    it: ok, refused (401), denied (403), unavailable (503) or method (405)";
+        let counted = metrics.counter("auth_total", help, &["kind", "outcome"]);
+        if let Some(tokens) = &tokens {
+            measure(tokens, metrics);
         }
-        Ok(Self { pepper: mac(pepper), known })
+        Self { keys: RwLock::new(Arc::new(keys)), tokens, counted }
     }
 
-    /// Who holds this token; `None` when nobody does.
-    pub fn verify(&self, token: &str) -> Option<Principal> {
-        let (id, secret) = token.split_once('.')?;
-        let known = self.known.get(id);
-        let mac = self.pepper.clone().chain_update(secret);
-        // An unknown id is compared too, so that it takes no less time.
-        let same = mac.verify_slice(known.map_or(&[0; 32], |known| &known.hash)).is_ok();
-        known.filter(|_| same).map(|known| known.principal.clone())
+    /// The keys that open it now.
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens it to these keys, and from now on to no others.
+    pub fn replace_keys(&self, keys: Keys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// What is known of the issuer's keys, where tokens are taken.
+    pub fn tokens(&self) -> Option<KeysStatus> {
+        self.tokens.as_ref().map(|tokens| tokens.status())
+    }
+
+    /// Who makes this request, and by what that was found out; whether an id is known is not told.
+    pub(crate) async fn identify(
+        &self,
+        head: &Parts,
+        now: Timestamp,
+    ) -> (Kind, Result<Principal, Problem>) {
+        match Shown::by(head) {
+            Ok(Shown::Key(key)) => (Kind::Key, self.keys().verify(key).ok_or_else(unknown_key)),
+            Ok(Shown::Jwt(token)) => (Kind::Jwt, self.verify(token, now).await),
+            Ok(Shown::Peer(peer)) => (Kind::Peer, self.keys().peer(peer).ok_or_else(unknown_peer)),
+            Err(detail) => (Kind::None, Err(Problem::new(Code::Unauthenticated, detail))),
+        }
+    }
+
+    async fn verify(&self, token: &str, now: Timestamp) -> Result<Principal, Problem> {
+        let Some(tokens) = &self.tokens else {
+            let detail = "No tokens are taken here (auth.jwt); a key is `ID.SECRET`.";
+            return Err(Problem::new(Code::Unauthenticated, detail));
+        };
+        tokens.verify(token, now).await.map_err(|refused| match refused {
+            Refused::Token(detail) => Problem::new(Code::Unauthenticated, detail),
+            // It is not the caller's fault, and a good token must not be thrown away for it.
+            Refused::NoKeysYet => Problem::new(
+                Code::TokenKeysUnavailable,
+                "The keys of the issuer could not be had since the service started.",
+            ),
+        })
+    }
+
+    /// Counts what came of a request.
+    pub(crate) fn count(&self, kind: Kind, outcome: &Result<(), Problem>) {
+        let outcome = match outcome.as_ref().map_err(|problem| problem.code) {
+            Ok(()) => "ok",
+            Err(Code::InsufficientScope) => "denied",
+            Err(Code::TokenKeysUnavailable) => "unavailable",
+            Err(Code::MethodNotAllowed) => "method",
+            Err(_) => "refused",
+        };
+        self.counted.inc(&[kind.as_str(), outcome]);
     }
 }
 
-impl TryFrom<Entry> for Known {
-    type Error = InvalidKeys;
-
-    fn try_from(entry: Entry) -> Result<Self, InvalidKeys> {
-        let Entry { id, tenant, principal, hash } = entry;
-        if id.is_empty() || !id.bytes().all(|b| b.is_ascii_graphic() && b != b'.') {
-            return Err(InvalidKeys::Id(id));
+impl<'r> Shown<'r> {
+    /// What a request shows, or what is wrong with the way it does.
+    fn by(head: &'r Parts) -> Result<Self, &'static str> {
+        let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = values.next() else {
+            let peer = head.extensions.get::<Peer>();
+            return peer.map(Self::Peer).ok_or("The request has no Authorization header.");
+        };
+        if values.next().is_some() {
+            return Err("The request has more than one Authorization header.");
         }
-        if let Err(rule) = tenant.parse::<TenantId>() {
-            return Err(InvalidKeys::Tenant { id, tenant, rule });
+        let pair = value.to_str().ok().and_then(|value| value.split_once(' '));
+        let token = pair.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let (_, token) = token.ok_or("The Authorization header is not `Bearer KEY`.")?;
+        let token = token.trim();
+        if token.len() > LARGEST {
+            return Err("The key or token is larger than 8 KiB.");
         }
-        if principal.is_empty() {
-            return Err(InvalidKeys::Principal(id));
-        }
-        let hash = unhex(&hash).ok_or(InvalidKeys::Hash(id))?;
-        Ok(Self { principal: Principal::new(tenant, principal), hash })
+        Ok(if jwt::has_form(token) { Self::Jwt(token) } else { Self::Key(token) })
     }
 }
 
-/// Tells how many keys there are, and nothing of them.
-impl fmt::Debug for Keys {
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Jwt => "jwt",
+            Self::Peer => "peer",
+            Self::None => "none",
+        }
+    }
+}
+
+fn unknown_key() -> Problem {
+    Problem::new(
+        Code::Unauthenticated,
+        "The key is not known here. One that was just made is known some seconds later, see \
+         `auth.reload_every`.",
+    )
+}
+
+fn unknown_peer() -> Problem {
+    Problem::new(
+        Code::Unauthenticated,
+        "The request has no Authorization header, and its connection's certificate is of nobody \
+         who is known here.",
+    )
+}
+
+/// Shows what is known of the issuer's keys at each scrape.
+fn measure(tokens: &Arc<Tokens>, metrics: &Metrics) {
+    let read = Arc::clone(tokens);
+    let help = "Since the issuer's keys were last got; not a number when they never were";
+    metrics.gauge_fn("auth_keys_age_seconds", help, move || {
+        read.status().age.map_or(f64::NAN, |age| age.as_secs_f64())
+    });
+    let read = Arc::clone(tokens);
+    let help = "Looks for the issuer's keys that failed";
+    metrics.counter_fn("auth_keys_failures_total", help, move || read.status().failures);
+}
+
+/// Tells how many keys there are and whose tokens are taken, and nothing of them.
+impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("known", &self.known.len()).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Auth");
+        shown.field("keys", &self.keys()).field("tokens", &self.tokens).finish_non_exhaustive()
     }
-}
-
-/// What is kept of a secret: its HMAC-SHA256 under the pepper, as 64 hexadecimal digits.
-pub fn hash(pepper: &[u8], secret: &str) -> String {
-    let hash = mac(pepper).chain_update(secret).finalize().into_bytes();
-    hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(hex_digit).collect()
-}
-
-fn hex_digit(value: u8) -> Option<char> {
-    char::from_digit(value.into(), 16)
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
-        .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    (digits.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }
 
 /// HMAC-SHA256 takes a key of any length.
 #[expect(clippy::expect_used, reason = "HMAC has no key length it refuses")]
 pub(crate) fn mac(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(id: &str, secret: &str) -> Entry {
-        Entry {
-            id: id.to_owned(),
-            tenant: "shop".to_owned(),
-            principal: "till".to_owned(),
-            hash: hash(b"pepper", secret),
-        }
-    }
-
-    #[test]
-    fn a_key_opens_with_its_own_secret_only() {
-        let keys = Keys::new(b"pepper", vec![entry("k1", "one"), entry("k2", "two.two")]).unwrap();
-        let till = Some(Principal::new("shop", "till"));
-        assert_eq!(keys.verify("k1.one"), till);
-        assert_eq!(keys.verify("k2.two.two"), till);
-        for token in ["", ".", "k1", "k1.", "k1.two", "k3.one", "k1.one ", "K1.one", ".one"] {
-            assert_eq!(keys.verify(token), None, "{token:?}");
-        }
-    }
-
-    #[test]
-    fn another_pepper_opens_nothing() {
-        let keys = Keys::new(b"salt", vec![entry("k1", "one")]).unwrap();
-        assert_eq!(keys.verify("k1.one"), None);
-    }
-
-    #[test]
-    fn unusable_entries_are_refused_by_name() {
-        let with = |change: fn(&mut Entry)| {
-            let mut entry = entry("k1", "one");
-            change(&mut entry);
-            Keys::new(b"pepper", vec![entry]).map(|_| ()).unwrap_err()
-        };
-        assert_eq!(with(|e| e.id = "a.b".to_owned()), InvalidKeys::Id("a.b".to_owned()));
-        assert_eq!(with(|e| e.hash.truncate(62)), InvalidKeys::Hash("k1".to_owned()));
-        assert_eq!(with(|e| e.hash.replace_range(0..1, "é")), InvalidKeys::Hash("k1".to_owned()));
-        assert_eq!(with(|e| e.principal.clear()), InvalidKeys::Principal("k1".to_owned()));
-        assert!(matches!(with(|e| e.tenant.push(' ')), InvalidKeys::Tenant { .. }));
-        let twice = Keys::new(b"pepper", vec![entry("k1", "one"), entry("k1", "two")]);
-        assert_eq!(twice.map(|_| ()).unwrap_err(), InvalidKeys::Twice("k1".to_owned()));
-    }
-
-    #[test]
-    fn nothing_of_a_key_shows_when_debugged() {
-        let keys = Keys::new(b"pepper", vec![entry("k1", "one")]).unwrap();
-        assert_eq!(format!("{keys:?}"), "Keys { known: 1, .. }");
-    }
 }

@@ -1,4 +1,4 @@
-//! What every request passes: authentication, and the writing of problems.
+//! What every request passes: authentication, authorisation, and the writing of problems.
 
 use axum::{
     extract::{Request, State},
@@ -7,41 +7,36 @@ use axum::{
 };
 use http::{Extensions, StatusCode, Uri, header};
 use mainstay::http::{Record, set_principal};
-use mainstay_context::{Context, Principal};
-use orders::ports::Ports;
+use mainstay_context::Context;
+use orders::ports::{Clock as _, Ports};
 use tonic::Status;
 
 use crate::{
     api::Api,
+    auth::authorize,
     problem::{Code, Problem},
 };
 
-/// Lets a request in when its key is known, and names its principal in the context.
+/// Lets a request in when it is known who makes it and they may, and names them in the context.
+///
+/// It stands before the handlers, so that a replay is authorised as its first try was; and before what
+/// answers a method that an address does not have, which is one of the things nobody may do.
 pub(crate) async fn authenticate<P: Ports>(
     State(api): State<Api<P>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let principal =
-        principal(&api, &request).map_err(|detail| Problem::new(Code::Unauthenticated, detail))?;
-    set_principal(request.extensions_mut(), principal);
-    Ok(next.run(request).await)
-}
-
-/// Who asks, or what is wrong with the way it is said; whether an id is known is not told.
-fn principal<P>(api: &Api<P>, request: &Request) -> Result<Principal, &'static str> {
-    let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or("The request has no Authorization header.")?;
-    if values.next().is_some() {
-        return Err("The request has more than one Authorization header.");
-    }
-    let pair = value.to_str().ok().and_then(|value| value.split_once(' '));
-    let token = pair.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let (_, token) = token.ok_or("The Authorization header is not `Bearer KEY`.")?;
-    api.config.keys.verify(token.trim()).ok_or(
-        "The key is not known here. One that was made after the service started is known once it \
-         is started again.",
-    )
+    let (mut head, body) = request.into_parts();
+    let auth = &api.config.auth;
+    let (kind, found) = auth.identify(&head, api.orders.ports().clock().now()).await;
+    let outcome = found.and_then(|principal| {
+        // Before it is judged, so that the log tells who was refused.
+        set_principal(&mut head.extensions, principal.clone());
+        authorize(&principal, &head)
+    });
+    auth.count(kind, &outcome);
+    outcome?;
+    Ok(next.run(Request::from_parts(head, body)).await)
 }
 
 /// Writes the body of a problem, where the request's ids are known, and tells of it once.

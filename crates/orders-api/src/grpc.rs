@@ -88,7 +88,7 @@ pub(crate) const READS: [&str; 3] = [
 ];
 
 /// Every call: its path, as the contract has it, and the message it takes.
-const CALLS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
+pub(crate) const CALLS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
 /// The routes of every call; one for each, so that metrics tell them apart.
 pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
@@ -109,7 +109,6 @@ pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
     };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
     let calls = CALLS.iter().fold(Router::new(), route);
-    let calls = calls.method_not_allowed_fallback(gate::method_not_allowed);
     calls.route_layer(admission::layer(api)).route_layer(gate)
 }
 

@@ -2,7 +2,8 @@
 //! stands in the same router, behind the same layers.
 //!
 //! Outermost first: a plain answer made acceptable, compression, the writer of problems,
-//! authentication (everything under `/v1`; a webhook has its signature), admission, the routes. The router
+//! authentication and authorisation (everything under `/v1`; a webhook has its signature), admission, the
+//! routes. The router
 //! expects to stand behind `mainstay::http::inbound`, which gives each request its context; the
 //! routes in [`STREAMS`] want no total deadline there.
 
@@ -71,8 +72,7 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
     let (hooks, _) = hooks::<P>().split_for_parts();
     let hooks = hooks.method_not_allowed_fallback(gate::method_not_allowed);
     let whole = DefaultPredicate::new().and(NotForContentType::const_new("application/x-ndjson"));
-    v1.method_not_allowed_fallback(gate::method_not_allowed)
-        .route_layer(admit)
+    v1.route_layer(admit)
         .route_layer(gate)
         .merge(hooks)
         .with_state(api)

@@ -13,6 +13,7 @@ mod status;
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
+use mainstay_context::Principal;
 use orders::{
     Violation,
     domain::{Money, OrderId, Position, State, Totals, Version},
@@ -73,10 +74,13 @@ codes! {
         "The time for the request cannot be read",
         "Send the header that the detail names once and in the form it tells, such as `X-Request-Timeout-Ms` in whole milliseconds, or not at all.";
     Unauthenticated "unauthenticated" UNAUTHORIZED Unauthenticated "Authentication is required",
-        "Send `Authorization: Bearer ID.SECRET` with a valid key.";
+        "Send `Authorization: Bearer ID.SECRET` with a valid key, or a valid token in its place.";
     WebhookUnsigned "webhook-unsigned" UNAUTHORIZED Unauthenticated
         "The signature of the webhook does not hold",
         "Sign each try anew, over the raw body, with a secret of `gateway.webhook_secret_file`.";
+    InsufficientScope "insufficient-scope" FORBIDDEN PermissionDenied
+        "The key or token does not open this operation",
+        "Ask the operator for one with the scope that the detail names; `docs/IDENTITIES.md` has all of them.";
     NotFound "not-found" NOT_FOUND NotFound "There is no such thing",
         "Check the address. What belongs to another tenant does not exist for you.";
     MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED Unimplemented
@@ -160,6 +164,9 @@ codes! {
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE Unavailable
         "The order store is unavailable",
         "Nothing was written. Send the request again after `Retry-After`.";
+    TokenKeysUnavailable "token-keys-unavailable" SERVICE_UNAVAILABLE Unavailable
+        "Tokens cannot be checked yet",
+        "The token may be good: keep it, and send the request again after `Retry-After`.";
     OutcomeUnknown "outcome-unknown" SERVICE_UNAVAILABLE Unavailable
         "It is not known whether the change was written",
         "Send the same request with the same Idempotency-Key; it never takes effect twice.";
@@ -184,6 +191,7 @@ impl Code {
             | Self::Overloaded
             | Self::StoreBusy
             | Self::StoreUnavailable
+            | Self::TokenKeysUnavailable
             | Self::OutcomeUnknown
             | Self::Draining
             | Self::DeadlineExceeded
@@ -195,6 +203,7 @@ impl Code {
             | Self::Unauthenticated
             | Self::WebhookUnsigned
             | Self::WebhookMisfit
+            | Self::InsufficientScope
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::IllegalTransition
@@ -263,6 +272,15 @@ enum Facts {
     After(Duration),
     /// The address is none of ours, whoever asks.
     NoAddress,
+    Denied(Box<Denied>),
+}
+
+/// Who may not do what, and for want of which scope.
+#[derive(Clone, Debug)]
+struct Denied {
+    principal: Principal,
+    operation: &'static str,
+    scope: &'static str,
 }
 
 impl Problem {
@@ -317,6 +335,7 @@ impl Problem {
             | Facts::Version(_)
             | Facts::Order(_)
             | Facts::Oldest(_)
+            | Facts::Denied(_)
             | Facts::Totals(..)
             | Facts::After(_) => self.code.then(),
         }
@@ -330,6 +349,18 @@ impl Problem {
     /// An address at which there is nothing for anybody.
     pub(crate) fn no_address(detail: impl Into<String>) -> Self {
         Self { facts: Facts::NoAddress, ..Self::new(Code::NotFound, detail) }
+    }
+
+    /// An operation that this principal may not carry out for want of this scope.
+    pub(crate) fn denied(
+        principal: &Principal,
+        operation: &'static str,
+        scope: &'static str,
+    ) -> Self {
+        let detail = format!("{operation} needs the scope {scope}.");
+        let denied = Denied { principal: principal.clone(), operation, scope };
+        let facts = Facts::Denied(Box::new(denied));
+        Self { facts, ..Self::new(Code::InsufficientScope, detail) }
     }
 
     /// A request that cannot be read, because of this place in it.

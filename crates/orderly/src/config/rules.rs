@@ -51,6 +51,9 @@ impl Config {
             &["auth.keys_file", "auth.pepper_file"],
             "it belongs together with auth.pepper_file, which is not set: set both or neither",
         );
+        if let Some(jwt) = &self.auth.jwt {
+            jwt.check(rules);
+        }
     }
 
     /// What has to do with the store that several processes share.
@@ -169,7 +172,7 @@ impl Config {
     fn reach(&self, options: &Serve) -> Vec<(&'static [&'static str], String)> {
         let mut faults: Vec<(&'static [&'static str], String)> = Vec::new();
         let local = self.http.listen.ip().is_loopback();
-        if !local && self.auth.keys_file.is_none() {
+        if !local && self.auth.keys_file.is_none() && self.auth.jwt.is_none() {
             let fault = format!(
                 "it is reachable from other machines and auth.keys_file is not set: anybody could \
                  order. Set auth.keys_file and auth.pepper_file and make a key with `{}`, or \
@@ -227,6 +230,7 @@ impl Config {
         let not_zero = "it must not be 0";
         let mut counts = |key: &str, holds: bool| rules.require(holds, &[key], not_zero);
         counts("http.default_deadline", !self.http.default_deadline.is_zero());
+        counts("auth.reload_every", !self.auth.reload_every.is_zero());
         counts("retention.every", !self.retention.every.is_zero());
         counts("retention.events", !self.retention.events.is_zero());
         let reload_every = self.http.tls.as_ref().map(|tls| tls.reload_every);
@@ -247,6 +251,9 @@ impl Config {
     /// Whether the files it names can be used.
     pub(super) fn check_files(&self, rules: &mut Rules, options: &Serve) {
         keys::check(&self.auth, options, rules);
+        if let Some(jwt) = &self.auth.jwt {
+            jwt.check_file(rules);
+        }
         rules.accept(&["admin.token_file"], self.admin.token());
         rules.accept(&["http.tls"], self.tls());
         if let Some(gateway) = &self.gateway {

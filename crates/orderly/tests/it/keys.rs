@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use hyper::header;
 
-use crate::support::{Client, Home, Process};
+use crate::support::{Client, Home, Process, Service, get, until};
 
 /// A request that carries this instead of a key.
 async fn knock(client: &Client, authorization: &str) -> u16 {
@@ -183,4 +183,72 @@ async fn a_key_needs_a_place_to_be_kept() {
     let ran = home.run(&["key", "new", "--tenant", "acme", "--principal", "till"]).await;
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("auth.keys_file") && ran.err.contains("auth.pepper_file"), "{ran:?}");
+}
+
+/// What this key opens the list of orders with.
+async fn status(service: &Service, key: &str) -> u16 {
+    service.client_with(key).get("/v1/orders").await.status
+}
+
+/// Puts another key file in its place, whole.
+fn put(home: &Home, text: &str) {
+    fs::write(home.path("next.toml"), text).unwrap();
+    fs::rename(home.path("next.toml"), home.path("keys.toml")).unwrap();
+}
+
+/// Waits until the service logs this.
+async fn logs(service: &Service, text: &str) {
+    until(text, async || service.log().contains(text).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_running_service_follows_its_key_file() {
+    let home = Home::with_keys().set("auth.reload_every=10ms");
+    let first = home.new_key("acme", "till").await;
+    let service = home.serve().await;
+    let second = home.new_key("acme", "till").await;
+    until("the new key opens", async || (status(&service, &second).await == 200).then_some(()))
+        .await;
+
+    let good = fs::read_to_string(home.path("keys.toml")).unwrap();
+    put(&home, "[[key]]\nid = 7\n");
+    let told = async || get(service.admin, "/status").await.json()["auth"].clone();
+    until("the wrong file is told", async || {
+        told().await["last_error"].as_str().is_some_and(|error| error.contains("key")).then_some(())
+    })
+    .await;
+    logs(&service, "key file refused; the keys of before stay").await;
+    assert_eq!((status(&service, &first).await, status(&service, &second).await), (200, 200));
+
+    // As an editor leaves it for a moment.
+    put(&home, "");
+    logs(&service, "the key file is empty").await;
+    assert_eq!(status(&service, &first).await, 200);
+
+    let last = good.rfind("[[key]]").unwrap();
+    put(&home, &good[last..]);
+    until("the old key opens nothing", async || {
+        (status(&service, &first).await == 401).then_some(())
+    })
+    .await;
+    assert_eq!(status(&service, &second).await, 200);
+    let told = told().await;
+    assert_eq!((&told["keys"], &told["last_error"]), (&1.into(), &serde_json::Value::Null));
+}
+
+#[tokio::test]
+async fn a_key_opens_what_its_scopes_say() {
+    let home = Home::with_keys();
+    let new = ["key", "new", "--tenant", "acme", "--principal", "report", "--scopes"];
+    let ran = home.run(&[&new[..], &["orders:read,events:read"]].concat()).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let service = home.serve().await;
+    let client = service.client_with(ran.out.trim());
+    assert_eq!(client.get("/v1/orders").await.status, 200);
+    client.create("a-key-of-its-own-1").await.refused(403, "insufficient-scope");
+    logs(&service, "denied for want of a scope").await;
+    logs(&service, "\"scope\":\"orders:write\"").await;
+    let ran = home.run(&[&new[..], &["orders:all"]].concat()).await;
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("orders:read, orders:write"), "{ran:?}");
 }

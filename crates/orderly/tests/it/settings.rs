@@ -389,6 +389,37 @@ async fn no_secret_is_shown() {
     }
 }
 
+#[tokio::test]
+async fn tokens_that_could_be_forged_are_refused() {
+    let home = Home::new()
+        .set("auth.jwt.issuer=https://id.test")
+        .set("auth.jwt.jwks_url=http://id.test/keys")
+        .set("auth.jwt.algorithms=[\"HS256\"]")
+        .set("auth.jwt.leeway=1h");
+    let reasons = [
+        "auth.jwt.audience (default): it must not be empty",
+        "auth.jwt.jwks_url (flag auth.jwt.jwks_url): it leads to other machines without TLS",
+        "auth.jwt.algorithms (flag auth.jwt.algorithms): \"HS256\" is not taken: ",
+        "auth.jwt.leeway (flag auth.jwt.leeway): it must be at most 5min",
+    ];
+    for command in [&["serve"][..], &["config", "check"]] {
+        refused(&home.run(command).await, &reasons);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_takes_tokens_starts_without_the_keys_of_their_issuer() {
+    let home = Home::with_keys()
+        .set("auth.jwt.issuer=https://id.test")
+        .set("auth.jwt.audience=orderly")
+        .set("auth.jwt.jwks_url=http://127.0.0.1:1/keys");
+    let key = home.new_key("acme", "till").await;
+    let service = home.serve().await;
+    assert_eq!(service.client_with(&key).get("/v1/orders").await.status, 200);
+    let status = get(service.admin, "/status").await.json();
+    assert_eq!(status["auth"]["tokens"]["keys"], 0, "{status}");
+}
+
 /// Settings under which something leaves for other machines as plain text, though nobody said so.
 const UNSAID: [(&str, &str); 6] = [
     ("postgres.url", "postgres://orderly@db-1/orderly"),

@@ -46,10 +46,11 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     ]);
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .bearer_format("ID.SECRET")
+        .bearer_format("ID.SECRET or JWT")
         .description(Some(
-            "An API key, `ID.SECRET`. `make run` prints one for development and keeps it in \
-             `data/dev-key`; elsewhere `orderly key new` makes it.",
+            "An API key, `ID.SECRET`, or a token (JWT) of the issuer that the service trusts. `make \
+             run` prints a key for development and keeps it in `data/dev-key`; elsewhere `orderly key \
+             new` makes it. Each opens the operations of its scopes.",
         ))
         .build();
     document.security = Some(vec![SecurityRequirement::new("key", [""; 0])]);

@@ -9,7 +9,7 @@ use mainstay_context::Context;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Code, Facts, Problem};
+use super::{Code, Denied, Facts, Problem};
 use crate::wire::{money::Money, priced::Totals};
 
 /// What went wrong (RFC 9457).
@@ -128,7 +128,11 @@ impl Problem {
             computed_totals: None,
         };
         match &self.facts {
-            Facts::None | Facts::Unkeyed | Facts::NoAddress | Facts::After(_) => {}
+            Facts::None
+            | Facts::Unkeyed
+            | Facts::NoAddress
+            | Facts::After(_)
+            | Facts::Denied(_) => {}
             Facts::Errors(errors) => body.errors.clone_from(errors),
             Facts::State(state) => body.allowed_transitions = Some(super::from::verbs(*state)),
             Facts::Version(version) => body.current_version = Some(version.get()),
@@ -147,8 +151,13 @@ impl Problem {
         self.replayed
     }
 
-    /// Tells the operator what the client cannot mend: called once, where the problem is answered.
+    /// Tells the operator what the client cannot mend, and who was denied what: called once, where the
+    /// problem is answered.
     pub fn log(&self) {
+        if let Facts::Denied(denied) = &self.facts {
+            let Denied { principal, operation, scope } = &**denied;
+            tracing::warn!(%principal, operation, scope, "denied for want of a scope");
+        }
         let Some(cause) = &self.cause else { return };
         let error = error_chain(&**cause);
         tracing::error!(code = self.code.as_str(), error, "request failed");
@@ -189,6 +198,9 @@ impl Code {
     pub(crate) fn challenge(self) -> Option<&'static str> {
         if self == Self::Unauthenticated {
             return Some("Bearer realm=\"orderly\"");
+        }
+        if self == Self::InsufficientScope {
+            return Some("Bearer realm=\"orderly\", error=\"insufficient_scope\"");
         }
         (self == Self::WebhookUnsigned).then_some("Standard-Webhooks realm=\"orderly\"")
     }

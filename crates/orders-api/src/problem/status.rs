@@ -71,6 +71,7 @@ impl Problem {
         }
         match &self.facts {
             Facts::None | Facts::Unkeyed | Facts::NoAddress | Facts::After(_) => {}
+            Facts::Denied(denied) => tell("scope", denied.scope.to_owned()),
             // Not all of them may have room in the details.
             Facts::Errors(errors) => tell("errors", errors.len().to_string()),
             Facts::State(state) => tell("allowed_transitions", from::calls(*state).join(",")),
@@ -197,6 +198,7 @@ mod tests {
                 400 | 422 => grpc == Grpc::InvalidArgument,
                 415 => [Grpc::InvalidArgument, Grpc::Unimplemented].contains(&grpc),
                 401 => grpc == Grpc::Unauthenticated,
+                403 => grpc == Grpc::PermissionDenied,
                 404 => grpc == Grpc::NotFound,
                 405 | 501 | 505 => grpc == Grpc::Unimplemented,
                 409 => {

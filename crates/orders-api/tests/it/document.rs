@@ -1,6 +1,11 @@
 //! The committed document is the one the routes make.
 
-use orders_testkit::{World, generated::is_committed};
+use std::fs;
+
+use orders_testkit::{
+    World,
+    generated::{self, is_committed},
+};
 
 #[test]
 fn the_committed_document_is_up_to_date() {
@@ -18,11 +23,19 @@ fn every_problem_has_its_row_in_the_docs() {
 }
 
 #[test]
+fn every_scope_has_its_rows_in_the_docs() {
+    let document = fs::read_to_string(generated::path("docs/IDENTITIES.md")).unwrap();
+    let table = orders_api::auth::table();
+    assert!(document.contains(&table), "docs/IDENTITIES.md needs this table:\n{table}");
+}
+
+#[test]
 fn every_operation_documents_who_may_and_what_can_go_wrong() {
     let document = serde_json::to_value(orders_api::http::openapi::<World>()).unwrap();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let responses = operation["responses"].as_object().unwrap();
+            assert_eq!(responses.contains_key("403"), path.starts_with("/v1/"), "{method} {path}");
             for status in ["400", "401", "503", "504"] {
                 let content = &responses[status]["content"]["application/problem+json"];
                 assert_eq!(

@@ -22,7 +22,7 @@ use mainstay::{
 use mainstay_context::Context;
 use orders_adapters::postgres::Config as Store;
 use orders_api::{
-    auth::{Entry, Keys, hash},
+    auth::{Auth, Entry, File, Keys, PeerEntry, Scope, Tokens, hash},
     grpc::spoken,
     http::{Config, STREAMS, Webhooks, router},
     problem::chassis_failure,
@@ -40,6 +40,10 @@ pub(crate) const OWN: &str = "Bearer own.secret";
 pub(crate) const OTHER: &str = "Bearer other.secret";
 pub(crate) const FOREIGN: &str = "Bearer foreign.secret";
 pub(crate) const FOREIGN_OTHER: &str = "Bearer foreign-other.secret";
+/// A key that opens nothing.
+pub(crate) const NOTHING: &str = "Bearer nothing.secret";
+/// A peer that may read orders.
+pub(crate) const PEER: &str = "spiffe://shop.test/warehouse";
 
 /// What the gateway signs its webhooks with here.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -48,6 +52,7 @@ pub(crate) struct Shop {
     pub(crate) world: World,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: Metrics,
+    pub(crate) auth: Arc<Auth>,
     app: Router,
 }
 
@@ -59,47 +64,53 @@ pub(crate) struct Answer {
 
 impl Shop {
     pub(crate) fn new() -> Self {
-        Self::with(Some(SECRET), true)
+        Self::set(|_| {})
     }
 
     pub(crate) fn without_gateway() -> Self {
-        Self::with(None, false)
+        Self::build(world(), None, |config| {
+            config.payments = false;
+            config.webhooks = None;
+        })
+    }
+
+    /// One that these tokens open too.
+    pub(crate) fn trusting(tokens: Arc<Tokens>) -> Self {
+        Self::build(world(), Some(tokens), |_| {})
     }
 
     /// One with these secrets of webhooks.
     pub(crate) fn with_secrets(secrets: Option<&str>) -> Self {
-        Self::with(secrets, true)
+        let metrics = Metrics::new("test");
+        let webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
+        Self::set(|config| config.webhooks = webhooks)
     }
 
     /// One over this world, whatever the environment says.
     pub(crate) fn over(world: World) -> Self {
-        Self::build(world, Some(SECRET), true, |_| {})
+        Self::build(world, None, |_| {})
     }
 
     /// One whose configuration was changed like this.
     pub(crate) fn set(change: impl FnOnce(&mut Config)) -> Self {
-        Self::build(world(), Some(SECRET), true, change)
-    }
-
-    fn with(secrets: Option<&str>, payments: bool) -> Self {
-        Self::build(world(), secrets, payments, |_| {})
+        Self::build(world(), None, change)
     }
 
     fn build(
         world: World,
-        secrets: Option<&str>,
-        payments: bool,
+        tokens: Option<Arc<Tokens>>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let (phase, metrics) = (watch::Sender::new(Phase::Ready), Metrics::new("test"));
-        let mut config = Config::new(keys(), [7; 32], phase.subscribe());
-        config.payments = payments;
-        config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
+        let auth = Arc::new(Auth::new(keys(), tokens, &metrics));
+        let mut config = Config::new(Arc::clone(&auth), [7; 32], phase.subscribe());
+        config.payments = true;
+        config.webhooks = Some(Webhooks::new(SECRET.parse().unwrap(), &metrics));
         change(&mut config);
         let stack = Stack::new(&metrics).with_failures(chassis_failure);
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = spoken(inbound(router(Arc::new(world.orders()), config), &stack));
-        Self { world, phase, metrics, app }
+        Self { world, phase, metrics, auth, app }
     }
 
     /// All of it, for a connection to serve.
@@ -296,17 +307,36 @@ fn pooled() -> Box<dyn Engine> {
 }
 
 fn keys() -> Keys {
-    let entry = |(id, tenant, principal): (&str, &str, &str)| Entry {
+    let second = |id, tenant| Entry { principal: "till-2".to_owned(), ..entry(id, tenant) };
+    let nothing = Entry { scopes: Some(Vec::new()), ..entry("nothing", "shop") };
+    let keys = vec![
+        entry("own", "shop"),
+        second("other", "shop"),
+        entry("foreign", "rival"),
+        second("foreign-other", "rival"),
+        nothing,
+    ];
+    let peer = PeerEntry {
+        spiffe_id: PEER.to_owned(),
+        tenant: "shop".to_owned(),
+        principal: "warehouse".to_owned(),
+        scopes: Some(vec![Scope::OrdersRead]),
+    };
+    opening(keys, vec![peer])
+}
+
+/// A key of this id with the secret `secret`, which opens everything of the tenant's.
+pub(crate) fn entry(id: &str, tenant: &str) -> Entry {
+    Entry {
         id: id.to_owned(),
         tenant: tenant.to_owned(),
-        principal: principal.to_owned(),
+        principal: "till".to_owned(),
         hash: hash(b"pepper", "secret"),
-    };
-    let entries = [
-        ("own", "shop", "till"),
-        ("other", "shop", "till-2"),
-        ("foreign", "rival", "till"),
-        ("foreign-other", "rival", "till-2"),
-    ];
-    Keys::new(b"pepper", entries.map(entry).to_vec()).unwrap()
+        scopes: None,
+    }
+}
+
+/// What these open.
+pub(crate) fn opening(keys: Vec<Entry>, peers: Vec<PeerEntry>) -> Keys {
+    Keys::new(b"pepper", File { keys, peers }).unwrap()
 }

@@ -155,7 +155,8 @@ impl IntoResponses for WebhookProblems {
 
 /// These problems and those that every operation of a client can answer, by status.
 fn problems(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
-    by_status(&[codes, &[Code::Unauthenticated]].concat())
+    let by_who_asks = [Code::Unauthenticated, Code::InsufficientScope, Code::TokenKeysUnavailable];
+    by_status(&[codes, &by_who_asks].concat())
 }
 
 /// These problems and those that every operation can answer, by status.

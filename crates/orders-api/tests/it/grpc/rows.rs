@@ -18,7 +18,7 @@ use crate::shop::{Answer, OWN, Shop, order};
 
 /// What a request says; both protocols are asked the same.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// The id or number of an order.
     pub(super) order: String,
     /// The first of its operations that waits for a person, if one does.
@@ -30,8 +30,8 @@ pub(super) struct Asked {
 }
 
 /// One call of the contract.
-pub(super) struct Row {
-    pub(super) call: &'static str,
+pub(crate) struct Row {
+    pub(crate) call: &'static str,
     pub(super) method: Method,
     /// Its address over HTTP; `{id}` is the order.
     pub(super) path: &'static str,
@@ -161,7 +161,7 @@ pub(super) fn names() -> BTreeSet<&'static str> {
 }
 
 /// Every call of the contract that has one message and one answer.
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut all = vec![
         change(("CreateOrder", "/v1/orders"), &[], Key::Must, create, create_body),
         read("GetOrder", "/v1/orders/{id}", |asked| {
@@ -294,7 +294,7 @@ fn corrections() -> [Row; 2] {
 
 impl Row {
     /// An order on which it can be made, and what it then asks.
-    pub(super) async fn ready(&self, shop: &Shop) -> Asked {
+    pub(crate) async fn ready(&self, shop: &Shop) -> Asked {
         let id = shop.created(&format!("for-{}", self.call)).await;
         for verb in self.given {
             let body = match *verb {
@@ -325,7 +325,7 @@ impl Row {
     }
 
     /// Makes the call as whoever has this token, or none, with these headers more.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         shop: &Shop,
         asked: &Asked,
@@ -382,7 +382,7 @@ pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 /// The message that a call is answered with, or the status it fails with.
-pub(super) async fn send(
+pub(crate) async fn send(
     shop: &Shop,
     request: request::Builder,
     body: impl Into<Body>,
@@ -411,7 +411,7 @@ pub(super) async fn streamed(
 }
 
 /// The reason of a refusal, and the fields it finds fault with.
-pub(super) fn reason_of(status: &Status) -> (String, Vec<String>) {
+pub(crate) fn reason_of(status: &Status) -> (String, Vec<String>) {
     let info = status.get_details_error_info().expect("an ErrorInfo");
     let found = status.get_details_bad_request().map(|found| found.field_violations);
     let fields = found.into_iter().flatten().map(|violation| violation.field).collect();

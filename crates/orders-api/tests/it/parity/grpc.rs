@@ -71,20 +71,20 @@ fn refused(status: &Status) -> Value {
     };
     let problem = problem::over_grpc(status);
     let status = problem["status"].as_u64().and_then(|status| u16::try_from(status).ok());
-    Head { status: status.unwrap_or_default(), ..head }.with(problem)
+    Head { status: status.unwrap_or_default(), ..head }.with(&problem)
 }
 
 fn done(asked: &Asked, told: Vec<Bytes>) -> Value {
     let head = Head { status: asked.operation.done(), ..Head::default() };
     match asked.operation {
         Operation::Create => created(head, read(&told)),
-        Operation::Batch => head.with(json!({ "results": results(told) })),
+        Operation::Batch => head.with(&json!({ "results": results(told) })),
         Operation::Get => {
             let answer: pb::GetOrderResponse = read(&told);
             changed(head, answer.order, false)
         }
-        Operation::List => head.with(listed(read(&told))),
-        Operation::History => head.with(history(read(&told))),
+        Operation::List => head.with(&listed(read(&told))),
+        Operation::History => head.with(&history(read(&told))),
         Operation::Feed => unreachable!("it is watched"),
         Operation::Confirm
         | Operation::Cancel
@@ -107,7 +107,7 @@ fn done(asked: &Asked, told: Vec<Bytes>) -> Value {
 fn changed(head: Head, order: Option<pb::Order>, replayed: bool) -> Value {
     let order = order.expect("an order");
     let etag = order.etag.clone();
-    Head { replayed, etag, ..head }.with(told::whole(order))
+    Head { replayed, etag, ..head }.with(&told::whole(order))
 }
 
 fn created(head: Head, answer: pb::CreateOrderResponse) -> Value {
@@ -118,7 +118,7 @@ fn created(head: Head, answer: pb::CreateOrderResponse) -> Value {
         }
         Outcome::PricedOrder(priced) => {
             let head = Head { status: 200, replayed: answer.replayed, ..head };
-            head.with(told::priced(*priced))
+            head.with(&told::priced(*priced))
         }
     }
 }
@@ -180,7 +180,7 @@ async fn watch(shop: &Shop, asked: &Asked) -> Value {
             let told = pb::WatchEventsResponse::decode(message).expect("a message of a watch");
             let Some(event) = told.event else {
                 let body = json!({ "events": events, "next": told.position.to_string() });
-                return Head { status: Operation::Feed.done(), ..Head::default() }.with(body);
+                return Head { status: Operation::Feed.done(), ..Head::default() }.with(&body);
             };
             events.push(told::event(event, told.position));
         }

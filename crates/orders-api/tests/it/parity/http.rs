@@ -97,12 +97,12 @@ fn told(operation: Operation, answer: &Answer) -> Value {
         retry_after: answer.header("retry-after").to_owned(),
     };
     if !answer.status.is_success() {
-        return head.with(problem::over_http(operation, answer.json()));
+        return head.with(&problem::over_http(operation, answer.json()));
     }
     if operation == Operation::Batch {
-        return head.with(json!({ "results": results(&answer.text()) }));
+        return head.with(&json!({ "results": results(&answer.text()) }));
     }
-    head.with(answer.json())
+    head.with(&answer.json())
 }
 
 /// The answers to a batch, line by line.

@@ -1,0 +1,388 @@
+//! The keys that an issuer signs with (RFC 7517), and where they come from.
+//!
+//! A key that cannot be used is left out, as the standard has it: one for something else, of another
+//! kind, too small, or a secret. A set without any key is refused.
+
+use std::{fs, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use mainstay::{
+    client::http::{BaseUrl, Client, Config, InvalidBaseUrl, Safety, TlsError},
+    metrics::Metrics,
+    telemetry::error_chain,
+};
+use mainstay_context::{Context, RequestId};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::jwt::Algorithm;
+
+/// The fewest bytes of an RSA key's modulus: 2048 bits.
+const LEAST_RSA: usize = 256;
+/// The length of a coordinate of P-256, and of a key of Ed25519, in bytes.
+const COORDINATE: usize = 32;
+/// How long the key server may take, all tries together.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The keys of an issuer.
+#[derive(Debug)]
+pub struct KeySet {
+    keys: Vec<Arc<Key>>,
+    /// The SHA-256 of what they were read from.
+    written: [u8; 32],
+}
+
+/// A set of keys that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKeySet {
+    /// It is no set of keys.
+    #[error("it is not a JSON Web Key Set")]
+    Format,
+    /// It has no key that could be used.
+    #[error("it has no key that signs with RS256 (from 2048 bits on), ES256 or EdDSA (Ed25519)")]
+    Empty,
+}
+
+/// Why a set has no key for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoKey {
+    /// The token names none, and there are several.
+    Unnamed,
+    /// There is none of its name.
+    Unknown,
+    /// The one of its name signs in another way.
+    Unfit,
+}
+
+/// A key that signatures are checked with.
+#[derive(Debug)]
+pub(super) struct Key {
+    name: Option<String>,
+    public: Public,
+}
+
+#[derive(Debug)]
+enum Public {
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+    P256(UnparsedPublicKey<Vec<u8>>),
+    Ed25519(UnparsedPublicKey<Vec<u8>>),
+}
+
+/// What is read of a set; keys one by one, since one that cannot be read harms no other.
+#[derive(Deserialize)]
+struct Written {
+    keys: Vec<serde_json::Value>,
+}
+
+/// What is read of a key (RFC 7517, 7518, 8037).
+#[derive(Deserialize)]
+struct WrittenKey {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    key_ops: Option<Vec<String>>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl KeySet {
+    /// Reads a set.
+    ///
+    /// # Errors
+    /// [`InvalidKeySet`] when it is none, or has no key that could be used.
+    pub fn read(json: &[u8]) -> Result<Self, InvalidKeySet> {
+        let written: Written = serde_json::from_slice(json).map_err(|_| InvalidKeySet::Format)?;
+        let read = |key| serde_json::from_value::<WrittenKey>(key).ok().and_then(Key::read);
+        let keys: Vec<_> = written.keys.into_iter().filter_map(read).map(Arc::new).collect();
+        if keys.is_empty() {
+            return Err(InvalidKeySet::Empty);
+        }
+        Ok(Self { keys, written: Sha256::digest(json).into() })
+    }
+
+    /// How many keys it has.
+    pub(super) fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether it was read from the same as another.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+
+    /// The key of this name that signs so; a set of one key needs no name.
+    pub(super) fn find(&self, name: Option<&str>, algorithm: Algorithm) -> Result<Arc<Key>, NoKey> {
+        let Some(name) = name else {
+            let [key] = &self.keys[..] else { return Err(NoKey::Unnamed) };
+            return Some(key).filter(|key| key.signs(algorithm)).cloned().ok_or(NoKey::Unfit);
+        };
+        let mut of_name =
+            self.keys.iter().filter(|key| key.name.as_deref() == Some(name)).peekable();
+        if of_name.peek().is_none() {
+            return Err(NoKey::Unknown);
+        }
+        of_name.find(|key| key.signs(algorithm)).cloned().ok_or(NoKey::Unfit)
+    }
+}
+
+impl Key {
+    /// The key, if it is one to check signatures with.
+    fn read(written: WrittenKey) -> Option<Self> {
+        let public = Public::read(&written)?;
+        let signs = public.algorithm().as_str();
+        let fits = written.alg.as_deref().is_none_or(|alg| alg == signs)
+            && written.purpose.as_deref().is_none_or(|purpose| purpose == "sig")
+            && written.key_ops.as_ref().is_none_or(|all| all.iter().any(|one| one == "verify"));
+        fits.then_some(Self { name: written.kid, public })
+    }
+
+    fn signs(&self, algorithm: Algorithm) -> bool {
+        self.public.algorithm() == algorithm
+    }
+
+    /// Whether this is the key's own signature of a message.
+    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let checked = match &self.public {
+            Public::Rsa(key) => key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
+            Public::P256(key) | Public::Ed25519(key) => key.verify(message, signature),
+        };
+        checked.is_ok()
+    }
+}
+
+impl Public {
+    fn read(written: &WrittenKey) -> Option<Self> {
+        let number = |text: &Option<String>| BASE64.decode(text.as_ref()?).ok();
+        let coordinate = |text| number(text).filter(|bytes| bytes.len() == COORDINATE);
+        match (written.kty.as_str(), written.crv.as_deref()) {
+            ("RSA", _) => {
+                let (n, e) = (number(&written.n)?, number(&written.e)?);
+                // Some write a modulus with a zero before it, which is not a part of the number.
+                let n = n.into_iter().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
+                // One whose first bit is not set is shorter than its bytes.
+                let is_large = n.len() > LEAST_RSA || (n.len() == LEAST_RSA && n[0] >= 0x80);
+                is_large.then_some(Self::Rsa(RsaPublicKeyComponents { n, e }))
+            }
+            ("EC", Some("P-256")) => {
+                let point = [vec![4], coordinate(&written.x)?, coordinate(&written.y)?].concat();
+                Some(Self::P256(UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)))
+            }
+            ("OKP", Some("Ed25519")) => {
+                let key = coordinate(&written.x)?;
+                Some(Self::Ed25519(UnparsedPublicKey::new(&ED25519, key)))
+            }
+            _ => None,
+        }
+    }
+
+    const fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Rsa(_) => Algorithm::Rs256,
+            Self::P256(_) => Algorithm::Es256,
+            Self::Ed25519(_) => Algorithm::EdDsa,
+        }
+    }
+}
+
+/// Where the keys of an issuer are.
+#[derive(Debug)]
+pub enum Source {
+    /// On a server, at this address of it.
+    Server(Client, Uri),
+    /// In a file.
+    File(PathBuf),
+}
+
+impl Source {
+    /// The keys at this URL; what the client's section says of an address does not count.
+    ///
+    /// # Errors
+    /// Fails when the certificates that an `https` address needs cannot be read.
+    pub fn server(url: &KeysUrl, config: &Config, metrics: &Metrics) -> Result<Self, TlsError> {
+        let config = Config { base_url: url.server.clone(), ..config.clone() };
+        Ok(Self::Server(Client::new("jwks", &config, metrics)?, url.path.clone()))
+    }
+
+    /// The keys as they are now.
+    pub(super) async fn ask(&self) -> Result<KeySet, String> {
+        let json = match self {
+            Self::Server(client, path) => fetch(client, path).await?,
+            Self::File(path) => read(path.clone()).await?,
+        };
+        KeySet::read(&json).map_err(|error| error.to_string())
+    }
+}
+
+async fn fetch(client: &Client, path: &Uri) -> Result<Bytes, String> {
+    let id = "jwks".parse::<RequestId>().map_err(|error| error.to_string())?;
+    let cx = Context::new(id).with_deadline((Instant::now() + PATIENCE).into_std());
+    let request =
+        Request::get(path.clone()).header(header::ACCEPT, "application/json").body(Bytes::new());
+    let request = request.map_err(|error| error.to_string())?;
+    let answer = client.call(&cx, Safety::Safe, request).await;
+    let answer = answer.map_err(|error| error_chain(&error))?;
+    match answer.status() {
+        StatusCode::OK => Ok(answer.into_body()),
+        status => Err(format!("the key server answered {status}")),
+    }
+}
+
+/// A file system may hang, and must hold up no other task.
+async fn read(path: PathBuf) -> Result<Bytes, String> {
+    let cannot = format!("cannot read {}", path.display());
+    let read = tokio::task::spawn_blocking(move || fs::read(path)).await;
+    let read = read.map_err(|error| error.to_string())?;
+    read.map(Bytes::from).map_err(|error| format!("{cannot}: {error}"))
+}
+
+/// The URL of a set of keys: a server, and a path on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysUrl {
+    server: BaseUrl,
+    path: Uri,
+}
+
+impl FromStr for KeysUrl {
+    type Err = InvalidBaseUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBaseUrl> {
+        let uri: Uri = text.parse().map_err(|_| InvalidBaseUrl)?;
+        let mut parts = uri.into_parts();
+        let path = parts.path_and_query.take().map_or_else(|| Uri::from_static("/"), Uri::from);
+        let (scheme, authority) = parts.scheme.zip(parts.authority).ok_or(InvalidBaseUrl)?;
+        Ok(Self { server: format!("{scheme}://{authority}").parse()?, path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The key of RFC 8037, appendix A.2.
+    fn ed25519(kid: &str) -> Value {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x })
+    }
+
+    /// The key of RFC 7515, appendix A.3.
+    fn p256(kid: &str) -> Value {
+        json!({
+            "kty": "EC", "crv": "P-256", "kid": kid,
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        })
+    }
+
+    fn rsa(bytes: usize, first: u8) -> Value {
+        let mut n = vec![0xff; bytes];
+        n[0] = first;
+        json!({ "kty": "RSA", "kid": "r", "n": BASE64.encode(n), "e": "AQAB" })
+    }
+
+    fn with(mut key: Value, name: &str, value: &Value) -> Value {
+        key[name] = value.clone();
+        key
+    }
+
+    fn count(keys: &[Value]) -> usize {
+        let json = json!({ "keys": keys }).to_string();
+        KeySet::read(json.as_bytes()).map_or(0, |set| set.count())
+    }
+
+    #[test]
+    fn the_signatures_of_the_standards_hold() {
+        let signed = |key: Value, token: &str| {
+            let json = json!({ "keys": [key] }).to_string();
+            let set = KeySet::read(json.as_bytes()).unwrap();
+            let (message, signature) = token.rsplit_once('.').unwrap();
+            let signature = BASE64.decode(signature).unwrap();
+            let key = &set.keys[0];
+            let [own, other] = [message.as_bytes(), b""];
+            (key.has_signed(own, &signature), key.has_signed(other, &signature))
+        };
+        let eddsa = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.\
+                     hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpA\
+                     r_MuM0KAg";
+        assert_eq!(signed(ed25519("a"), eddsa), (true, false));
+        let es256 = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly\
+                     9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmX\
+                     FCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+        assert_eq!(signed(p256("b"), es256), (true, false));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_is_left_out_and_harms_no_other() {
+        for useless in [
+            json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "a", "alg": "HS256" }),
+            json!({ "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA" }),
+            json!({ "kid": "a" }),
+            json!("key"),
+            with(p256("a"), "x", &json!("AA")),
+            with(p256("a"), "use", &json!("enc")),
+            with(p256("a"), "alg", &json!("ES384")),
+            with(p256("a"), "key_ops", &json!(["sign"])),
+            with(ed25519("a"), "crv", &json!("X25519")),
+            rsa(128, 0xff),
+            rsa(255, 0xff),
+            rsa(256, 0x7f),
+            rsa(257, 0),
+        ] {
+            // What is left of a modulus with a zero before it is 256 bytes, and large enough.
+            let is_large = useless["n"].as_str().is_some_and(|n| n.len() == 343);
+            assert_eq!(count(std::slice::from_ref(&useless)), usize::from(is_large), "{useless}");
+            assert_eq!(count(&[useless, p256("b")]), 1 + usize::from(is_large));
+        }
+        assert_eq!(count(&[rsa(256, 0x80), rsa(384, 0xff)]), 2);
+        assert_eq!(count(&[with(p256("a"), "use", &json!("sig")), ed25519("b")]), 2);
+        for text in ["", "{}", "[]", "{\"keys\":{}}", "{\"keys\":[]}"] {
+            assert!(KeySet::read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_name_and_the_only_one_without() {
+        let set =
+            |keys: &[Value]| KeySet::read(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+        let found = |set: &KeySet, name, algorithm| set.find(name, algorithm).map(|_| ());
+        let (one, two) = (set(&[p256("a")]), set(&[p256("a"), ed25519("b")]));
+        assert_eq!(found(&one, None, Algorithm::Es256), Ok(()));
+        assert_eq!(found(&one, None, Algorithm::EdDsa), Err(NoKey::Unfit));
+        assert_eq!(found(&one, Some("b"), Algorithm::Es256), Err(NoKey::Unknown));
+        assert_eq!(found(&two, None, Algorithm::Es256), Err(NoKey::Unnamed));
+        assert_eq!(found(&two, Some("b"), Algorithm::EdDsa), Ok(()));
+        assert_eq!(found(&two, Some("b"), Algorithm::Es256), Err(NoKey::Unfit));
+        assert_eq!(found(&two, Some("../b"), Algorithm::EdDsa), Err(NoKey::Unknown));
+        // A standard lets keys of two kinds have one name.
+        let same = set(&[p256("a"), ed25519("a")]);
+        assert_eq!(found(&same, Some("a"), Algorithm::EdDsa), Ok(()));
+    }
+
+    #[test]
+    fn a_url_is_a_server_and_a_path() {
+        let read = |text: &str| text.parse::<KeysUrl>();
+        let url = read("https://id.test:8443/realms/shop/certs?p=1").unwrap();
+        assert_eq!(
+            (url.server.to_string(), url.path.to_string()),
+            ("https://id.test:8443/".to_owned(), "/realms/shop/certs?p=1".to_owned())
+        );
+        assert_eq!(read("http://127.0.0.1:9000").unwrap().path, "/");
+        for wrong in ["", "id.test/keys", "/keys", "ftp://id.test/keys", "https://u:p@id.test/keys"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}
