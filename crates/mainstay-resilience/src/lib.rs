@@ -2,8 +2,8 @@
 //!
 //! A [`breaker`] refuses calls to a dependency that is down, [`retry`] tries again within a budget, a
 //! [`bulkhead`] bounds how many calls are made at a time, and [`race`] takes the first success of
-//! several. Each is a plain core to which time is passed in, then a thin `tower` layer, and can be
-//! adopted alone.
+//! several. A [`rate_limit`] is for the other side: it bounds how much each caller may ask of a service.
+//! Each is a plain core to which time is passed in, then a thin `tower` layer, and can be adopted alone.
 //!
 //! Outermost first they belong in this order: retry, breaker, bulkhead, the time limit of a try,
 //! the connection. Then no permit is held while a retry backs off, and each try is counted.
@@ -18,6 +18,7 @@
 pub mod breaker;
 pub mod bulkhead;
 pub mod race;
+pub mod rate_limit;
 pub mod retry;
 
 mod call;
