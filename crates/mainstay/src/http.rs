@@ -24,9 +24,13 @@
 //! where traces are sent, of the request's span, whose parent is the caller's. The flag "sampled"
 //! then says whether the trace is recorded here; where none is sent, it stays as the caller set it.
 //!
+//! Each request that came through [`Server`](crate::server::Server) is told the address of its client,
+//! [`ClientAddr`].
+//!
 //! Not here: authentication, rate limits, admission, limits on bodies.
 
 mod access;
+mod client_addr;
 mod cx;
 mod deadline;
 mod failure;
@@ -36,6 +40,7 @@ mod outbound;
 mod spent;
 
 pub use self::access::Record;
+pub use self::client_addr::ClientAddr;
 pub use self::cx::{Cx, set_principal};
 pub use self::deadline::{StreamDeadline, TimeoutHeader};
 pub use self::failure::Failure;
@@ -45,7 +50,9 @@ pub use self::outbound::propagate;
 use self::{access::Exchange, ids::Ids, spent::SpentDeadlines};
 use crate::{
     metrics::{self, Counter, Gauge, Histogram, Metrics},
-    panics, telemetry,
+    panics,
+    server::{Network, PeerAddr},
+    telemetry,
 };
 use axum::{
     Router,
@@ -94,6 +101,7 @@ impl Config {
 pub struct Stack {
     config: Config,
     streams: Vec<String>,
+    proxies: Vec<Network>,
     failures: fn(Failure, &Context) -> Response,
     duration: Histogram,
     in_flight: Gauge,
@@ -110,6 +118,7 @@ impl Stack {
         Self {
             config: Config::default(),
             streams: Vec::new(),
+            proxies: Vec::new(),
             failures: Failure::problem,
             duration: metrics
                 .histogram(
@@ -148,6 +157,14 @@ impl Stack {
     #[must_use]
     pub fn with_stream(mut self, route: impl Into<String>) -> Self {
         self.streams.push(route.into());
+        self
+    }
+
+    /// Believes what these proxies say of whom they speak for; see [`ClientAddr`]. Without this nobody
+    /// is believed.
+    #[must_use]
+    pub fn with_trusted_proxies(mut self, proxies: Vec<Network>) -> Self {
+        self.proxies = proxies;
         self
     }
 
@@ -229,6 +246,10 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
     };
     let exchange = Exchange::begin(&stack, &cx, &request, (server.clone(), now));
     let record = exchange.record();
+    if let Some(PeerAddr(peer)) = request.extensions().get().copied() {
+        let client = ClientAddr::of(peer.ip(), request.headers(), &stack.proxies);
+        request.extensions_mut().insert(client);
+    }
     request.extensions_mut().insert(record.clone());
     request.extensions_mut().insert(cx.clone());
     if let Ok(Limits { head: Some(at), whole: None }) = limits {
