@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use crate::{
     auth::Keys,
     http::Webhooks,
+    limits::Limits,
     live::Watchers,
     problem::{Code, Problem},
     wait::Seats,
@@ -43,6 +44,8 @@ pub struct Config {
     pub payments: bool,
     /// What the gateway's webhooks are checked with. Default: none are taken.
     pub webhooks: Option<Webhooks>,
+    /// How much may be asked. Default: there is no limit.
+    pub limits: Limits,
 }
 
 impl Config {
@@ -59,6 +62,7 @@ impl Config {
             watchers: Watchers::default(),
             payments: false,
             webhooks: None,
+            limits: Limits::default(),
         }
     }
 

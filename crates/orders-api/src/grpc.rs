@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     api::Api,
-    gate,
+    gate, limits,
     problem::{Code, Problem},
 };
 
@@ -66,6 +66,12 @@ pub(crate) const BATCH: &str = "/orders.v1.OrderService/BatchCreateOrders";
 /// The call that tells of events as they happen.
 pub(crate) const WATCH: &str = "/orders.v1.OrderService/WatchEvents";
 
+/// Whether the call of this path only looks at what is there.
+pub(crate) fn is_read(path: &str) -> bool {
+    let call = path.strip_prefix("/orders.v1.OrderService/").unwrap_or_default();
+    call.starts_with("Get") || call.starts_with("List")
+}
+
 /// Every call: its path, as the contract has it, and the message it takes.
 const CALLS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
@@ -87,8 +93,9 @@ pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
         router.route(path, call)
     };
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
+    let limit = middleware::from_fn_with_state(api.config.limits.clone(), limits::limit);
     let calls = CALLS.iter().fold(Router::new(), route);
-    calls.method_not_allowed_fallback(gate::method_not_allowed).route_layer(gate)
+    calls.method_not_allowed_fallback(gate::method_not_allowed).route_layer(limit).route_layer(gate)
 }
 
 struct Service<P>(Api<P>);

@@ -10,9 +10,10 @@ mod chassis;
 mod from;
 mod status;
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
+use mainstay_resilience::rate_limit::Refused;
 use orders::{
     Violation,
     domain::{Money, OrderId, Position, State, Totals, Version},
@@ -147,6 +148,9 @@ codes! {
     KeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY InvalidArgument
         "The Idempotency-Key was used for another request",
         "Use a new key for a new request, and the same body for every try.";
+    RateLimited "rate-limited" TOO_MANY_REQUESTS ResourceExhausted
+        "More was asked than a limit allows",
+        "Send the request again after `Retry-After`. `RateLimit` tells what is left, `RateLimit-Policy` how much there is.";
     Internal "internal" INTERNAL_SERVER_ERROR Internal
         "The service failed in a way that was not foreseen",
         "It may have taken effect. Tell the operator the `request_id`.";
@@ -176,6 +180,7 @@ impl Code {
     pub const fn retryable(self) -> bool {
         match self {
             Self::Contended
+            | Self::RateLimited
             | Self::StoreBusy
             | Self::StoreUnavailable
             | Self::OutcomeUnknown
@@ -247,6 +252,8 @@ enum Facts {
     Order(OrderId),
     Oldest(Position),
     Totals(Money, Box<Totals>),
+    /// The limit of this name, and when there is room again.
+    Limit(&'static str, Duration),
     /// It may have taken effect, and there is no key to make one request of two tries.
     Unkeyed,
     /// The address is none of ours, whoever asks.
@@ -297,6 +304,7 @@ impl Problem {
             | Facts::Version(_)
             | Facts::Order(_)
             | Facts::Oldest(_)
+            | Facts::Limit(..)
             | Facts::Totals(..) => self.code.then(),
         }
     }
@@ -320,6 +328,22 @@ impl Problem {
     /// A request that cannot be read, because of this parameter, header or field of a message.
     pub(crate) fn unreadable(name: &str, detail: impl Into<String>) -> Self {
         Self::malformed(FieldError::parameter(name, detail))
+    }
+
+    /// A request that is one too many under the limit of this name.
+    pub(crate) fn limited(limit: &'static str, refused: Refused) -> Self {
+        let after = refused.retry_after.unwrap_or_default();
+        let detail = format!("More was asked than the limit `{limit}` allows.");
+        Self { facts: Facts::Limit(limit, after), ..Self::new(Code::RateLimited, detail) }
+    }
+
+    /// How long to wait before the next try, where it makes sense to say so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        let after = self.code.retry_after().filter(|_| self.retryable())?;
+        if let Facts::Limit(_, after) = self.facts {
+            return Some(after);
+        }
+        after.parse().ok().map(Duration::from_secs)
     }
 
     /// A request without the key that it needs.

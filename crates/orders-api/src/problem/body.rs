@@ -8,7 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Code, Facts, Problem};
-use crate::wire::{money::Money, priced::Totals};
+use crate::{
+    limits::seconds,
+    wire::{money::Money, priced::Totals},
+};
 
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -126,7 +129,7 @@ impl Problem {
             computed_totals: None,
         };
         match &self.facts {
-            Facts::None | Facts::Unkeyed | Facts::NoAddress => {}
+            Facts::None | Facts::Unkeyed | Facts::NoAddress | Facts::Limit(..) => {}
             Facts::Errors(errors) => body.errors.clone_from(errors),
             Facts::State(state) => body.allowed_transitions = Some(super::from::verbs(*state)),
             Facts::Version(version) => body.current_version = Some(version.get()),
@@ -165,8 +168,8 @@ impl Problem {
         if let Some(challenge) = self.code.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, set(challenge));
         }
-        if let Some(after) = self.code.retry_after().filter(|_| self.retryable()) {
-            headers.insert(header::RETRY_AFTER, set(after));
+        if let Some(after) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, seconds(after).max(1).into());
         }
         response.extensions_mut().insert(Told { problem: self, cx: cx.clone() });
         response
@@ -192,7 +195,11 @@ impl Code {
 
     /// Seconds to wait before the next try, where it makes sense to say so.
     pub(crate) fn retry_after(self) -> Option<&'static str> {
-        (self.status() == http::StatusCode::SERVICE_UNAVAILABLE).then_some("1")
+        let is_soon = matches!(
+            self.status(),
+            http::StatusCode::SERVICE_UNAVAILABLE | http::StatusCode::TOO_MANY_REQUESTS
+        );
+        is_soon.then_some("1")
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a problem reads over gRPC: a `google.rpc.Status` with its standard details.
 
-use std::{collections::HashMap, error::Error as _, sync::Arc, time::Duration};
+use std::{collections::HashMap, error::Error as _, sync::Arc};
 
 use mainstay_context::Context;
 use orders::domain::{Money, Totals};
@@ -36,9 +36,11 @@ impl Problem {
         if code == Grpc::FailedPrecondition || self.code == Code::VersionMismatch {
             details.add_precondition_failure_violation(&reason, "order", &self.detail);
         }
-        let after = self.code.retry_after().filter(|_| self.retryable());
-        if let Some(seconds) = after.and_then(|after| after.parse().ok()) {
-            details.set_retry_info(Some(Duration::from_secs(seconds)));
+        if let Some(after) = self.retry_after() {
+            details.set_retry_info(Some(after));
+        }
+        if let Facts::Limit(limit, _) = self.facts {
+            details.add_quota_failure_violation(limit, &self.detail);
         }
         let mut status = Status::with_error_details(code, &self.detail, details);
         if self.code == Code::UnsupportedEncoding {
@@ -64,6 +66,7 @@ impl Problem {
         }
         match &self.facts {
             Facts::None | Facts::Unkeyed | Facts::NoAddress => {}
+            Facts::Limit(limit, _) => tell("limit", (*limit).to_owned()),
             // Not all of them may have room in the details.
             Facts::Errors(errors) => tell("errors", errors.len().to_string()),
             Facts::State(state) => tell("allowed_transitions", from::calls(*state).join(",")),
@@ -192,7 +195,7 @@ mod tests {
                 }
                 410 => grpc == Grpc::OutOfRange,
                 412 => grpc == Grpc::Aborted,
-                413 | 507 => grpc == Grpc::ResourceExhausted,
+                413 | 429 | 507 => grpc == Grpc::ResourceExhausted,
                 500 => grpc == Grpc::Internal,
                 503 => grpc == Grpc::Unavailable,
                 504 => grpc == Grpc::DeadlineExceeded,

@@ -7,6 +7,7 @@ mod every_call;
 mod flaws;
 mod health;
 mod hostile;
+mod limits;
 mod reflection;
 mod refusals;
 mod rows;

@@ -13,6 +13,7 @@ mod create;
 mod document;
 mod feed;
 mod grpc;
+mod limits;
 mod list;
 mod money;
 mod problems;

@@ -18,6 +18,7 @@ use mainstay::{
     http::{Stack, inbound},
     lifecycle::Phase,
     metrics::Metrics,
+    server::Network,
 };
 use mainstay_context::Context;
 use orders_adapters::postgres::Config as Store;
@@ -25,6 +26,7 @@ use orders_api::{
     auth::{Entry, Keys, hash},
     grpc::spoken,
     http::{Config, STREAMS, Webhooks, router},
+    limits::{self, Limits},
     problem::chassis_failure,
 };
 use orders_testkit::{
@@ -68,13 +70,25 @@ impl Shop {
         Self::with(secrets, true)
     }
 
+    /// One that limits what is asked, behind a proxy on this machine.
+    pub(crate) fn with_limits(limits: limits::Config) -> Self {
+        Self::set(|config, metrics| config.limits = Limits::new(limits, metrics))
+    }
+
     fn with(secrets: Option<&str>, payments: bool) -> Self {
+        Self::set(|config, metrics| {
+            config.payments = payments;
+            config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), metrics));
+        })
+    }
+
+    fn set(set: impl FnOnce(&mut Config, &Metrics)) -> Self {
         let (world, phase) = (world(), watch::Sender::new(Phase::Ready));
         let metrics = Metrics::new("test");
         let mut config = Config::new(keys(), [7; 32], phase.subscribe());
-        config.payments = payments;
-        config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
+        set(&mut config, &metrics);
         let stack = Stack::new(&metrics).with_failures(chassis_failure);
+        let stack = stack.with_trusted_proxies(Network::loopback());
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = spoken(inbound(router(Arc::new(world.orders()), config), &stack));
         Self { world, phase, metrics, app }

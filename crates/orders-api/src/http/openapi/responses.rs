@@ -14,9 +14,10 @@ use crate::{
 };
 
 /// What every operation can answer.
-const ALWAYS: [Code; 6] = [
+const ALWAYS: [Code; 7] = [
     Code::Malformed,
     Code::InvalidTimeout,
+    Code::RateLimited,
     Code::Internal,
     Code::StoreBusy,
     Code::StoreUnavailable,
