@@ -1,5 +1,8 @@
 //! The store that is configured, whichever it is.
 
+#[cfg(feature = "postgres")]
+use std::time::Duration;
+
 use jiff::Timestamp;
 use mainstay_context::Context;
 use orders::{
@@ -109,6 +112,28 @@ impl AnyStore {
             Self::Sqlite(_) => Ok(AnyLead::Sole),
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => Ok(AnyLead::Held(store.lead().await?)),
+        }
+    }
+
+    /// Leases this process its share of each of these limits, by what was asked here lately; the answer
+    /// has each by name, in millionths. `None` where the store belongs to this process, which then has
+    /// the whole.
+    ///
+    /// # Errors
+    /// When the store did not answer; what is leased already stays leased to its end.
+    #[cfg(feature = "postgres")]
+    pub async fn lease_shares(
+        &self,
+        cx: &Context,
+        process: &str,
+        asked: &[(&str, u64)],
+        lasts: Duration,
+    ) -> Result<Option<Vec<(String, u32)>>, CommitError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => {
+                Box::pin(store.lease_shares(cx, process, asked, lasts)).await.map(Some)
+            }
         }
     }
 
