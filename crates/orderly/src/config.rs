@@ -2,6 +2,7 @@
 
 mod commands;
 mod connections;
+mod limits;
 mod on_the_way;
 mod roles;
 mod rules;
@@ -24,6 +25,7 @@ use crate::{cli::Serve, console::Failure};
 
 pub(crate) use self::{
     commands::{check, explain, print, print_defaults},
+    limits::Limits,
     roles::{Role, Roles},
     rules::{cannot_listen, warnings},
 };
@@ -64,6 +66,7 @@ pub(crate) struct Config {
     pub(crate) server: server::Config,
     /// How long each phase of a stop may take.
     pub(crate) lifecycle: lifecycle::Config,
+    pub(crate) limits: Limits,
     /// What is logged to standard error, and how.
     pub(crate) log: telemetry::Config,
 }
