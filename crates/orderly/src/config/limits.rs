@@ -90,7 +90,7 @@ impl Limits {
         let key = "limits.overrides";
         let fault = format!("there are more than {MOST_OVERRIDES}");
         rules.require(self.overrides.len() <= MOST_OVERRIDES, &[key], fault);
-        for one in &self.overrides {
+        for one in self.overrides.iter().take(MOST_OVERRIDES) {
             let fault = format!("{:?} is not the name of a tenant", one.tenant);
             rules.require(one.tenant.parse::<TenantId>().is_ok(), &[key], fault);
             let same = |other: &&Override| {
