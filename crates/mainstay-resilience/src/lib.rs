@@ -3,9 +3,9 @@
 //!
 //! A [`breaker`] refuses calls to a dependency that is down, [`retry`] tries again within a budget, a
 //! [`bulkhead`] bounds how many calls are made at a time, and [`race`] takes the first success of
-//! several. Before a service, [`admission`] refuses what it could not do in time. A [`pool`] has threads
-//! for what computes. Each is a plain core to which time is passed in, then a thin `tower` layer, and
-//! can be adopted alone.
+//! several. The other side is a service and its callers: a [`rate_limit`] bounds how much each may ask,
+//! [`admission`] refuses what could not be done in time, and a [`pool`] has threads for what computes.
+//! Each is a plain core to which time is passed in, then a thin `tower` layer, and can be adopted alone.
 //!
 //! Outermost first, on the way out they belong in this order: retry, breaker, bulkhead, the time limit
 //! of a try, the connection. Then no permit is held while a retry backs off, and each try is counted.
@@ -22,6 +22,7 @@ pub mod breaker;
 pub mod bulkhead;
 pub mod pool;
 pub mod race;
+pub mod rate_limit;
 pub mod retry;
 
 mod call;

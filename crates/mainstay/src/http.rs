@@ -25,9 +25,13 @@
 //! where traces are sent, of the request's span, whose parent is the caller's. The flag "sampled"
 //! then says whether the trace is recorded here; where none is sent, it stays as the caller set it.
 //!
+//! Each request that came through [`Server`](crate::server::Server) is told the address of its client,
+//! [`ClientAddr`].
+//!
 //! Not here: authentication, rate limits, admission, limits on bodies.
 
 mod access;
+mod client_addr;
 mod cx;
 mod deadline;
 mod failure;
@@ -37,6 +41,7 @@ mod outbound;
 mod spent;
 
 pub use self::access::Record;
+pub use self::client_addr::ClientAddr;
 pub use self::cx::{Cx, set_principal};
 pub use self::deadline::{StreamDeadline, TimeoutHeader};
 pub use self::failure::Failure;
@@ -46,7 +51,9 @@ pub use self::outbound::propagate;
 use self::{access::Exchange, ids::Ids, spent::SpentDeadlines};
 use crate::{
     metrics::{self, Counter, Gauge, Histogram, Metrics},
-    panics, telemetry,
+    panics,
+    server::{Network, PeerAddr},
+    telemetry,
 };
 use axum::{
     Router,
@@ -95,6 +102,7 @@ impl Config {
 pub struct Stack {
     config: Config,
     streams: Vec<String>,
+    proxies: Vec<Network>,
     failures: fn(Failure, &Context) -> Response,
     duration: Histogram,
     in_flight: Gauge,
@@ -111,6 +119,7 @@ impl Stack {
         Self {
             config: Config::default(),
             streams: Vec::new(),
+            proxies: Vec::new(),
             failures: Failure::problem,
             duration: metrics
                 .histogram(
@@ -149,6 +158,14 @@ impl Stack {
     #[must_use]
     pub fn with_stream(mut self, route: impl Into<String>) -> Self {
         self.streams.push(route.into());
+        self
+    }
+
+    /// Believes what these proxies say of whom they speak for; see [`ClientAddr`]. Without this nobody
+    /// is believed.
+    #[must_use]
+    pub fn with_trusted_proxies(mut self, proxies: Vec<Network>) -> Self {
+        self.proxies = proxies;
         self
     }
 
@@ -230,6 +247,10 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
     };
     let exchange = Exchange::begin(&stack, &cx, &request, (server.clone(), now));
     let record = exchange.record();
+    if let Some(PeerAddr(peer)) = request.extensions().get().copied() {
+        let client = ClientAddr::of(peer.ip(), request.headers(), &stack.proxies);
+        request.extensions_mut().insert(client);
+    }
     request.extensions_mut().insert(record.clone());
     request.extensions_mut().insert(cx.clone());
     if let Ok(Limits { head: Some(at), whole: None }) = limits {

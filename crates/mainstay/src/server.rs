@@ -42,6 +42,7 @@ pub use self::arriving::BodyIdle;
 pub use self::config::Config;
 pub(crate) use self::config::open_files_limit;
 pub(crate) use self::connection::Mode;
+pub(crate) use self::network::household;
 pub use self::network::{InvalidNetwork, Network};
 pub use self::peer::Peer;
 pub use self::tls::Tls;
@@ -78,7 +79,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The address of the peer that opened the connection, in every request's extensions.
 ///
-/// Behind a proxy this is the proxy.
+/// Behind a proxy this is the proxy; see [`ClientAddr`](crate::http::ClientAddr).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 

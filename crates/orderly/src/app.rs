@@ -21,12 +21,15 @@ use orders_adapters::settings;
 use orders_api::{
     grpc,
     http::{self, Watchers, Webhooks},
+    limits::Limits,
     problem::chassis_failure,
 };
 use serde_json::{Value, json};
 
 #[cfg(feature = "kafka")]
 use crate::relay;
+#[cfg(feature = "postgres")]
+use crate::shares;
 use crate::{
     banner,
     cli::Serve,
@@ -75,6 +78,7 @@ async fn run(
         None => None,
     };
     let stack = stack(&config, &metrics);
+    let limits = Limits::new(config.limits.config(), &metrics);
     let (opened, kafka) = (Opened::default(), Told::default());
     let auth = identities::Told::default();
     let mut admin = Admin::new(&lifecycle, &metrics);
@@ -89,17 +93,20 @@ async fn run(
         .section("gateway", gateway_now(Arc::clone(&opened)))
         .section("kafka", kafka_now(Arc::clone(&kafka)))
         .section("auth", auth_now(Arc::clone(&auth)))
+        .section("limits", limits_now(limits.clone()))
         .config(loaded.print())
         .token(config.admin.token()?);
     lifecycle.serve_admin(admin_server, with_controls(admin, &stack, telemetry).router());
 
     let orders = Arc::new(wired::open(&config, &metrics).await?);
     let _set_once = opened.set(Arc::downgrade(&orders)).is_ok();
-    let service = Service { config, lifecycle, metrics, orders };
+    let service = Service { config, lifecycle, metrics, orders, limits };
     keep_store(&service.lifecycle, &service.orders);
     service.start_work(&kafka)?;
     let report = if let Some((server, load)) = api {
         let (api, key) = service.api(options, load, &auth)?;
+        #[cfg(feature = "postgres")]
+        shares::keep(&service.lifecycle, &service.orders, &service.limits, &service.metrics).await;
         let app = inbound(http::router(Arc::clone(&service.orders), api), &stack);
         let app = grpc::spoken(app);
         service.announce(key.as_deref());
@@ -119,12 +126,13 @@ struct Service {
     lifecycle: Lifecycle,
     metrics: Metrics,
     orders: Arc<Orders<Wired>>,
+    limits: Limits,
 }
 
 impl Service {
     /// Starts what the roles of this process ask for beside the API.
     fn start_work(&self, told: &Told) -> Result<(), Failure> {
-        let Self { config, lifecycle, metrics, orders } = self;
+        let Self { config, lifecycle, metrics, orders, limits: _ } = self;
         if config.roles.has(Role::Worker) {
             forget_on_time(lifecycle, orders, config);
             if config.gateway.is_some() || config.expiry != Expiry::default() {
@@ -152,7 +160,7 @@ impl Service {
         load: Load,
         told: &identities::Told,
     ) -> Result<(http::Config, Option<String>), Failure> {
-        let Self { config, lifecycle, metrics, orders } = self;
+        let Self { config, lifecycle, metrics, orders, limits } = self;
         let identities = Identities::open(config, options, metrics)?;
         let (auth, key) = (Arc::clone(&identities.auth), identities.key.clone());
         let secret = orders.ports().store().page_secret();
@@ -164,6 +172,7 @@ impl Service {
         load.end_with(lifecycle);
         (api.admission, api.pool) = (load.admission, Some(load.pool));
         api.payments = config.gateway.is_some();
+        api.limits = limits.clone();
         let secrets = config.webhook_secrets()?;
         api.webhooks = secrets.map(|secrets| Webhooks::new(secrets, metrics));
         metrics::measure(metrics, orders, &api.watchers);
@@ -229,6 +238,7 @@ fn secured(server: Server, config: &Config, metrics: &Metrics) -> Result<Server,
 fn stack(config: &Config, metrics: &Metrics) -> Stack {
     let stack =
         Stack::new(metrics).with_config(config.http.deadlines()).with_failures(chassis_failure);
+    let stack = stack.with_trusted_proxies(config.server.trusted_proxies.clone());
     http::STREAMS.iter().fold(stack, |stack, route| stack.with_stream(*route))
 }
 
@@ -289,6 +299,24 @@ fn gateway_now(opened: Opened) -> impl Fn() -> Value {
         let Some(orders) = opened.get().and_then(Weak::upgrade) else { return json!("not open") };
         let gateway = orders.ports().gateway().gateway();
         gateway.map_or_else(|| json!("none"), |gateway| json!(gateway.client().status()))
+    }
+}
+
+/// What the status page tells of each limit.
+fn limits_now(limits: Limits) -> impl Fn() -> Value {
+    move || {
+        let standing = limits.standing();
+        let told = standing.into_iter().map(|of| {
+            let share = f64::from(of.share) / 1e6;
+            let told = json!({ "held": of.held, "waiting": of.waiting, "share": share });
+            (of.limit.to_owned(), told)
+        });
+        let mut told: serde_json::Map<_, _> = told.collect();
+        if told.is_empty() {
+            return json!("none");
+        }
+        told.insert("shadow".to_owned(), limits.is_shadow().into());
+        told.into()
     }
 }
 

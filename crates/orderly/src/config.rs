@@ -3,6 +3,7 @@
 mod commands;
 mod connections;
 mod jwt;
+mod limits;
 mod on_the_way;
 mod roles;
 mod rules;
@@ -27,6 +28,7 @@ use crate::{cli::Serve, console::Failure};
 pub(crate) use self::{
     commands::{check, explain, print, print_defaults},
     jwt::Jwt,
+    limits::Limits,
     roles::{Role, Roles},
     rules::{cannot_listen, warnings},
 };
@@ -68,6 +70,7 @@ pub(crate) struct Config {
     pub(crate) server: server::Config,
     /// How long each phase of a stop may take.
     pub(crate) lifecycle: lifecycle::Config,
+    pub(crate) limits: Limits,
     /// What is logged to standard error, and how.
     pub(crate) log: telemetry::Config,
 }

@@ -20,6 +20,8 @@ mod migrate;
 mod reconcile;
 #[cfg(feature = "kafka")]
 mod relay;
+#[cfg(feature = "postgres")]
+mod shares;
 mod take_over;
 mod wired;
 mod worker;

@@ -114,6 +114,28 @@ impl AnyStore {
         }
     }
 
+    /// Leases this process its share of each of these limits, by what was asked here lately; the answer
+    /// has each by name, in millionths. `None` where the store belongs to this process, which then has
+    /// the whole.
+    ///
+    /// # Errors
+    /// When the store did not answer; what is leased already stays leased to its end.
+    #[cfg(feature = "postgres")]
+    pub async fn lease_shares(
+        &self,
+        cx: &Context,
+        process: &str,
+        asked: &[(&str, u64)],
+        lasts: Duration,
+    ) -> Result<Option<Vec<(String, u32)>>, CommitError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => {
+                Box::pin(store.lease_shares(cx, process, asked, lasts)).await.map(Some)
+            }
+        }
+    }
+
     /// Changes that wait for a writer now.
     pub fn queue_depth(&self) -> usize {
         each!(self, store => store.queue_depth())

@@ -27,6 +27,7 @@ mod read;
 mod rows;
 mod schema;
 mod session;
+mod shares;
 mod writer;
 
 use std::{
@@ -306,6 +307,21 @@ impl Postgres {
     /// Why it is not [up](Self::is_up).
     pub fn trouble(&self) -> Option<String> {
         self.shared.health.trouble()
+    }
+
+    /// Leases this process its share of each of these limits, by what was asked here lately; the answer
+    /// has each by name, in millionths.
+    ///
+    /// # Errors
+    /// When the database did not answer; what is leased already stays leased to its end.
+    pub async fn lease_shares(
+        &self,
+        cx: &Context,
+        process: &str,
+        asked: &[(&str, u64)],
+        lasts: Duration,
+    ) -> Result<Vec<(String, u32)>, CommitError> {
+        shares::lease(&self.shared, cx, process, asked, lasts).await
     }
 
     /// Waits until this process is the one that carries the feed out of this database.

@@ -50,7 +50,7 @@ fn work(request: &Request) -> Work {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     if STREAMS.contains(&route) {
         Work::Stream
-    } else if request.method().is_safe() || grpc::READS.contains(&route) {
+    } else if request.method().is_safe() || grpc::is_read(route) {
         Work::Read
     } else {
         Work::Change

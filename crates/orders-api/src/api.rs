@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::{
     auth::Auth,
     http::Webhooks,
+    limits::Limits,
     live::Watchers,
     problem::{Code, Problem},
     wait::Seats,
@@ -55,6 +56,8 @@ pub struct Config {
     pub payments: bool,
     /// What the gateway's webhooks are checked with. Default: none are taken.
     pub webhooks: Option<Webhooks>,
+    /// How much may be asked. Default: there is no limit.
+    pub limits: Limits,
 }
 
 impl Config {
@@ -73,6 +76,7 @@ impl Config {
             watchers: Watchers::default(),
             payments: false,
             webhooks: None,
+            limits: Limits::default(),
         }
     }
 

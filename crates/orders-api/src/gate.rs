@@ -5,7 +5,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{Extensions, StatusCode, Uri, header};
+use http::{Extensions, HeaderName, StatusCode, Uri, header};
 use mainstay::http::{Record, set_principal};
 use mainstay_context::Context;
 use orders::ports::{Clock as _, Ports};
@@ -14,6 +14,7 @@ use tonic::Status;
 use crate::{
     api::Api,
     auth::authorize,
+    limits::{RATE_LIMIT, RATE_LIMIT_POLICY},
     problem::{Code, Problem},
 };
 
@@ -52,11 +53,15 @@ pub(crate) async fn write_problems(request: Request, next: Next) -> Response {
         record.set_code(problem.code.as_str());
     }
     let mut answer = problem.answer(&cx);
-    answer
-        .headers_mut()
-        .extend(response.headers_mut().remove(header::ALLOW).map(|allow| (header::ALLOW, allow)));
+    for name in KEPT {
+        let value = response.headers_mut().remove(&name);
+        answer.headers_mut().extend(value.map(|value| (name, value)));
+    }
     answer
 }
+
+/// What is said beside a problem and stays said.
+const KEPT: [HeaderName; 3] = [header::ALLOW, RATE_LIMIT, RATE_LIMIT_POLICY];
 
 /// What a handler's answer says went wrong: a problem, or the status of a gRPC call.
 fn told(answer: &mut Extensions) -> Option<Problem> {

@@ -1,9 +1,9 @@
 //! The HTTP API: an axum router, and the OpenAPI document made from the same routes. The gRPC API
 //! stands in the same router, behind the same layers.
 //!
-//! Outermost first: a plain answer made acceptable, compression, the writer of problems,
-//! authentication and authorisation (everything under `/v1`; a webhook has its signature), admission, the
-//! routes. The router
+//! Outermost first: a plain answer made acceptable, compression, the writer of problems, the limit on
+//! addresses, authentication and authorisation (everything under `/v1`; a webhook has its signature), the
+//! limit on principals, admission, the routes. The router
 //! expects to stand behind `mainstay::http::inbound`, which gives each request its context; the
 //! routes in [`STREAMS`] want no total deadline there.
 
@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use ::orders::{Orders, ports::Ports};
 use axum::{Router, middleware};
+use http::HeaderMap;
 use tower_http::compression::{
     CompressionLayer,
     predicate::{DefaultPredicate, NotForContentType, Predicate as _},
@@ -47,7 +48,7 @@ pub use crate::{
     live::Watchers,
 };
 
-use crate::{admission, api::Api, gate, grpc};
+use crate::{admission, api::Api, gate, grpc, limits};
 
 /// The routes that stream, of both protocols: give them to `mainstay::http::Stack::with_stream`.
 pub const STREAMS: [&str; 7] = [
@@ -64,6 +65,8 @@ pub const STREAMS: [&str; 7] = [
 pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
     let api = Api::new(orders, config);
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
+    let addresses = api.config.limits.of_addresses();
+    let limit = middleware::from_fn_with_state(api.config.limits.clone(), limits::limit);
     let calls = grpc::routes(&api)
         .merge(grpc::health::routes(&api.config))
         .merge(grpc::reflection::routes(&api.config));
@@ -72,16 +75,32 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
     let (hooks, _) = hooks::<P>().split_for_parts();
     let hooks = hooks.method_not_allowed_fallback(gate::method_not_allowed);
     let whole = DefaultPredicate::new().and(NotForContentType::const_new("application/x-ndjson"));
-    v1.route_layer(admit)
+    let all = v1
+        .route_layer(admit)
+        .route_layer(limit)
         .route_layer(gate)
         .merge(hooks)
         .with_state(api)
         .merge(calls)
         .merge(docs::router(&openapi::<P>()))
-        .fallback(gate::no_such_route)
-        .layer(middleware::from_fn(gate::write_problems))
+        .fallback(gate::no_such_route);
+    let all = match addresses {
+        Some(addresses) => all.layer(addresses),
+        None => all,
+    };
+    all.layer(middleware::from_fn(gate::write_problems))
         .layer(CompressionLayer::new().compress_when(whole))
         .layer(middleware::map_request(encodings::accept_plain))
+}
+
+/// Whether this is the address of batches.
+pub(crate) fn is_batch(path: &str) -> bool {
+    path == batch::PATH
+}
+
+/// Whether a request for this address opens a live feed.
+pub(crate) fn opens_a_feed(path: &str, headers: &HeaderMap) -> bool {
+    path == feed::PATH && headers::wants_events(headers)
 }
 
 /// The OpenAPI document, made from the routes of [`router`].

@@ -2,7 +2,8 @@
 //!
 //! [`http`] is the API as an axum router and as an OpenAPI document made from the same routes;
 //! [`grpc`] is the same API by `api/orders/v1/orders.proto`;
-//! [`problem`] is the one table of everything that can go wrong; [`auth`] says who asks.
+//! [`problem`] is the one table of everything that can go wrong; [`auth`] says who asks, [`limits`] how
+//! much.
 //!
 //! Both protocols only read what is asked and write what is answered. What stands between is theirs
 //! together: `change`, `placing`, `listing` and `history` judge what is asked and call one use case,
@@ -10,12 +11,13 @@
 //! holds an answer back, `wire` has the types of JSON, `gate` is what every request passes, `admission`
 //! says which are refused under load.
 //!
-//! Deliberately absent: rules about orders, a store, rate limits, and the listener the router is
+//! Deliberately absent: rules about orders, a store, and the listener the router is
 //! served on.
 
 pub mod auth;
 pub mod grpc;
 pub mod http;
+pub mod limits;
 pub mod problem;
 
 mod admission;

@@ -14,6 +14,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use mainstay_context::Principal;
+use mainstay_resilience::rate_limit::Refused;
 use orders::{
     Violation,
     domain::{Money, OrderId, Position, State, Totals, Version},
@@ -151,6 +152,9 @@ codes! {
     KeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY InvalidArgument
         "The Idempotency-Key was used for another request",
         "Use a new key for a new request, and the same body for every try.";
+    RateLimited "rate-limited" TOO_MANY_REQUESTS ResourceExhausted
+        "More was asked than a limit allows",
+        "Send the request again after `Retry-After`. `RateLimit` tells what is left, `RateLimit-Policy` how much there is.";
     Internal "internal" INTERNAL_SERVER_ERROR Internal
         "The service failed in a way that was not foreseen",
         "It may have taken effect. Tell the operator the `request_id`.";
@@ -189,6 +193,7 @@ impl Code {
         match self {
             Self::Contended
             | Self::Overloaded
+            | Self::RateLimited
             | Self::StoreBusy
             | Self::StoreUnavailable
             | Self::TokenKeysUnavailable
@@ -266,6 +271,8 @@ enum Facts {
     Order(OrderId),
     Oldest(Position),
     Totals(Money, Box<Totals>),
+    /// The limit of this name, and when there is room again.
+    Limit(&'static str, Duration),
     /// It may have taken effect, and there is no key to make one request of two tries.
     Unkeyed,
     /// When it can be sent again.
@@ -316,7 +323,7 @@ impl Problem {
 
     /// How long to wait before the next try, where it makes sense to say so.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        if let Facts::After(time) = self.facts {
+        if let Facts::After(time) | Facts::Limit(_, time) = self.facts {
             return Some(time);
         }
         self.code.retry_after().filter(|_| self.retryable())
@@ -336,6 +343,7 @@ impl Problem {
             | Facts::Order(_)
             | Facts::Oldest(_)
             | Facts::Denied(_)
+            | Facts::Limit(..)
             | Facts::Totals(..)
             | Facts::After(_) => self.code.then(),
         }
@@ -372,6 +380,13 @@ impl Problem {
     /// A request that cannot be read, because of this parameter, header or field of a message.
     pub(crate) fn unreadable(name: &str, detail: impl Into<String>) -> Self {
         Self::malformed(FieldError::parameter(name, detail))
+    }
+
+    /// A request that is one too many under the limit of this name.
+    pub(crate) fn limited(limit: &'static str, refused: Refused) -> Self {
+        let after = refused.retry_after.unwrap_or_default();
+        let detail = format!("More was asked than the limit `{limit}` allows.");
+        Self { facts: Facts::Limit(limit, after), ..Self::new(Code::RateLimited, detail) }
     }
 
     /// A request without the key that it needs.

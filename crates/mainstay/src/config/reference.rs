@@ -173,6 +173,7 @@ fn word(schema: &Schema) -> String {
         "number" => "a number".to_owned(),
         "boolean" => "true or false".to_owned(),
         "array" => format!("a list, each: {}", word(&schema["items"])),
+        "object" => "a table".to_owned(),
         other => format!("a {other}"),
     }
 }

@@ -37,7 +37,9 @@ pub struct Config {
     /// The most connections at a time from one address, or from one /64 of IPv6. Default 256.
     pub max_connections_per_address: usize,
     /// Where connections come from that speak for many clients, and which therefore do not count
-    /// by address. Default loopback, `127.0.0.0/8` and `::1/128`.
+    /// by address: whom they speak for is read from `X-Forwarded-For`, where each of them has to add
+    /// the address it was called from, or to set it anew. Default loopback, `127.0.0.0/8` and
+    /// `::1/128`.
     pub trusted_proxies: Vec<Network>,
     /// The most concurrent requests on one HTTP/2 connection. Default 100.
     pub max_streams: u32,

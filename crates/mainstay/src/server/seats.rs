@@ -1,9 +1,9 @@
 //! How many connections there may be, in all and from one address.
 
-use super::{Config, Network, tally::Ended};
+use super::{Config, Network, network::household, tally::Ended};
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -88,14 +88,6 @@ impl Seats {
 impl Shared {
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What one subscriber has: an IPv4 address, or the first half of an IPv6 address.
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        v4 @ IpAddr::V4(_) => v4,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

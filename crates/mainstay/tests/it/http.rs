@@ -13,8 +13,9 @@ use axum::{
 };
 use futures_util::FutureExt;
 use mainstay::{
-    http::{Cx, Failure, Record, Stack, TimeoutHeader, inbound, set_principal},
+    http::{ClientAddr, Cx, Failure, Record, Stack, TimeoutHeader, inbound, set_principal},
     metrics::{Format, Metrics},
+    server::Network,
 };
 use mainstay_context::{Cause, Context, Principal};
 use std::sync::Arc;
@@ -42,6 +43,10 @@ async fn world() -> World {
         )
         .route("/left", on_get(async |Cx(cx): Cx| left(&cx)))
         .route(
+            "/client",
+            on_get(async |Extension(client): Extension<ClientAddr>| client.ip().to_string()),
+        )
+        .route(
             "/hold",
             on_get(async move |Cx(cx): Cx| {
                 hold.send(cx).await.unwrap();
@@ -59,6 +64,7 @@ async fn world() -> World {
         .layer(from_fn(authenticate));
     let metrics = Metrics::new("test");
     let stack = Stack::new(&metrics).with_stream("/stream");
+    let stack = stack.with_trusted_proxies(Network::loopback());
     let service = Service::start(inbound(routes, &stack), 0, 1_000).await;
     World { service, metrics, contexts }
 }
@@ -120,6 +126,16 @@ async fn request_ids_and_traces_are_echoed_or_made() {
     assert_eq!(unnamed.status(), 404);
     assert_eq!(unnamed.header("x-request-id").unwrap().len(), 32);
     assert_eq!(unnamed.header("traceparent").unwrap().len(), 55);
+}
+
+#[tokio::test]
+async fn a_handler_knows_for_whom_a_trusted_proxy_speaks() {
+    let world = world().await;
+    let direct = get(world.service.addr, "/client", "").await;
+    assert_eq!(direct.body, "127.0.0.1");
+    let headers = "x-forwarded-for: 198.51.100.1, 203.0.113.9\r\nx-forwarded-for: 127.0.0.2\r\n";
+    let behind = get(world.service.addr, "/client", headers).await;
+    assert_eq!(behind.body, "203.0.113.9");
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ impl Config {
     pub(super) fn check(&self, rules: &mut Rules, options: &Serve) {
         self.check_reach(rules, options);
         self.check_limits(rules);
+        self.limits.check(rules);
         self.check_shared(rules);
         self.check_kafka(rules);
         rules.accept(&["log.level"], telemetry::check_level(&self.log.level));

@@ -20,6 +20,7 @@ mod grpc;
 mod idempotency;
 mod import;
 mod keys;
+mod limits;
 mod logs;
 mod metrics;
 mod pay;

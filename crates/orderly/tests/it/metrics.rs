@@ -33,6 +33,7 @@ async fn used() -> (Service, Sim) {
     let secret = gateway_sim::webhooks::DEVELOPMENT_SECRET;
     fs::write(home.path("webhook-secret"), secret).unwrap();
     let home = home.set("gateway.webhook_secret_file=webhook-secret");
+    let home = home.set("limits.principal.read.per_second=1000000");
     let service = home.serve().await;
     let client = service.client();
     use_it(&client, 1).await;

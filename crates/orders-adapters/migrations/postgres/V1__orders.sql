@@ -152,6 +152,17 @@ CREATE TABLE tasks (
 
 CREATE INDEX tasks_due ON tasks (due, id);
 
+-- Which part of each rate limit each process may let pass, in millionths, until when. Of one limit, those
+-- that are not over are never more than a million.
+CREATE TABLE limit_shares (
+    name    text COLLATE "C" NOT NULL,
+    process text COLLATE "C" NOT NULL,
+    demand  bigint      NOT NULL, -- what was asked there lately
+    share   integer     NOT NULL,
+    until   timestamptz NOT NULL,
+    PRIMARY KEY (name, process)
+);
+
 -- The moves of orders that any version makes; the guard of orders is made of them.
 CREATE TABLE moves (
     from_state text NOT NULL,

@@ -19,6 +19,7 @@ mod opening;
 mod poison;
 mod process;
 mod restart;
+mod shares;
 mod sim;
 mod take_over;
 mod tls;

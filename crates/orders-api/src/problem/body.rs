@@ -10,7 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Code, Denied, Facts, Problem};
-use crate::wire::{money::Money, priced::Totals};
+use crate::{
+    limits::seconds,
+    wire::{money::Money, priced::Totals},
+};
 
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -132,6 +135,7 @@ impl Problem {
             | Facts::Unkeyed
             | Facts::NoAddress
             | Facts::After(_)
+            | Facts::Limit(..)
             | Facts::Denied(_) => {}
             Facts::Errors(errors) => body.errors.clone_from(errors),
             Facts::State(state) => body.allowed_transitions = Some(super::from::verbs(*state)),
@@ -177,8 +181,7 @@ impl Problem {
             headers.insert(header::WWW_AUTHENTICATE, set(challenge));
         }
         if let Some(after) = self.retry_after() {
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, seconds.into());
+            headers.insert(header::RETRY_AFTER, seconds(after).max(1).into());
         }
         response.extensions_mut().insert(Told { problem: self, cx: cx.clone() });
         response
@@ -207,8 +210,11 @@ impl Code {
 
     /// How long to wait before the next try at least, where it makes sense to say so.
     pub(crate) fn retry_after(self) -> Option<Duration> {
-        let is_unavailable = self.status() == http::StatusCode::SERVICE_UNAVAILABLE;
-        is_unavailable.then_some(Duration::from_secs(1))
+        let is_soon = matches!(
+            self.status(),
+            http::StatusCode::SERVICE_UNAVAILABLE | http::StatusCode::TOO_MANY_REQUESTS
+        );
+        is_soon.then_some(Duration::from_secs(1))
     }
 }
 

@@ -42,6 +42,9 @@ impl Problem {
         if let Some(after) = after {
             details.set_retry_info(Some(after));
         }
+        if let Facts::Limit(limit, _) = self.facts {
+            details.add_quota_failure_violation(limit, &self.detail);
+        }
         let mut status = Status::with_error_details(code, &self.detail, details);
         if let Some(after) = after {
             // For clients that try again by themselves: they look at no details.
@@ -72,6 +75,7 @@ impl Problem {
         match &self.facts {
             Facts::None | Facts::Unkeyed | Facts::NoAddress | Facts::After(_) => {}
             Facts::Denied(denied) => tell("scope", denied.scope.to_owned()),
+            Facts::Limit(limit, _) => tell("limit", (*limit).to_owned()),
             // Not all of them may have room in the details.
             Facts::Errors(errors) => tell("errors", errors.len().to_string()),
             Facts::State(state) => tell("allowed_transitions", from::calls(*state).join(",")),
@@ -206,7 +210,7 @@ mod tests {
                 }
                 410 => grpc == Grpc::OutOfRange,
                 412 => grpc == Grpc::Aborted,
-                413 | 507 => grpc == Grpc::ResourceExhausted,
+                413 | 429 | 507 => grpc == Grpc::ResourceExhausted,
                 500 => grpc == Grpc::Internal,
                 503 => grpc == Grpc::Unavailable,
                 504 => grpc == Grpc::DeadlineExceeded,

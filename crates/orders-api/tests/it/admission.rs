@@ -28,7 +28,7 @@ use crate::shop::{Answer, FOREIGN, OWN, Shop, get, json_body, long, order, order
 
 /// A shop that lets so much in.
 pub(crate) fn crowded(limits: Config) -> Shop {
-    Shop::set(|config| config.admission = Admission::new(limits, Jitter::none()))
+    Shop::set(|config, _| config.admission = Admission::new(limits, Jitter::none()))
 }
 
 /// A body that nobody may read.
@@ -152,7 +152,7 @@ fn small_pool() -> (Pool, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn a_large_batch_is_read_by_the_pool() {
     let (pool, run) = small_pool();
-    let shop = Shop::set(|config| config.pool = Some(pool.clone()));
+    let shop = Shop::set(|config, _| config.pool = Some(pool.clone()));
     for (key, bytes) in [("small", 0), ("large", 70_000)] {
         let answer = shop.send(batch(key, bytes)).await;
         assert_eq!(
@@ -174,7 +174,7 @@ async fn a_large_batch_is_read_by_the_pool() {
 #[tokio::test]
 async fn a_large_batch_that_finds_the_pool_full_is_refused_with_nothing_done() {
     let (pool, _run) = small_pool();
-    let shop = Shop::set(|config| config.pool = Some(pool.clone()));
+    let shop = Shop::set(|config, _| config.pool = Some(pool.clone()));
     let (open, gate) = mpsc::channel::<()>();
     let first = pool.try_submit(move || gate.recv().unwrap_or_default()).unwrap();
     while pool.snapshot().running == 0 {

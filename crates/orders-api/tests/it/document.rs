@@ -36,7 +36,7 @@ fn every_operation_documents_who_may_and_what_can_go_wrong() {
         for (method, operation) in methods.as_object().unwrap() {
             let responses = operation["responses"].as_object().unwrap();
             assert_eq!(responses.contains_key("403"), path.starts_with("/v1/"), "{method} {path}");
-            for status in ["400", "401", "503", "504"] {
+            for status in ["400", "401", "429", "503", "504"] {
                 let content = &responses[status]["content"]["application/problem+json"];
                 assert_eq!(
                     content["schema"]["$ref"], "#/components/schemas/Problem",

@@ -8,6 +8,7 @@ mod every_call;
 mod flaws;
 mod health;
 mod hostile;
+mod limits;
 mod reflection;
 mod refusals;
 pub(crate) mod rows;

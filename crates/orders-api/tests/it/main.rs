@@ -14,6 +14,7 @@ mod create;
 mod document;
 mod feed;
 mod grpc;
+mod limits;
 mod list;
 mod money;
 mod parity;

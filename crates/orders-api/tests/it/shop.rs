@@ -18,6 +18,7 @@ use mainstay::{
     http::{Stack, inbound},
     lifecycle::Phase,
     metrics::{Format, Metrics},
+    server::Network,
 };
 use mainstay_context::Context;
 use orders_adapters::postgres::Config as Store;
@@ -25,6 +26,7 @@ use orders_api::{
     auth::{Auth, Entry, File, Keys, PeerEntry, Scope, Tokens, hash},
     grpc::spoken,
     http::{Config, STREAMS, Webhooks, router},
+    limits::{self, Limits},
     problem::chassis_failure,
 };
 use orders_testkit::{
@@ -64,11 +66,11 @@ pub(crate) struct Answer {
 
 impl Shop {
     pub(crate) fn new() -> Self {
-        Self::set(|_| {})
+        Self::set(|_, _| {})
     }
 
     pub(crate) fn without_gateway() -> Self {
-        Self::build(world(), None, |config| {
+        Self::set(|config, _| {
             config.payments = false;
             config.webhooks = None;
         })
@@ -76,38 +78,44 @@ impl Shop {
 
     /// One that these tokens open too.
     pub(crate) fn trusting(tokens: Arc<Tokens>) -> Self {
-        Self::build(world(), Some(tokens), |_| {})
+        Self::build(world(), Some(tokens), |_, _| {})
     }
 
     /// One with these secrets of webhooks.
     pub(crate) fn with_secrets(secrets: Option<&str>) -> Self {
-        let metrics = Metrics::new("test");
-        let webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), &metrics));
-        Self::set(|config| config.webhooks = webhooks)
+        Self::set(|config, metrics| {
+            config.webhooks = secrets.map(|text| Webhooks::new(text.parse().unwrap(), metrics));
+        })
+    }
+
+    /// One that limits what is asked, behind a proxy on this machine.
+    pub(crate) fn with_limits(limits: limits::Config) -> Self {
+        Self::set(|config, metrics| config.limits = Limits::new(limits, metrics))
     }
 
     /// One over this world, whatever the environment says.
     pub(crate) fn over(world: World) -> Self {
-        Self::build(world, None, |_| {})
+        Self::build(world, None, |_, _| {})
     }
 
     /// One whose configuration was changed like this.
-    pub(crate) fn set(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn set(change: impl FnOnce(&mut Config, &Metrics)) -> Self {
         Self::build(world(), None, change)
     }
 
     fn build(
         world: World,
         tokens: Option<Arc<Tokens>>,
-        change: impl FnOnce(&mut Config),
+        change: impl FnOnce(&mut Config, &Metrics),
     ) -> Self {
         let (phase, metrics) = (watch::Sender::new(Phase::Ready), Metrics::new("test"));
         let auth = Arc::new(Auth::new(keys(), tokens, &metrics));
         let mut config = Config::new(Arc::clone(&auth), [7; 32], phase.subscribe());
         config.payments = true;
         config.webhooks = Some(Webhooks::new(SECRET.parse().unwrap(), &metrics));
-        change(&mut config);
+        change(&mut config, &metrics);
         let stack = Stack::new(&metrics).with_failures(chassis_failure);
+        let stack = stack.with_trusted_proxies(Network::loopback());
         let stack = STREAMS.into_iter().fold(stack, Stack::with_stream);
         let app = spoken(inbound(router(Arc::new(world.orders()), config), &stack));
         Self { world, phase, metrics, auth, app }

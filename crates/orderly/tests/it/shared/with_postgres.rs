@@ -8,7 +8,7 @@ use super::refused;
 use crate::{
     metrics,
     pay::{authorizations, pay, placed, reaches, shop},
-    support::{Home, Process, get, order, until},
+    support::{Home, Process, Service, get, order, until},
 };
 
 /// The URL of an empty database of this server; its password is in the home.
@@ -126,6 +126,24 @@ async fn two_processes_that_do_everything_share_one_database() {
     one.stop().await;
     other.stop().await;
     assert_eq!(home.sound().await["orders"], 1);
+}
+
+#[tokio::test]
+async fn two_processes_share_a_limit_and_one_that_is_left_has_all_of_it() {
+    let home = migrated(Home::new().set("limits.principal.write.per_second=1000")).await;
+    let (one, other) = (home.serve().await, home.serve().await);
+    let share = async |service: &Service| {
+        get(service.admin, "/status").await.json()["limits"]["write"]["share"].clone()
+    };
+    until("each has a half", async || {
+        let shares = (share(&one).await, share(&other).await);
+        (shares == (json!(0.5), json!(0.5))).then_some(())
+    })
+    .await;
+    metrics::are_documented(&one).await;
+    other.kill9().await;
+    until("the one has all of it", async || (share(&one).await == json!(1.0)).then_some(())).await;
+    one.stop().await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::{
 const ALWAYS: [Code; 7] = [
     Code::Malformed,
     Code::InvalidTimeout,
+    Code::RateLimited,
     Code::Internal,
     Code::Overloaded,
     Code::StoreBusy,
