@@ -5,6 +5,7 @@ mod admin;
 mod client;
 mod config;
 mod deadlines;
+mod grpc;
 mod hostile;
 mod http;
 mod lifecycle;

@@ -89,11 +89,16 @@ impl Config {
         limits.into_iter().filter_map(|(name, zero)| zero.then_some(name)).collect()
     }
 
-    pub(super) fn policy(&self) -> Policy {
+    /// From which time on a try that had no answer says something of the service.
+    pub(in crate::client) fn patience(&self) -> Duration {
+        self.breaker.slow_call.min(self.try_timeout)
+    }
+
+    pub(in crate::client) fn policy(&self) -> Policy {
         Policy { tries: self.tries, ..Policy::default() }
     }
 
-    pub(super) fn budget(&self) -> BudgetConfig {
+    pub(in crate::client) fn budget(&self) -> BudgetConfig {
         BudgetConfig {
             ratio: self.retry_ratio,
             floor_per_second: self.retry_floor,
@@ -101,7 +106,7 @@ impl Config {
         }
     }
 
-    pub(super) fn bulkhead(&self) -> bulkhead::Config {
+    pub(in crate::client) fn bulkhead(&self) -> bulkhead::Config {
         bulkhead::Config {
             max_in_flight: self.max_in_flight,
             max_queue: self.max_queue,
@@ -172,7 +177,7 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    pub(super) fn settings(&self) -> breaker::Config {
+    pub(in crate::client) fn settings(&self) -> breaker::Config {
         breaker::Config {
             consecutive_failures: Some(self.consecutive_failures).filter(|&count| count > 0),
             failure_ratio: self.failure_ratio,
