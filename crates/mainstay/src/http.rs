@@ -46,7 +46,8 @@ pub use self::cx::{Cx, set_principal};
 pub use self::deadline::{StreamDeadline, TimeoutHeader};
 pub use self::failure::Failure;
 pub use self::in_flight::{InFlight, InFlightRequest};
-pub use self::outbound::propagate;
+pub use self::outbound::{propagate, propagate_grpc};
+pub(crate) use self::{deadline::asked, ids::random};
 
 use self::{access::Exchange, ids::Ids, spent::SpentDeadlines};
 use crate::{

@@ -1,11 +1,15 @@
 //! The command line.
 
+mod calls;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 use orders::domain::TenantId;
 use orders_api::auth::Scope;
+
+pub(crate) use self::calls::{Health, Service, WatchEvents};
 
 /// Takes orders, and does not lose them.
 #[derive(Debug, Parser)]
@@ -78,8 +82,14 @@ pub(crate) enum Command {
     /// order is compared before that is committed. The file is left as it is: keep it as a backup. A
     /// mark beside it, FILE-moved, keeps services from starting on it: remove that to go back.
     Move(Move),
-    /// Make the Kafka topics, say whose they are, show what is parked behind them, hand it out again or
-    /// drop it.
+    /// Ask a running service whether it is healthy, and exit with 0 when it is.
+    ///
+    /// For the probe of an image that has nothing but this binary: it asks by the standard of gRPC, on
+    /// the address of the API, and needs no key and no configuration. Exits with 1 when the service does
+    /// not serve, or does not answer in time.
+    Health(Health),
+    /// Print events as they happen; make the Kafka topics, say whose they are, show what is parked
+    /// behind them, hand it out again or drop it.
     Events {
         #[command(subcommand)]
         command: EventsCommand,
@@ -111,6 +121,18 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventsCommand {
+    /// Print every event of a running service as it happens, one line of JSON for each.
+    ///
+    /// The lines are the CloudEvents of the HTTP API. When the service is replaced or cannot be reached,
+    /// it goes on by itself, with no event left out or told twice. After a stop, go on with the last
+    /// position as --after.
+    Watch(WatchEvents),
+    #[command(flatten)]
+    Topics(TopicsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsCommand {
     /// Make those topics of the configuration that are not there.
     ///
     /// Topics that are there stay as they are. Warns of those that one broker alone may lose a record

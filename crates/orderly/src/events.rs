@@ -4,19 +4,19 @@
 use std::process::ExitCode;
 
 use crate::{
-    cli::EventsCommand,
+    cli::TopicsCommand,
     config::{self, Config},
     console::Failure,
 };
 
 /// Does what was asked of the topics.
-pub(crate) fn run(command: &EventsCommand) -> Result<ExitCode, Failure> {
+pub(crate) fn run(command: &TopicsCommand) -> Result<ExitCode, Failure> {
     let options = match command {
-        EventsCommand::Topics(options) => &options.config,
-        EventsCommand::Claim(options) => &options.config,
-        EventsCommand::Dlq(options) => &options.config,
-        EventsCommand::Replay(options) => &options.config,
-        EventsCommand::Drop(options) => &options.config,
+        TopicsCommand::Topics(options) => &options.config,
+        TopicsCommand::Claim(options) => &options.config,
+        TopicsCommand::Dlq(options) => &options.config,
+        TopicsCommand::Replay(options) => &options.config,
+        TopicsCommand::Drop(options) => &options.config,
     };
     let config = config::load(options)?.value;
     if config.kafka.is_none() {
@@ -29,9 +29,9 @@ pub(crate) fn run(command: &EventsCommand) -> Result<ExitCode, Failure> {
 
 #[cfg(not(feature = "kafka"))]
 mod on_kafka {
-    use super::{Config, EventsCommand, ExitCode, Failure, config};
+    use super::{Config, ExitCode, Failure, TopicsCommand, config};
 
-    pub(super) fn run(_: &EventsCommand, _: &Config) -> Result<ExitCode, Failure> {
+    pub(super) fn run(_: &TopicsCommand, _: &Config) -> Result<ExitCode, Failure> {
         Err(config::LEFT_OUT.into())
     }
 }
@@ -53,23 +53,23 @@ mod on_kafka {
     };
     use serde_json::{Value, json};
 
-    use super::{Config, EventsCommand, ExitCode, Failure};
+    use super::{Config, ExitCode, Failure, TopicsCommand};
     use crate::{
         cli::{Dlq, DropParked, Replay, Topic},
         console::{many, say},
         wired,
     };
 
-    pub(super) fn run(command: &EventsCommand, config: &Config) -> Result<ExitCode, Failure> {
+    pub(super) fn run(command: &TopicsCommand, config: &Config) -> Result<ExitCode, Failure> {
         let Some(kafka) = config.kafka.clone() else { return Ok(ExitCode::FAILURE) };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             match command {
-                EventsCommand::Topics(_) => topics(config, &kafka).await,
-                EventsCommand::Claim(_) => claim(config, &kafka).await,
-                EventsCommand::Dlq(options) => list(&kafka, options).await,
-                EventsCommand::Replay(options) => replay(config, &kafka, options).await,
-                EventsCommand::Drop(options) => let_go(&kafka, options).await,
+                TopicsCommand::Topics(_) => topics(config, &kafka).await,
+                TopicsCommand::Claim(_) => claim(config, &kafka).await,
+                TopicsCommand::Dlq(options) => list(&kafka, options).await,
+                TopicsCommand::Replay(options) => replay(config, &kafka, options).await,
+                TopicsCommand::Drop(options) => let_go(&kafka, options).await,
             }
         })
     }

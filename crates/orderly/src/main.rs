@@ -3,6 +3,7 @@
 mod app;
 mod audit;
 mod banner;
+mod calls;
 mod cli;
 mod config;
 mod console;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, ConfigCommand, GatewayCommand, KeyCommand},
+    cli::{Cli, Command, ConfigCommand, EventsCommand, GatewayCommand, KeyCommand},
     console::complain,
 };
 
@@ -51,7 +52,9 @@ fn main() -> ExitCode {
         Command::Reconcile(options) => Ok(reconcile::run(&options)),
         Command::Import(options) => import::run(&options),
         Command::Migrate(options) => migrate::run(&options),
-        Command::Events { command } => events::run(&command),
+        Command::Health(options) => calls::health(&options),
+        Command::Events { command: EventsCommand::Watch(options) } => calls::watch(&options),
+        Command::Events { command: EventsCommand::Topics(command) } => events::run(&command),
         Command::Move(options) => take_over::run(&options),
         Command::Gateway { command: GatewayCommand::Check(options) } => {
             Ok(gateway_check::run(&options))

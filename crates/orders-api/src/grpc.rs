@@ -3,7 +3,7 @@
 //! Its routes stand in [`crate::http::router`], behind the same layers and one of their own that takes
 //! a call's message in. A call that fails is a problem there, with the HTTP status of the table, so
 //! that logs and metrics count both protocols alike; [`spoken()`] stands outermost and says it as a
-//! `google.rpc.Status`.
+//! `google.rpc.Status`. Whoever calls the service from Rust has a [`client`] here.
 //!
 //! Deliberately absent until they work: compressed messages.
 
@@ -27,6 +27,7 @@ macro_rules! generated {
 }
 
 mod calls;
+pub mod client;
 pub mod health;
 mod heard;
 mod incoming;

@@ -36,7 +36,8 @@
 //! needed, so that one the peer has closed keeps its file descriptor until then. A connection goes on
 //! with the certificates that it was made with, until it has rested too long or the callee ends it.
 //!
-//! Deliberately absent: HTTP/2, proxies, cookies, compression, streams of any kind.
+//! Deliberately absent: HTTP/2 (which [gRPC](super::grpc) has), proxies, cookies, compression, streams
+//! of any kind.
 
 mod answer;
 mod ask;
@@ -45,7 +46,6 @@ mod config;
 mod connection;
 mod error;
 mod judge;
-mod meters;
 mod origin;
 
 pub use self::base_url::{BaseUrl, InvalidBaseUrl};
@@ -54,21 +54,16 @@ pub use self::error::{Error, NotSent, Unknown};
 pub use super::tls::TlsError;
 pub use mainstay_resilience::retry::Safety;
 
-use self::{ask::Ask, meters::Meters, origin::Origin};
+use self::{ask::Ask, origin::Origin};
+use super::guards::{Guards, Judge};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use http::{Request, Response};
 use mainstay_context::Context;
-use mainstay_resilience::{
-    Jitter,
-    breaker::{self, State},
-    bulkhead::{self, Bulkhead},
-    retry::{self, Budget},
-};
+use mainstay_resilience::{breaker, retry::Budget};
 use serde::Serialize;
 use std::{fmt, sync::Arc};
-use tokio::time::Instant;
-use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
+use tower::{ServiceExt, util::BoxCloneSyncService};
 
 type Answer = Response<Bytes>;
 
@@ -84,11 +79,8 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     base: BaseUrl,
     stack: BoxCloneSyncService<Ask, Answer, Error>,
-    breaker: breaker::Breaker,
-    budget: Budget,
-    bulkhead: Bulkhead,
+    guards: Guards,
     origin: Origin,
-    meters: Meters,
 }
 
 /// What a client tells of itself, as for a section of the [admin page](crate::admin).
@@ -132,17 +124,10 @@ impl Client {
     ///
     /// Fails when the certificates that an `https` address needs cannot be read.
     pub fn new(dependency: &str, config: &Config, metrics: &Metrics) -> Result<Self, TlsError> {
-        let now = Instant::now().into_std();
-        let meters = Meters::new(dependency, metrics);
-        let listener = meters.clone();
-        let breaker = breaker::Breaker::new(config.breaker.settings(), Jitter::system(), now)
-            .with_listener(move |change| listener.changed(change));
-        let budget = Budget::new(&config.budget(), now);
-        let bulkhead = Bulkhead::new(config.bulkhead());
-        let origin = Origin::new(config)?;
-        let stack = stack(config, (&breaker, &budget, &bulkhead), origin.clone(), meters.clone());
-        let base = config.base_url.clone();
-        Ok(Self(Arc::new(Inner { base, stack, breaker, budget, bulkhead, origin, meters })))
+        let (guards, origin) = (Guards::new(dependency, config, metrics), Origin::new(config)?);
+        let judge = Judge { health: judge::health, verdict: judge::verdict };
+        let stack = guards.around(config, origin.clone(), judge);
+        Ok(Self(Arc::new(Inner { base: config.base_url.clone(), stack, guards, origin })))
     }
 
     /// Makes a call for the request of `cx`, and reads the whole answer, whatever its status.
@@ -160,70 +145,28 @@ impl Client {
         safety: Safety,
         request: Request<Bytes>,
     ) -> Result<Answer, Error> {
-        let exchange = self.0.meters.begin(cx);
+        let exchange = self.0.guards.meters.begin(cx);
         let result = match Ask::new(cx, safety, request, &self.0.base) {
             Ok(ask) => self.0.stack.clone().oneshot(ask).await,
             Err(invalid) => Err(Error::NotSent(invalid)),
         };
-        exchange.end(&result);
+        exchange.end(judge::label(&result));
         result
     }
 
     /// The circuit breaker, to be read and forced.
     pub fn breaker(&self) -> &breaker::Breaker {
-        &self.0.breaker
+        &self.0.guards.breaker
     }
 
     /// The budget for more calls than were asked for, for [hedges](mainstay_resilience::race::hedge).
     pub fn budget(&self) -> &Budget {
-        &self.0.budget
+        &self.0.guards.budget
     }
 
     /// What it tells of itself now.
     pub fn status(&self) -> Status {
-        let now = Instant::now().into_std();
-        let breaker = self.0.breaker.snapshot(now);
-        let millis =
-            |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Status {
-            breaker: breaker.state.as_str(),
-            forced: breaker.forced.is_some(),
-            opened: breaker.opened,
-            retry_in_ms: breaker.retry_in.map(millis),
-            calls: breaker.calls,
-            failures: breaker.failures,
-            slow: breaker.slow,
-            in_flight: self.0.bulkhead.in_flight(),
-            waiting: self.0.bulkhead.waiting(),
-            idle_connections: self.0.origin.idle(),
-            retries_left: self.0.budget.left(now),
-        }
-    }
-}
-
-/// Puts the layers around the connections, in the order in which they belong.
-fn stack(
-    config: &Config,
-    (breaker, budget, bulkhead): (&breaker::Breaker, &Budget, &Bulkhead),
-    origin: Origin,
-    meters: Meters,
-) -> BoxCloneSyncService<Ask, Answer, Error> {
-    let patience = config.breaker.slow_call.min(config.try_timeout);
-    let health = move |result: &Result<Answer, Error>| judge::health(result, patience);
-    let retries =
-        retry::Layer::new(config.policy(), budget.clone(), Jitter::system(), judge::verdict)
-            .with_listener(move |what| meters.tried(what));
-    let breaker = breaker::Layer::new(breaker.clone(), health);
-    let bulkhead = bulkhead::Layer::new(bulkhead.clone());
-    BoxCloneSyncService::new(retries.layer(breaker.layer(bulkhead.layer(origin))))
-}
-
-/// The number of a breaker's state in its metric.
-fn number(state: State) -> f64 {
-    match state {
-        State::Closed => 0.0,
-        State::HalfOpen => 1.0,
-        State::Open => 2.0,
+        self.0.guards.status(self.0.origin.idle())
     }
 }
 

@@ -63,7 +63,7 @@ pub enum TlsError {
 /// # Errors
 /// [`TlsError`]: they cannot be read, or there are none.
 pub fn trusting(file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, TlsError> {
-    let paths = Paths { ca: file.cloned(), pair: None };
+    let paths = Paths { ca: file.cloned(), pair: None, protocol: None };
     Ok(Arc::new(paths.client(&paths.read()?)?))
 }
 
@@ -80,6 +80,8 @@ struct Shared {
 pub(super) struct Paths {
     ca: Option<PathBuf>,
     pair: Option<(PathBuf, PathBuf)>,
+    /// What connections speak, if it has to be agreed upon.
+    protocol: Option<&'static [u8]>,
 }
 
 /// What is in these files.
@@ -137,13 +139,14 @@ impl Paths {
         ca: Option<&PathBuf>,
         cert: Option<&PathBuf>,
         key: Option<&PathBuf>,
+        protocol: Option<&'static [u8]>,
     ) -> Result<Self, TlsError> {
         let pair = match (cert, key) {
             (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => return Err(TlsError::Half),
         };
-        Ok(Self { ca: ca.cloned(), pair })
+        Ok(Self { ca: ca.cloned(), pair, protocol })
     }
 
     fn read(&self) -> Result<Files, TlsError> {
@@ -161,6 +164,13 @@ impl Paths {
     }
 
     fn client(&self, files: &Files) -> Result<ClientConfig, TlsError> {
+        let mut client = self.plain(files)?;
+        client.alpn_protocols = self.protocol.iter().map(|name| name.to_vec()).collect();
+        Ok(client)
+    }
+
+    /// For connections on which there is nothing to agree upon.
+    fn plain(&self, files: &Files) -> Result<ClientConfig, TlsError> {
         let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Version(error.into()))?
@@ -216,7 +226,7 @@ mod tests {
     }
 
     fn load(ca: &PathBuf, cert: &PathBuf, key: &PathBuf) -> Result<Tls, TlsError> {
-        Tls::load(Paths::new(Some(ca), Some(cert), Some(key))?)
+        Tls::load(Paths::new(Some(ca), Some(cert), Some(key), None)?)
     }
 
     #[tokio::test(start_paused = true)]

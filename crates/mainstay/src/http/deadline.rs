@@ -3,7 +3,7 @@
 //! gRPC travels in HTTP headers too, so its way is read here with the others, for both faces.
 
 use super::Failure;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -34,6 +34,14 @@ impl TimeoutHeader {
             Self::RequestTimeout => HeaderName::from_static("x-request-timeout-ms"),
             Self::Envoy => HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
             Self::Grpc => HeaderName::from_static("grpc-timeout"),
+        }
+    }
+
+    /// How this header says so many milliseconds, or fewer where it cannot say them all.
+    pub(super) fn value(self, millis: u64) -> Option<HeaderValue> {
+        match self {
+            Self::RequestTimeout | Self::Envoy => Some(millis.into()),
+            Self::Grpc => HeaderValue::try_from(grpc_text(millis)).ok(),
         }
     }
 
@@ -72,7 +80,7 @@ impl TimeoutHeader {
 /// # Errors
 ///
 /// Refuses a malformed or repeated header: to ignore it would be to work for nobody.
-pub(super) fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+pub(crate) fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     TimeoutHeader::ALL.into_iter().try_fold(None, |least: Option<Duration>, header| {
         let time = header.read(headers)?;
         Ok(least.into_iter().chain(time).min())
@@ -97,6 +105,16 @@ fn grpc(text: &str) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(number)),
         _ => None,
     }
+}
+
+/// So many milliseconds as a `Timeout` of the gRPC specification, whose number has eight digits: in the
+/// smallest unit in which it does, and of a coarser one the whole ones.
+fn grpc_text(millis: u64) -> String {
+    const MOST: u64 = 99_999_999;
+    let units = [(1, 'm'), (1_000, 'S'), (60_000, 'M'), (3_600_000, 'H')];
+    let mut said = units.into_iter().map(|(part, unit)| (millis / part, unit));
+    let (number, unit) = said.find(|(number, _)| *number <= MOST).unwrap_or((MOST, 'H'));
+    format!("{number}{unit}")
 }
 
 /// A number of digits only: the standard parser would take a plus sign.
@@ -180,6 +198,21 @@ mod tests {
             let value = if header == TimeoutHeader::Grpc { "1S" } else { "1" };
             let asked = asked_with(&[(header, value), (header, value)]);
             assert_eq!(asked, Err(Failure::InvalidTimeout(header)));
+        }
+    }
+
+    #[test]
+    fn the_longest_time_that_grpc_can_say_is_said_of_longer_ones() {
+        let hours = |hours: u64| hours * 3_600_000;
+        for (millis, text) in [
+            (0, "0m"),
+            (99_999_999, "99999999m"),
+            (100_000_000, "100000S"),
+            (hours(99_999_999), "99999999H"),
+            (hours(100_000_000), "99999999H"),
+            (u64::MAX, "99999999H"),
+        ] {
+            assert_eq!(grpc_text(millis), text);
         }
     }
 

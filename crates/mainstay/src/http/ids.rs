@@ -55,7 +55,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 }
 
 /// Random bytes, not all zero: a trace id of zeros means "none".
-pub(super) fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = POOL.with_borrow_mut(Pool::take).unwrap_or([0; N]);
     if bytes == [0; N] {
         // Without the system's randomness, ids need only differ; the standard hasher sees to that.

@@ -29,6 +29,24 @@ const RESERVE_PART: u32 = 50;
 ///
 /// Fails with the cause when the request has ended or its time is all but spent: then do not call.
 pub fn propagate(cx: &Context, now: Instant, headers: &mut HeaderMap) -> Result<(), Cause> {
+    send_on(cx, now, headers, TimeoutHeader::RequestTimeout)
+}
+
+/// The same for a call of gRPC, to which the time is given as `grpc-timeout`.
+///
+/// # Errors
+///
+/// As of [`propagate`].
+pub fn propagate_grpc(cx: &Context, now: Instant, headers: &mut HeaderMap) -> Result<(), Cause> {
+    send_on(cx, now, headers, TimeoutHeader::Grpc)
+}
+
+fn send_on(
+    cx: &Context,
+    now: Instant,
+    headers: &mut HeaderMap,
+    timeout: TimeoutHeader,
+) -> Result<(), Cause> {
     if let Some(cause) = cx.ended(now) {
         return Err(cause);
     }
@@ -36,8 +54,8 @@ pub fn propagate(cx: &Context, now: Instant, headers: &mut HeaderMap) -> Result<
     for header in TimeoutHeader::ALL {
         headers.remove(header.name());
     }
-    if let Some(millis) = time {
-        headers.insert(TimeoutHeader::RequestTimeout.name(), millis.into());
+    if let Some(value) = time.and_then(|millis| timeout.value(millis)) {
+        headers.insert(timeout.name(), value);
     }
     if let Ok(id) = HeaderValue::from_str(cx.request_id().as_str()) {
         headers.insert(REQUEST_ID, id);
@@ -127,6 +145,27 @@ mod tests {
         assert_eq!(sent.trace_id_hex(), trace.trace_id_hex());
         assert_ne!(sent.span_id_hex(), trace.span_id_hex());
         assert!(sent.is_sampled());
+    }
+
+    #[test]
+    fn a_call_of_grpc_is_given_its_time_in_a_unit_that_holds_it() {
+        for (left, sent) in [
+            (Duration::from_millis(6), "1m"),
+            (Duration::from_secs(2), "1960m"),
+            (Duration::from_secs(100_000), "98000000m"),
+            (Duration::from_secs(200_000), "196000S"),
+            (Duration::from_secs(200_000_000), "3266666M"),
+        ] {
+            let (mut headers, now) = (HeaderMap::new(), now());
+            propagate_grpc(&context().with_deadline(now + left), now, &mut headers).unwrap();
+            assert_eq!(headers["grpc-timeout"], sent);
+            assert!(!headers.contains_key("x-request-timeout-ms"));
+            let asked = crate::http::deadline::asked(&headers).unwrap().unwrap();
+            assert!(
+                asked <= left && left - asked <= left / 40 + Duration::from_mins(1),
+                "{asked:?}"
+            );
+        }
     }
 
     #[test]

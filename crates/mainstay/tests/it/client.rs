@@ -58,14 +58,14 @@ async fn ask(client: &Client, safety: Safety, path: &str) -> Result<Response<Byt
 }
 
 /// A listener that hands each connection to `peer`; counts them.
-struct Peer {
-    addr: SocketAddr,
+pub(crate) struct Peer {
+    pub(crate) addr: SocketAddr,
     accepted: Arc<AtomicUsize>,
     tasks: Tasks,
 }
 
 impl Peer {
-    async fn start<F>(peer: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    pub(crate) async fn start<F>(peer: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -82,7 +82,7 @@ impl Peer {
         Self { addr, accepted, tasks }
     }
 
-    fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(SeqCst)
     }
 }
@@ -359,7 +359,7 @@ async fn the_circumstances_of_the_request_go_out_with_every_try() {
 }
 
 /// A certificate for `localhost` and its key, in files.
-fn pair(folder: &Path) -> tls::Config {
+pub(crate) fn pair(folder: &Path) -> tls::Config {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
     fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();

@@ -6,6 +6,7 @@ mod client;
 mod client_certificates;
 mod config;
 mod deadlines;
+mod grpc;
 mod hostile;
 mod http;
 mod lifecycle;

@@ -1,6 +1,6 @@
 //! gRPC against the real binary: the orders, keys and deadlines of HTTP, on the same port.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use hyper::{Request, Response, body::Incoming, client::conn::http2::handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,7 +15,7 @@ use tokio::{net::TcpStream, task::JoinSet};
 use tonic::{Code, body::Body};
 use tower::{service_fn, util::BoxCloneService};
 
-use crate::support::{Client, Home, Service, soon, until};
+use crate::support::{Client, Home, Process, Service, soon, until};
 
 type Connection = BoxCloneService<Request<Body>, Response<Incoming>, hyper::Error>;
 
@@ -157,3 +157,52 @@ async fn health_is_told_without_a_key() {
     }
     service.stop().await;
 }
+
+#[tokio::test]
+async fn the_binary_asks_a_service_whether_it_is_healthy() {
+    let home = Home::new();
+    let service = home.serve().await;
+    let url = format!("http://{}", service.api);
+    let ran = home.run_alone(&["health", "--url", &url]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "serving\n"), "{ran:?}");
+    service.stop().await;
+    let ran = home.run_alone(&["health", "--url", &url]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.err.contains("the request was not sent"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_binary_prints_events_as_they_happen() {
+    let home = Home::new();
+    let service = home.serve().await;
+    let client = service.client();
+    fs::write(home.path("key"), format!("{}\n", client.key)).unwrap();
+    let mut ids = vec![client.create("before-the-watch-0").await.placed()];
+    let url = format!("http://{}", service.api);
+    let watch = ["events", "watch", "--url", url.as_str(), "--key-file", "key"];
+    let watching = Process::start(home.alone(&watch));
+    let lines = async |count: usize| {
+        until("so many events are printed", async || {
+            let printed = watching.printed();
+            let lines = printed.lines().filter_map(|line| serde_json::from_str(line).ok());
+            Some(lines.collect::<Vec<Value>>()).filter(|lines| lines.len() == count)
+        })
+        .await
+    };
+    lines(1).await;
+    ids.push(client.create("during-the-watch-0").await.placed());
+    for ((at, line), id) in (1..).zip(lines(2).await).zip(&ids) {
+        assert_eq!(line["position"], at.to_string(), "{line}");
+        assert_eq!((&line["subject"], &line["type"]), (&json!(id), &json!(PLACED)), "{line}");
+    }
+    let after = Process::start(home.alone(&[&watch[..], &["--after", "1"]].concat()));
+    let line = until("the second event is printed", async || {
+        serde_json::from_str::<Value>(after.printed().lines().next()?).ok()
+    });
+    assert_eq!(line.await["subject"], json!(ids[1]));
+    drop((watching, after));
+    service.stop().await;
+}
+
+/// What a new order's event is of.
+const PLACED: &str = "orders.order.placed.v1";

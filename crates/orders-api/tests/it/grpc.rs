@@ -1,8 +1,10 @@
-//! The gRPC API, over a connection in memory that speaks HTTP/2 as any other.
+//! The gRPC API, over a connection in memory that speaks HTTP/2 as any other; and its client, over the
+//! chassis's own server and a network that fails.
 
 mod admission;
 mod caller;
 mod calls;
+mod client;
 mod contract;
 mod every_call;
 mod flaws;

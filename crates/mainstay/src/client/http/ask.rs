@@ -1,11 +1,11 @@
 use super::{BaseUrl, NotSent, Safety};
-use crate::http::propagate;
+use crate::{client::limit::Limit, http::propagate};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use mainstay_context::Context;
 use mainstay_resilience::{Call, retry::Repeat};
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 /// One try of a call.
 #[derive(Clone, Debug)]
@@ -26,14 +26,10 @@ impl Ask {
         Ok(Self { cx: cx.clone(), safety, request: Arc::new(base.request(request)?) })
     }
 
-    /// The request of this try, which may last until `deadline`.
-    pub(super) fn request(
-        &self,
-        now: Instant,
-        deadline: Instant,
-    ) -> Result<Request<Full<Bytes>>, NotSent> {
+    /// The request of the try with this limit.
+    pub(super) fn request(&self, limit: &Limit<'_>) -> Result<Request<Full<Bytes>>, NotSent> {
         let mut request = Request::clone(&self.request);
-        let cx = self.cx.clone().with_deadline(deadline);
+        let (cx, now) = (limit.context(), limit.start.into_std());
         propagate(&cx, now, request.headers_mut()).map_err(NotSent::Ended)?;
         Ok(request)
     }

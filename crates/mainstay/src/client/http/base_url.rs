@@ -3,7 +3,7 @@ use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Uri,
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
-    uri::Scheme,
+    uri::{PathAndQuery, Scheme},
 };
 use http_body_util::Full;
 use schemars::JsonSchema;
@@ -27,16 +27,16 @@ pub struct BaseUrl {
 pub struct InvalidBaseUrl;
 
 impl BaseUrl {
-    pub(super) fn is_tls(&self) -> bool {
+    pub(in crate::client) fn is_tls(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
     /// The host as a resolver and a certificate know it: an IPv6 address without its brackets.
-    pub(super) fn host(&self) -> &str {
+    pub(in crate::client) fn host(&self) -> &str {
         self.uri.host().unwrap_or_default().trim_matches(['[', ']'])
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(in crate::client) fn port(&self) -> u16 {
         self.uri.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 })
     }
 
@@ -60,6 +60,16 @@ impl BaseUrl {
         parts.headers.insert(HOST, self.host.clone());
         parts.version = http::Version::HTTP_11;
         Ok(Request::from_parts(parts, Full::new(body)))
+    }
+
+    /// The address of a path of this service, as HTTP/2 says it, whatever host `uri` names.
+    pub(in crate::client) fn whole(&self, uri: &Uri) -> Result<Uri, NotSent> {
+        let too_long = NotSent::Invalid("its path is too long");
+        let mut parts = self.uri.clone().into_parts();
+        let path = format!("{}{}", self.path(), uri.path());
+        let Ok(path) = path.parse::<PathAndQuery>() else { return Err(too_long) };
+        parts.path_and_query = Some(path);
+        Uri::from_parts(parts).map_err(|_| too_long)
     }
 
     fn path(&self) -> &str {
@@ -141,6 +151,17 @@ mod tests {
         let request = sent("http://a.test", "//evil.test/").unwrap();
         assert_eq!(request.uri().path(), "//evil.test/");
         assert_eq!(request.headers()[HOST], "a.test");
+    }
+
+    #[test]
+    fn a_call_goes_to_the_base_whatever_host_it_names() {
+        for (base, uri, expected) in [
+            ("http://a.test:81", "/a.B/C", "http://a.test:81/a.B/C"),
+            ("https://a.test/v1/", "http://evil.test/a.B/C?d", "https://a.test/v1/a.B/C"),
+        ] {
+            let base: BaseUrl = base.parse().unwrap();
+            assert_eq!(base.whole(&uri.parse().unwrap()).unwrap(), expected, "{uri}");
+        }
     }
 
     #[test]

@@ -104,13 +104,17 @@ impl Config {
     /// # Errors
     /// [`TlsError`]: they cannot.
     pub fn check_files(&self) -> Result<(), TlsError> {
-        self.tls().map(|_| ())
+        self.tls(None).map(|_| ())
     }
 
-    /// For an `https` service: what connections are made with, and the name that it must show.
-    pub(super) fn tls(&self) -> Result<Option<(Tls, ServerName<'static>)>, TlsError> {
+    /// For an `https` service: what connections are made with that speak this protocol, if it has to
+    /// be agreed upon, and the name that it must show.
+    pub(in crate::client) fn tls(
+        &self,
+        protocol: Option<&'static [u8]>,
+    ) -> Result<Option<(Tls, ServerName<'static>)>, TlsError> {
         let [ca, cert, key] = [&self.ca_file, &self.cert_file, &self.key_file].map(Option::as_ref);
-        let paths = Paths::new(ca, cert, key)?;
+        let paths = Paths::new(ca, cert, key, protocol)?;
         if !self.base_url.is_tls() {
             return if cert.is_some() { Err(TlsError::PlainText) } else { Ok(None) };
         }
@@ -119,11 +123,16 @@ impl Config {
         Ok(Some((Tls::load(paths)?, name)))
     }
 
-    pub(super) fn policy(&self) -> Policy {
+    /// From which time on a try that had no answer says something of the service.
+    pub(in crate::client) fn patience(&self) -> Duration {
+        self.breaker.slow_call.min(self.try_timeout)
+    }
+
+    pub(in crate::client) fn policy(&self) -> Policy {
         Policy { tries: self.tries, ..Policy::default() }
     }
 
-    pub(super) fn budget(&self) -> BudgetConfig {
+    pub(in crate::client) fn budget(&self) -> BudgetConfig {
         BudgetConfig {
             ratio: self.retry_ratio,
             floor_per_second: self.retry_floor,
@@ -131,7 +140,7 @@ impl Config {
         }
     }
 
-    pub(super) fn bulkhead(&self) -> bulkhead::Config {
+    pub(in crate::client) fn bulkhead(&self) -> bulkhead::Config {
         bulkhead::Config {
             max_in_flight: self.max_in_flight,
             max_queue: self.max_queue,
@@ -202,7 +211,7 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    pub(super) fn settings(&self) -> breaker::Config {
+    pub(in crate::client) fn settings(&self) -> breaker::Config {
         breaker::Config {
             consecutive_failures: Some(self.consecutive_failures).filter(|&count| count > 0),
             failure_ratio: self.failure_ratio,

@@ -4,6 +4,7 @@
 //! task is left behind.
 
 use super::{Answer, Error, NotSent, Unknown, answer};
+use crate::client::dial::{Stream, Traffic, Watched};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -13,20 +14,10 @@ use std::{
     error::Error as StdError,
     fmt, io,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Waker},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::{
-    client::TlsStream,
-    rustls::{self, AlertDescription},
-};
+use tokio_rustls::rustls::{self, AlertDescription};
 
 /// The most bytes of an answer's header.
 const HEADER_LIMIT: usize = 64 << 10;
@@ -38,19 +29,20 @@ pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// Moves the bytes when polled; `None` once it has ended.
     driver: Option<Driver>,
-    written: Arc<AtomicBool>,
+    traffic: Arc<Traffic>,
+    /// What was written before the current request.
+    before: u64,
     /// Whether there was an answer: the peer has accepted the connection.
     answered: bool,
 }
 
 impl Connection {
     pub(super) async fn begin(stream: Stream) -> io::Result<Self> {
-        let written = Arc::new(AtomicBool::new(false));
-        let io = Watched { stream, written: Arc::clone(&written) };
+        let (io, traffic) = Watched::new(stream);
         let handshake =
             http1::Builder::new().max_buf_size(HEADER_LIMIT).handshake(TokioIo::new(io)).await;
         let (sender, driver) = handshake.map_err(io::Error::other)?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), written, answered: false })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), traffic, before: 0, answered: false })
     }
 
     /// Whether it can carry a request, as far as this side has heard.
@@ -64,7 +56,7 @@ impl Connection {
 
     /// Whether a byte of the current request may have left.
     pub(super) fn has_written(&self) -> bool {
-        self.written.load(Relaxed)
+        self.traffic.written() != self.before
     }
 
     /// Sends a request, and reads its answer up to so many bytes.
@@ -73,7 +65,7 @@ impl Connection {
         request: Request<Full<Bytes>>,
         reply_limit: usize,
     ) -> Result<Answer, Error> {
-        self.written.store(false, Relaxed);
+        self.before = self.traffic.written();
         let sent = self.sender.try_send_request(request);
         let answer = async {
             match sent.await {
@@ -149,94 +141,14 @@ fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// What bytes go over.
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// Remembers whether anything was written.
-struct Watched {
-    stream: Stream,
-    written: Arc<AtomicBool>,
-}
-
-impl Watched {
-    /// Notes what a write came to. What TLS was given it may have sent, whatever it says.
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let taken = matches!(written, Poll::Ready(Ok(count)) if count > 0);
-        if taken || matches!(self.stream, Stream::Tls(_)) {
-            self.written.store(true, Relaxed);
-        }
-        written
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(task, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(task, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(task, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(task, bytes),
-        };
-        self.note(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(task, slices),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(task, slices),
-        };
-        self.note(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(task),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(task),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(task),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(task),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
-    use tokio::{io::AsyncReadExt, net::TcpListener};
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
 
     async fn connected() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

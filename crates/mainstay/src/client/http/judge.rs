@@ -1,6 +1,7 @@
 //! What an answer or an error means, side by side: for the breaker, for another try, for metrics.
 
-use super::{Answer, Error, NotSent, Unknown, answer::retry_after};
+use super::{Answer, Error, answer::retry_after};
+use crate::client::unanswered;
 use http::StatusCode;
 use mainstay_resilience::{breaker::Outcome, retry::Verdict};
 use std::time::Duration;
@@ -10,20 +11,7 @@ use std::time::Duration;
 pub(super) fn health(result: &Result<Answer, Error>, patience: Duration) -> Outcome {
     match result {
         Ok(answer) => answered(answer),
-        Err(Error::NotSent(why)) => match why {
-            NotSent::Connect(_) | NotSent::Unwritten(_) => Outcome::FAILURE,
-            NotSent::BreakerOpen { .. }
-            | NotSent::Full(_)
-            | NotSent::Ended(_)
-            | NotSent::Invalid(_) => Outcome::Ignored,
-        },
-        Err(Error::Unknown(why)) => match why {
-            Unknown::TimedOut { waited } if *waited < patience => Outcome::Ignored,
-            Unknown::TimedOut { .. } | Unknown::Lost(_) | Unknown::TooLong { .. } => {
-                Outcome::FAILURE
-            }
-            Unknown::Ended(_) => Outcome::Ignored,
-        },
+        Err(error) => unanswered::health(error, patience),
     }
 }
 
@@ -48,18 +36,7 @@ pub(super) fn verdict(result: &Result<Answer, Error>) -> Verdict {
             Verdict::MaybeSent { retry_after: retry_after(answer.headers()) }
         }
         Ok(_) => Verdict::Final,
-        Err(Error::NotSent(why)) => match why {
-            NotSent::Connect(_) | NotSent::Unwritten(_) => Verdict::NotSent,
-            NotSent::BreakerOpen { .. }
-            | NotSent::Full(_)
-            | NotSent::Ended(_)
-            | NotSent::Invalid(_) => Verdict::Refused,
-        },
-        Err(Error::Unknown(why)) => match why {
-            Unknown::TimedOut { .. } | Unknown::Lost(_) => Verdict::MaybeSent { retry_after: None },
-            // The same answer would come again.
-            Unknown::TooLong { .. } | Unknown::Ended(_) => Verdict::Final,
-        },
+        Err(error) => unanswered::verdict(error),
     }
 }
 
@@ -74,13 +51,13 @@ pub(super) fn label(result: &Result<Answer, Error>) -> &'static str {
         Ok(answer) if answer.status().is_server_error() => "failed",
         Ok(answer) if answer.status().is_client_error() => "refused",
         Ok(_) => "ok",
-        Err(Error::NotSent(_)) => "not_sent",
-        Err(Error::Unknown(_)) => "unknown",
+        Err(error) => unanswered::label(error),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{NotSent, Unknown};
     use super::*;
     use bytes::Bytes;
     use http::Response;

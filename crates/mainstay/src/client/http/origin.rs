@@ -1,25 +1,20 @@
 //! The service at the other end: its connections, and one try of a call.
 
-use super::{
-    Answer, Config, Error, NotSent, TlsError, Tries, Unknown,
-    ask::Ask,
-    connection::{Connection, Stream},
+use super::{Answer, Config, Error, NotSent, TlsError, Tries, ask::Ask, connection::Connection};
+use crate::client::{
+    dial::Dialer,
+    limit::{Cut, Limit},
 };
-use crate::client::tls::Tls;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use mainstay_context::{Cause, Context};
 use std::{
-    future::pending,
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{self, Poll},
-    time::Duration,
 };
-use tokio::{net::TcpStream, time::Instant};
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio::time::Instant;
 
 /// Connections to one service. Clones share them.
 #[derive(Clone, Debug)]
@@ -27,7 +22,7 @@ pub(super) struct Origin(Arc<Shared>);
 
 struct Shared {
     config: Config,
-    tls: Option<(Tls, ServerName<'static>)>,
+    dialer: Dialer,
     /// The one that rested the shortest is last, and is used first.
     idle: Mutex<Vec<Idle>>,
 }
@@ -39,8 +34,8 @@ struct Idle {
 
 impl Origin {
     pub(super) fn new(config: &Config) -> Result<Self, TlsError> {
-        let tls = config.tls()?;
-        Ok(Self(Arc::new(Shared { config: config.clone(), tls, idle: Mutex::default() })))
+        let dialer = Dialer::new(config, None)?;
+        Ok(Self(Arc::new(Shared { config: config.clone(), dialer, idle: Mutex::default() })))
     }
 
     /// How many connections rest.
@@ -71,8 +66,7 @@ impl tower::Service<Ask> for Origin {
 impl Shared {
     async fn attempt(&self, ask: &Ask) -> Result<Answer, Error> {
         let limit = Limit::new(&ask.cx, self.config.try_timeout);
-        let request = ask.request(limit.start.into_std(), limit.at.into_std());
-        let request = request.map_err(Error::NotSent)?;
+        let request = ask.request(&limit).map_err(Error::NotSent)?;
         // Each was opened before, so that this ends.
         while let Some(connection) = self.take_idle() {
             match self.exchange(connection, request.clone(), &limit).await {
@@ -114,17 +108,7 @@ impl Shared {
     }
 
     async fn open(&self) -> io::Result<Connection> {
-        let base = &self.config.base_url;
-        let stream = TcpStream::connect((base.host(), base.port())).await?;
-        stream.set_nodelay(true)?;
-        let stream = match &self.tls {
-            None => Stream::Plain(stream),
-            Some((tls, name)) => {
-                let connector = tls.connector().await;
-                Stream::Tls(Box::new(connector.connect(name.clone(), stream).await?))
-            }
-        };
-        Connection::begin(stream).await
+        Connection::begin(self.dialer.dial().await?).await
     }
 
     /// A connection that can be used again; those that cannot are closed on the way.
@@ -158,70 +142,5 @@ impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let base = &self.config.base_url;
         f.debug_struct("Origin").field("base", base).finish_non_exhaustive()
-    }
-}
-
-/// How long one try may last.
-struct Limit<'a> {
-    cx: &'a Context,
-    start: Instant,
-    /// The end of the try; the request may end before.
-    at: Instant,
-}
-
-/// What ended a try before it was done.
-enum Cut {
-    /// Its own limit.
-    Try,
-    /// The request for which it was made.
-    Ended(Cause),
-}
-
-impl<'a> Limit<'a> {
-    fn new(cx: &'a Context, time: Duration) -> Self {
-        let start = Instant::now();
-        Self { cx, start, at: start + time }
-    }
-
-    fn is_over(&self) -> bool {
-        let now = Instant::now();
-        now >= self.at || self.cx.ended(now.into_std()).is_some()
-    }
-
-    /// The result of `work` if it comes in time.
-    async fn hold<T>(&self, work: impl Future<Output = T>) -> Result<T, Cut> {
-        let spent = async {
-            match self.cx.deadline() {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            result = work => Ok(result),
-            cause = self.cx.cancelled() => Err(Cut::Ended(cause)),
-            () = spent => Err(Cut::Ended(Cause::DeadlineExceeded)),
-            () = tokio::time::sleep_until(self.at) => Err(Cut::Try),
-        }
-    }
-}
-
-impl Cut {
-    /// The error when the request may have left.
-    fn after(self, limit: &Limit<'_>) -> Unknown {
-        match self {
-            Self::Try | Self::Ended(Cause::DeadlineExceeded) => {
-                Unknown::TimedOut { waited: limit.start.elapsed() }
-            }
-            Self::Ended(cause) => Unknown::Ended(cause),
-        }
-    }
-
-    /// The error when it surely has not.
-    fn before(self) -> NotSent {
-        match self {
-            Self::Try => NotSent::Unwritten(io::Error::from(io::ErrorKind::TimedOut).into()),
-            Self::Ended(cause) => NotSent::Ended(cause),
-        }
     }
 }

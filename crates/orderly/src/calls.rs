@@ -1,0 +1,102 @@
+//! The commands that call a running service over gRPC: `orderly health` and `orderly events watch`.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use futures_util::{Stream, StreamExt as _};
+use mainstay::{
+    client::grpc::{Channel, Config},
+    config::Secret,
+    metrics::Metrics,
+};
+use mainstay_context::Context;
+use orders_api::grpc::{
+    client::{self, OrdersClient, Watched},
+    health::pb::health_check_response::ServingStatus,
+};
+use serde_json::{Value, json};
+use tokio::{runtime::Builder, time::Instant};
+
+use crate::{
+    cli::{Health, Service, WatchEvents},
+    console::{Failure, say},
+};
+
+/// Asks whether the service is healthy; for an image that has nothing but this binary.
+pub(crate) fn health(options: &Health) -> Result<ExitCode, Failure> {
+    let time = options.timeout;
+    let limits = limits(&options.service);
+    let limits = Config { connect_timeout: time, try_timeout: time, tries: 1, ..limits };
+    let cx = Context::new("health".parse()?);
+    let cx = cx.with_deadline((Instant::now() + time).into_std());
+    let status = Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let channel = Channel::new("orderly", &limits, &Metrics::new("unread"))?;
+        let status = client::health(&channel, &cx, "").await?;
+        Ok::<_, Failure>(status)
+    })?;
+    let (text, code) = match status {
+        ServingStatus::Serving => ("serving", ExitCode::SUCCESS),
+        ServingStatus::NotServing => ("not serving", ExitCode::FAILURE),
+        ServingStatus::Unknown | ServingStatus::ServiceUnknown => ("unknown", ExitCode::FAILURE),
+    };
+    say(text);
+    Ok(code)
+}
+
+fn limits(service: &Service) -> Config {
+    Config { ca_file: service.ca_file.clone(), ..client::config(service.url.clone()) }
+}
+
+/// Prints every event as it happens, until it cannot go on or nobody reads any more.
+pub(crate) fn watch(options: &WatchEvents) -> Result<ExitCode, Failure> {
+    let file = &options.key_file;
+    let key = Secret::from_file(file);
+    let key = key.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let limits = limits(&options.service);
+        let channel = Channel::new("orderly", &limits, &Metrics::new("unread"))?;
+        let client = OrdersClient::new(channel, &key)?;
+        let cx = Context::new("watch".parse()?);
+        print(client.watch(&cx, options.after)).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn print(
+    mut told: impl Stream<Item = Result<Watched, client::Error>> + Unpin,
+) -> Result<(), Failure> {
+    while let Some(watched) = told.next().await {
+        let line = line(&watched?);
+        // Each at once: whoever reads along waits for it.
+        let written = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+    }
+    Ok(())
+}
+
+/// The event as over HTTP: a CloudEvent with its position.
+fn line(Watched { position, event }: &Watched) -> Value {
+    let data: Value = serde_json::from_str(&event.data).unwrap_or(Value::Null);
+    let mut told = json!({
+        "specversion": "1.0",
+        "id": event.id,
+        "source": "/orders",
+        "type": event.r#type,
+        "subject": event.order_id,
+        "time": event.time.as_ref().map(ToString::to_string),
+        "datacontenttype": "application/json",
+        "sequence": event.version.to_string(),
+        "position": position.to_string(),
+        "tenantid": event.tenant_id,
+        "data": data,
+    });
+    if let Some(trace) = &event.trace_parent {
+        told["traceparent"] = Value::from(trace.as_str());
+    }
+    told
+}
