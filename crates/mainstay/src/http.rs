@@ -186,7 +186,7 @@ impl Stack {
 
     /// How long this request may take from `now` on.
     fn limits(&self, request: &Request, now: Instant) -> Result<Limits, Failure> {
-        let asked = self.admit(deadline::asked(request.headers())?, now)?;
+        let asked = self.admit(asked(request.headers())?, now)?;
         Ok(if self.is_stream(request) {
             Limits { head: asked.map(|time| now + time), whole: None }
         } else {

@@ -160,8 +160,8 @@ impl Limits {
         }
         let shared = Arc::new(Shared::new(config, metrics));
         let counted = Arc::clone(&shared);
-        let help = "Addresses and principals of which it is remembered what they asked";
-        metrics.gauge_fn("rate_limit_keys", help, move || {
+        let told = "Addresses and principals of which it is remembered what they asked";
+        metrics.gauge_fn("rate_limit_keys", told, move || {
             let held: usize = counted.standing().iter().map(|standing| standing.held).sum();
             u32::try_from(held).map_or(f64::INFINITY, f64::from)
         });

@@ -111,8 +111,8 @@ mod tests {
         for most in [10, 4_096] {
             let keyed = Keyed::new(most);
             owe(&keyed, 0..1, 0, u64::MAX);
-            for round in 1..20 {
-                let now = u64::from(round) * SWEEP;
+            for round in 1..20_u64 {
+                let now = round * SWEEP;
                 owe(&keyed, 1..20_000, now, now + 1);
                 assert!(keyed.held() <= most, "{}", keyed.held());
                 assert_eq!(keyed.owed(&0), u64::MAX);

@@ -103,12 +103,11 @@ where
         let Layer { limiter, rate, rules } = &self.layer;
         let key = (rules.key)(&request);
         let checked = key.as_ref().map(|key| limiter.check(key, *rate, 1, clock::now()));
-        let attempt = match checked {
-            Some(Err(refused)) => Attempt::Refused { answer: Some((rules.refuse)(refused)) },
-            Some(Ok(_)) | None => {
-                let charged = key.map(|key| (self.layer.clone(), key));
-                Attempt::Called { future: self.inner.call(request), charged }
-            }
+        let attempt = if let Some(Err(refused)) = checked {
+            Attempt::Refused { answer: Some((rules.refuse)(refused)) }
+        } else {
+            let charged = key.map(|key| (self.layer.clone(), key));
+            Attempt::Called { future: self.inner.call(request), charged }
         };
         ResponseFuture { attempt }
     }

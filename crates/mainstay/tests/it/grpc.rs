@@ -262,6 +262,7 @@ async fn permits_bound_the_calls_and_a_stream_keeps_none() {
     assert!(matches!(unanswered(&status), Some(Error::NotSent(NotSent::Full(_)))), "{status:?}");
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is an item of a stream")]
 fn message() -> Result<Frame<Bytes>, Infallible> {
     Ok(Frame::data(Bytes::from_static(EMPTY)))
 }

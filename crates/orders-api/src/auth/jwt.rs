@@ -251,7 +251,7 @@ mod tests {
             issuer: "https://id.test".to_owned(),
             audience: "orderly".to_owned(),
             algorithms: Algorithm::ALL.into(),
-            leeway: Duration::from_secs(60),
+            leeway: Duration::from_mins(1),
             tenant_claim: "tenant".to_owned(),
         }
     }

@@ -143,5 +143,5 @@ fn was_not_begun(error: &h2::Error) -> bool {
 }
 
 fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
-    iter::successors(error.source(), |error| error.source()).find_map(|error| error.downcast_ref())
+    iter::successors(error.source(), |&error| error.source()).find_map(|error| error.downcast_ref())
 }

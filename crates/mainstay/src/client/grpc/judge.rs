@@ -130,6 +130,7 @@ mod tests {
     const MAYBE: Verdict = Verdict::MaybeSent { retry_after: None };
     const WAITED: Duration = Duration::from_secs(2);
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is what is judged")]
     fn answer(code: Code, again: Again, waited: Duration) -> Result<Answer, Error> {
         Ok(Answer::saying(Said { code, again }, waited))
     }

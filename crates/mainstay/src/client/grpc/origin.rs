@@ -92,9 +92,9 @@ impl Shared {
     async fn attempt(&self, ask: &Ask) -> Result<Answer, Error> {
         let limit = Limit::new(&ask.cx, self.config.try_timeout);
         let request = ask.request(&limit).map_err(Error::NotSent)?;
-        let (head, connection) = self.send(request, &limit).await?;
+        let (response, connection) = self.send(request, &limit).await?;
         let heard = connection.heard();
-        let read = answer::read(head, self.config.reply_limit, limit.start);
+        let read = answer::read(response, self.config.reply_limit, limit.start);
         match limit.hold(read).await {
             Ok(answer) => answer,
             Err(cut) => Err(self.cut(cut, &limit, (&connection, heard))),
@@ -112,7 +112,7 @@ impl Shared {
             let connection = self.connection(limit).await.map_err(Error::NotSent)?;
             let heard = connection.heard();
             match limit.hold(connection.send(request)).await {
-                Ok(Ok(head)) => return Ok((head, connection)),
+                Ok(Ok(response)) => return Ok((response, connection)),
                 Ok(Err(Failed { unsent: Some(unsent), .. })) if again && !limit.is_over() => {
                     again = false;
                     request = *unsent;

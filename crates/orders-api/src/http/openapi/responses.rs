@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What every operation can answer.
-const ALWAYS: [Code; 7] = [
+const ALWAYS: [Code; 8] = [
     Code::Malformed,
     Code::InvalidTimeout,
     Code::RateLimited,
