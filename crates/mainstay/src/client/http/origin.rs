@@ -5,7 +5,7 @@ use super::{
     ask::Ask,
     connection::{Connection, Stream},
 };
-use crate::client::tls;
+use crate::{client::tls, http::answered_try};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -70,7 +70,10 @@ impl tower::Service<Ask> for Origin {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let mut answer = shared.attempt(&ask).await?;
-            answer.extensions_mut().insert(Tries(ask.cx.attempt()));
+            let ours = ask.cx.attempt();
+            // A proxy between may have tried it again, and then says so.
+            let tries = answered_try(answer.headers()).map_or(ours, |theirs| theirs.max(ours));
+            answer.extensions_mut().insert(Tries(tries));
             Ok(answer)
         })
     }
