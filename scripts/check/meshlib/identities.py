@@ -19,8 +19,8 @@ def run(table: Table, scene: Scene) -> dict:
     certificates.identity(mesh.work, "forged", account="till", by="stranger")
     for who, answered in (("till", True), ("other", False), ("forged", False), (None, False)):
         # Whoever is let through meets the service, which wants a key.
-        wanted = b"HTTP/1.1 401" if answered else b""
-        table.claim(f"answers to {who or 'nobody in particular'}", int(answered), int(said(mesh, who) == wanted != b""))
+        answer = said(mesh, who)
+        table.claim(f"answers to {who or 'nobody in particular'}", int(answered), int(answer != b""), [str(answer)])
     table.claim("answers to plain text", 0, int(plain(mesh) != b""))
     return {}
 

@@ -12,8 +12,8 @@ from meshlib import ask
 from meshlib.envoys import Mesh
 from pglib import Postgres
 
-# Longer than it takes until the service's side has asked for readiness.
-SETTINGS = ("lifecycle.lame_duck=1s",)
+# Longer than it takes until the service's side has asked for readiness, and has told its workers of a change.
+SETTINGS = ("lifecycle.lame_duck=2s",)
 
 
 class Scene:
