@@ -16,8 +16,9 @@
 //! `span_id`, `method`, `route` (the pattern that matched), `path` (its first 256 bytes, without
 //! the query), `status`, `duration_ms`,
 //! `bytes` of the answer, and where they exist `principal`, `code` (of an error), `attempt`
-//! (above the first, by `x-envoy-attempt-count` or `grpc-previous-rpc-attempts`), `queue_ms` and `store_ms` (the parts of the duration spent in the store's
-//! queue and in the store) and `cut` (the caller left before the end). A request ends when the
+//! (above the first, by `x-envoy-attempt-count` or `grpc-previous-rpc-attempts`), `queue_ms` and
+//! `store_ms` (the parts of the duration spent in the store's queue and in the store) and `cut`
+//! (the caller left before the end). A request ends when the
 //! last byte of its answer was handed to the connection, or when its caller went away; a caller
 //! that left before there was an answer is status 499, or 504 if its deadline had passed by then.
 //!

@@ -2,10 +2,9 @@
 //!
 //! gRPC travels in HTTP headers too, so its way is read here with the others, for both faces.
 //!
-//! A client's clock starts anew at each service, and nobody else waits by it. Envoy's is another
-//! matter: the header tells the whole time that it gives a request, and that time is running.
-//! Used to its end, Envoy would always be the first to give up, our answer would reach nobody, and
-//! the log would tell of a caller that left.
+//! Of Envoy's time a part is kept for the way back. It tells the whole time that it gives a request,
+//! on a clock that runs already: used to the end, Envoy would always be the first to give up, our
+//! answer would reach nobody, and the log would tell of a caller that left.
 
 use super::Failure;
 use http::{HeaderMap, HeaderName};
