@@ -6,7 +6,8 @@
 //! services that are called for the request.
 //!
 //! A deadline comes in as `x-request-timeout-ms`, `x-envoy-expected-rq-timeout-ms` or
-//! `grpc-timeout`; the smallest of them and of ours holds, and one that cannot be read is a 400. A
+//! `grpc-timeout`; the smallest of them and of ours holds, and one that cannot be read is a 400. Of
+//! the time that Envoy gives, 5 ms or 2 % are kept for the way back, because it is running already. A
 //! request that comes with less than 1 ms left is a 504 at once, but never more than a fifth of
 //! those that bring a deadline in ten seconds: the others are served, because it is their peer's
 //! sense of time that is wrong (`http_spent_deadlines_total{outcome}` counts both).
@@ -15,9 +16,10 @@
 //! `span_id`, `method`, `route` (the pattern that matched), `path` (its first 256 bytes, without
 //! the query), `status`, `duration_ms`,
 //! `bytes` of the answer, and where they exist `principal`, `code` (of an error), `attempt`
-//! (above the first), `queue_ms` and `store_ms` (the parts of the duration spent in queues and in the
-//! store) and `cut` (the caller left before the end). The status of an answer that fails after its head
-//! is that of [the failure](Record::set_failed). A request ends when the
+//! (above the first, by `x-envoy-attempt-count` or `grpc-previous-rpc-attempts`), `queue_ms` and
+//! `store_ms` (the parts of the duration spent in queues and in the store) and `cut` (the caller left
+//! before the end). The status of an answer that fails after its head is that of
+//! [the failure](Record::set_failed). A request ends when the
 //! last byte of its answer was handed to the connection, or when its caller went away; a caller
 //! that left before there was an answer is status 499, or 504 if its deadline had passed by then.
 //!
@@ -47,7 +49,7 @@ pub use self::deadline::{StreamDeadline, TimeoutHeader};
 pub use self::failure::Failure;
 pub use self::in_flight::{InFlight, InFlightRequest};
 pub use self::outbound::{propagate, propagate_grpc};
-pub(crate) use self::{deadline::asked, ids::random};
+pub(crate) use self::{deadline::asked, ids::random, outbound::answered_try};
 
 use self::{access::Exchange, ids::Ids, spent::SpentDeadlines};
 use crate::{

@@ -30,6 +30,9 @@
 //! to a limit, and takes no more memory however long it is. No redirect is followed. A call that is
 //! dropped gives its permit back and closes its connection.
 //!
+//! What a proxy between has tried again, as its answer says by `x-envoy-attempt-count`, is not tried
+//! again here: one layer retries.
+//!
 //! Not guaranteed: that a request that was sent was not carried out, or once only: that takes a key
 //! ([`Safety::Keyed`]) which the callee honours. The lookup of a name runs on a thread of Tokio's
 //! pool and may outlive the call that wanted it. Connections that rest are looked at when one is
@@ -68,7 +71,9 @@ use tower::{ServiceExt, util::BoxCloneSyncService};
 type Answer = Response<Bytes>;
 
 /// Which try an answer is to, from 1, or from the [attempt](Context::attempt) that the caller's own
-/// request was; in the answer's extensions. An answer to the first says that there was no other.
+/// request was; in the answer's extensions. An answer to the first says that there was no other, if
+/// no proxy between tries again without saying so: one that does says it in
+/// `x-envoy-attempt-count` of the answer, and its count holds where it is larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tries(pub u32);
 

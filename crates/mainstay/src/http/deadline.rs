@@ -1,11 +1,20 @@
 //! How long the caller will wait, in the three ways that callers say it.
 //!
 //! gRPC travels in HTTP headers too, so its way is read here with the others, for both faces.
+//!
+//! Of Envoy's time a part is kept for the way back. It tells the whole time that it gives a request,
+//! on a clock that runs already: used to the end, Envoy would always be the first to give up, our
+//! answer would reach nobody, and the log would tell of a caller that left.
 
 use super::Failure;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// The least time that is kept for the way back.
+const LEAST_RESERVE: Duration = Duration::from_millis(5);
+/// The part of the time that is kept, where that is more: 2 %.
+const RESERVE_PART: u32 = 50;
 
 /// By when the caller of a stream wants all of it, if it says so: in the extensions of the request.
 ///
@@ -19,7 +28,8 @@ pub struct StreamDeadline(pub Instant);
 pub enum TimeoutHeader {
     /// `x-request-timeout-ms`: whole milliseconds.
     RequestTimeout,
-    /// `x-envoy-expected-rq-timeout-ms`: whole milliseconds, as Envoy sends them on.
+    /// `x-envoy-expected-rq-timeout-ms`: whole milliseconds, as Envoy sends them on. They run
+    /// already, so 5 ms or 2 % of them are kept for the way back, whichever is more.
     Envoy,
     /// `grpc-timeout`: one to eight digits and a unit of gRPC, one of `H M S m u n`.
     Grpc,
@@ -65,7 +75,8 @@ impl TimeoutHeader {
         let mut values = headers.get_all(self.name()).iter();
         let Some(value) = values.next() else { return Ok(None) };
         let time = value.to_str().ok().and_then(|text| match self {
-            Self::RequestTimeout | Self::Envoy => millis(text),
+            Self::RequestTimeout => millis(text),
+            Self::Envoy => millis(text).map(less_reserve),
             Self::Grpc => grpc(text),
         });
         match (time, values.next()) {
@@ -85,6 +96,11 @@ pub(crate) fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
         let time = header.read(headers)?;
         Ok(least.into_iter().chain(time).min())
     })
+}
+
+/// The part of `time` that may be used when the answer must be there at its end.
+pub(super) fn less_reserve(time: Duration) -> Duration {
+    time.saturating_sub(LEAST_RESERVE.max(time / RESERVE_PART))
 }
 
 fn millis(text: &str) -> Option<Duration> {
@@ -141,7 +157,18 @@ mod tests {
         assert_eq!(asked_with(&[]), Ok(None));
         for header in [TimeoutHeader::RequestTimeout, TimeoutHeader::Envoy] {
             assert_eq!(asked_with(&[(header, "0")]), Ok(Some(Duration::ZERO)));
-            assert_eq!(asked_with(&[(header, "1500")]), Ok(Some(Duration::from_millis(1500))));
+        }
+        let asked = asked_with(&[(TimeoutHeader::RequestTimeout, "1500")]);
+        assert_eq!(asked, Ok(Some(Duration::from_millis(1500))));
+    }
+
+    #[test]
+    fn of_the_time_that_envoy_gives_the_way_back_is_kept() {
+        for (given, left) in
+            [("1000", 980), ("300", 294), ("100", 95), ("6", 1), ("5", 0), ("1", 0)]
+        {
+            let asked = asked_with(&[(TimeoutHeader::Envoy, given)]);
+            assert_eq!(asked, Ok(Some(Duration::from_millis(left))), "{given}");
         }
     }
 
@@ -171,7 +198,7 @@ mod tests {
             (TimeoutHeader::Envoy, "200"),
             (TimeoutHeader::Grpc, "1S"),
         ];
-        assert_eq!(asked_with(&three), Ok(Some(Duration::from_millis(200))));
+        assert_eq!(asked_with(&three), Ok(Some(Duration::from_millis(195))));
         let spent = [(TimeoutHeader::Grpc, "0m"), (TimeoutHeader::Envoy, "200")];
         assert_eq!(asked_with(&spent), Ok(Some(Duration::ZERO)));
     }

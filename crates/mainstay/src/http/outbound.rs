@@ -1,7 +1,7 @@
 //! What a call to another service carries of the request it is made for.
 
 use super::{
-    deadline::TimeoutHeader,
+    deadline::{self, TimeoutHeader},
     ids::{self, REQUEST_ID, TRACEPARENT},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,10 +11,8 @@ use std::time::{Duration, Instant};
 /// How often the call was tried, as Envoy counts it: 1 is the first.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
-/// The least time that is kept for the way back.
-const LEAST_RESERVE: Duration = Duration::from_millis(5);
-/// The part of the remainder that is kept, where that is more: 2 %.
-const RESERVE_PART: u32 = 50;
+/// How many tries a client of gRPC has made before this one.
+const PREVIOUS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// Writes the circumstances of `cx` at `now` into the headers of a call: the request id, the trace
 /// with a span id of the call's own, the attempt, and the time that is left for it.
@@ -23,7 +21,7 @@ const RESERVE_PART: u32 = 50;
 /// `x-request-timeout-ms`; none is written when nothing limits the request. It is the remainder
 /// less a reserve of 5 ms or 2 %, whichever is more: with all of it, the callee's answer at the last
 /// moment, its own "too late" included, would reach us when our caller has gone. Headers of these
-/// names that were there before are replaced, those of a deadline are removed.
+/// names that were there before are replaced, others that say the same are removed.
 ///
 /// # Errors
 ///
@@ -64,14 +62,14 @@ fn send_on(
     if let (false, Ok(span)) = (span.is_none(), HeaderValue::try_from(span.to_string())) {
         headers.insert(TRACEPARENT, span);
     }
+    headers.remove(PREVIOUS);
     headers.insert(ATTEMPT, cx.attempt().into());
     Ok(())
 }
 
 /// The whole milliseconds that a callee gets of this remainder.
 fn for_callee(left: Duration) -> Result<u64, Cause> {
-    let time = left.saturating_sub(LEAST_RESERVE.max(left / RESERVE_PART));
-    match u64::try_from(time.as_millis()) {
+    match u64::try_from(deadline::less_reserve(left).as_millis()) {
         Ok(0) => Err(Cause::DeadlineExceeded),
         millis => Ok(millis.unwrap_or(u64::MAX)),
     }
@@ -79,15 +77,28 @@ fn for_callee(left: Duration) -> Result<u64, Cause> {
 
 /// Which attempt the caller says this is; the first when it does not say.
 ///
-/// A number that cannot be read is told and taken for the first: unlike a deadline, it changes
-/// nothing of what is done for the caller.
+/// A client of gRPC counts its own tries, and a proxy before us those of its own: the larger count
+/// holds, because it says that somebody tries again.
 pub(super) fn attempt(headers: &HeaderMap) -> u32 {
-    let Some(value) = headers.get(ATTEMPT) else { return 1 };
-    let count = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|&count| count > 0);
-    count.unwrap_or_else(|| {
-        tracing::debug!("x-envoy-attempt-count must be a whole number from 1 on");
-        1
-    })
+    let counted = count(headers, &ATTEMPT).filter(|&count| count > 0);
+    let after = count(headers, &PREVIOUS).map(|previous| previous.saturating_add(1));
+    counted.max(after).unwrap_or(1)
+}
+
+/// What a proxy says of an answer to our own call: to which of its tries. `None` when it does not say.
+pub(crate) fn answered_try(headers: &HeaderMap) -> Option<u32> {
+    count(headers, &ATTEMPT)
+}
+
+/// A number that cannot be read is told and passed over: unlike a deadline, it changes nothing of
+/// what is done for the caller.
+fn count(headers: &HeaderMap, name: &HeaderName) -> Option<u32> {
+    let value = headers.get(name)?;
+    let count: Option<u32> = value.to_str().ok().and_then(|text| text.parse().ok());
+    if count.is_none() {
+        tracing::debug!(header = name.as_str(), "this header must be a whole number");
+    }
+    count
 }
 
 #[cfg(test)]
@@ -174,6 +185,7 @@ mod tests {
         headers.insert("grpc-timeout", HeaderValue::from_static("9S"));
         headers.insert("x-envoy-expected-rq-timeout-ms", HeaderValue::from_static("9000"));
         headers.insert("x-request-timeout-ms", HeaderValue::from_static("9000"));
+        headers.insert("grpc-previous-rpc-attempts", HeaderValue::from_static("9"));
         propagate(&context(), now(), &mut headers).unwrap();
         let names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names.len(), 2, "no deadline and no trace, so only the id and the attempt");
@@ -196,6 +208,26 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(ATTEMPT, value.parse().unwrap());
             assert_eq!(attempt(&headers), 1, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_larger_count_of_a_proxy_and_a_client_of_grpc_is_the_attempt() {
+        let most = u32::MAX.to_string();
+        for (counted, previous, told) in [
+            (None, Some("1"), 2),
+            (None, Some("0"), 1),
+            (Some("1"), Some("2"), 3),
+            (Some("3"), Some("1"), 3),
+            (Some("2"), Some("many"), 2),
+            (Some("0"), Some("1"), 2),
+            (None, Some(most.as_str()), u32::MAX),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(ATTEMPT, counted), (PREVIOUS, previous)] {
+                headers.extend(value.map(|value| (name, value.parse().unwrap())));
+            }
+            assert_eq!(attempt(&headers), told, "{counted:?} {previous:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, Response, StatusCode};
 use mainstay::{
-    client::http::{Client, Config, Error, NotSent, Safety, TlsError, Unknown},
+    client::http::{Client, Config, Error, NotSent, Safety, TlsError, Tries, Unknown},
     metrics::{Format, Metrics},
     server::{self, Tls, tls},
     tasks::Tasks,
@@ -356,6 +356,24 @@ async fn the_circumstances_of_the_request_go_out_with_every_try() {
         let time: u64 = headers["x-request-timeout-ms"].to_str().unwrap().parse().unwrap();
         assert!((1..=490).contains(&time), "the limit of the try, less the way back: {time}");
     }
+}
+
+#[tokio::test]
+async fn what_a_proxy_has_tried_again_is_asked_for_once_and_counts_as_more_than_one_try() {
+    let hits = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&hits);
+    let app = Router::new().route(
+        "/",
+        on_get(async move || {
+            counted.fetch_add(1, SeqCst);
+            (StatusCode::SERVICE_UNAVAILABLE, [("x-envoy-attempt-count", "3")])
+        }),
+    );
+    let (addr, _tasks) = serve(app, server::Config::default(), &Metrics::new("server")).await;
+    let (client, _) = client(&at(addr));
+    let answer = ask(&client, Safety::Safe, "/").await.unwrap();
+    assert_eq!(answer.extensions().get(), Some(&Tries(3)));
+    assert_eq!(hits.load(SeqCst), 1);
 }
 
 /// A certificate for `localhost` and its key, in files.

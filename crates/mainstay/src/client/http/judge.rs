@@ -1,7 +1,7 @@
 //! What an answer or an error means, side by side: for the breaker, for another try, for metrics.
 
 use super::{Answer, Error, answer::retry_after};
-use crate::client::unanswered;
+use crate::{client::unanswered, http::answered_try};
 use http::StatusCode;
 use mainstay_resilience::{breaker::Outcome, retry::Verdict};
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn answered(answer: &Answer) -> Outcome {
 /// What a result says of another try.
 pub(super) fn verdict(result: &Result<Answer, Error>) -> Verdict {
     match result {
-        Ok(answer) if is_worth_another(answer.status()) => {
+        Ok(answer) if is_worth_another(answer.status()) && !was_tried_again(answer) => {
             Verdict::MaybeSent { retry_after: retry_after(answer.headers()) }
         }
         Ok(_) => Verdict::Final,
@@ -43,6 +43,11 @@ pub(super) fn verdict(result: &Result<Answer, Error>) -> Verdict {
 fn is_worth_another(status: StatusCode) -> bool {
     let never = [StatusCode::NOT_IMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED];
     status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() && !never.contains(&status)
+}
+
+/// Whether a proxy between has made more than one try of this. Tries of tries would multiply.
+fn was_tried_again(answer: &Answer) -> bool {
+    answered_try(answer.headers()).is_some_and(|tries| tries > 1)
 }
 
 /// How metrics call a result.
@@ -110,6 +115,16 @@ mod tests {
         ] {
             let told = (health(&result, SLOW), verdict(&result), label(&result));
             assert_eq!(told, (outcome, another, name), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_has_tried_again_is_not_tried_again_here() {
+        for (count, another) in [("1", MAYBE), ("2", Verdict::Final), ("two", MAYBE)] {
+            let busy = Response::builder().status(503).header("x-envoy-attempt-count", count);
+            let busy = Ok(busy.body(Bytes::new()).unwrap());
+            assert_eq!(verdict(&busy), another, "{count}");
+            assert_eq!(health(&busy, SLOW), Outcome::FAILURE, "{count}");
         }
     }
 

@@ -1,9 +1,12 @@
 //! The service at the other end: its connections, and one try of a call.
 
 use super::{Answer, Config, Error, NotSent, TlsError, Tries, ask::Ask, connection::Connection};
-use crate::client::{
-    dial::Dialer,
-    limit::{Cut, Limit},
+use crate::{
+    client::{
+        dial::Dialer,
+        limit::{Cut, Limit},
+    },
+    http::answered_try,
 };
 use bytes::Bytes;
 use http::Request;
@@ -57,7 +60,10 @@ impl tower::Service<Ask> for Origin {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let mut answer = shared.attempt(&ask).await?;
-            answer.extensions_mut().insert(Tries(ask.cx.attempt()));
+            let ours = ask.cx.attempt();
+            // A proxy between may have tried it again, and then says so.
+            let tries = answered_try(answer.headers()).map_or(ours, |theirs| theirs.max(ours));
+            answer.extensions_mut().insert(Tries(tries));
             Ok(answer)
         })
     }
