@@ -2,7 +2,7 @@
 //! chassis's own server and a network that fails.
 
 mod admission;
-mod caller;
+pub(crate) mod caller;
 mod calls;
 mod client;
 mod contract;

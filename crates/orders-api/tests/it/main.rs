@@ -1,4 +1,4 @@
-//! The API over the real core and a world, whose orders are in memory or in PostgreSQL.
+//! The API over the real core and a world, whose orders are in memory, in SQLite or in PostgreSQL.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@ mod create;
 mod document;
 mod feed;
 mod grpc;
+mod isolation;
 mod limits;
 mod list;
 mod money;

@@ -59,7 +59,7 @@ fn report(report: &Value) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the test")]
-fn given(name: &str) -> Option<String> {
+pub(crate) fn given(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

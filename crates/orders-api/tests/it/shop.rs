@@ -1,9 +1,11 @@
-//! A running API: the real routes and core, over a world in memory. With `ORDERLY_TEST_STORE=postgres`
-//! the world keeps its orders in a real PostgreSQL, a database for each test; with `pgbouncer` it does
-//! so through a pooler.
+//! A running API: the real routes and core, over a world in memory. With `ORDERLY_TEST_STORE=sqlite` the
+//! world keeps its orders in a file of SQLite, with `postgres` in a real PostgreSQL, a database for each
+//! test; with `pgbouncer` it does so through a pooler.
 
 #[path = "../../../orders-adapters/examples/sim/postgres.rs"]
 mod postgres;
+#[path = "../../../orders-adapters/examples/sim/sqlite.rs"]
+mod sqlite;
 
 use std::sync::{Arc, OnceLock};
 
@@ -297,10 +299,11 @@ pub(crate) fn json_body(request: request::Builder, body: &Value) -> Request<Body
 fn world() -> World {
     match std::env::var("ORDERLY_TEST_STORE").as_deref() {
         Err(_) | Ok("") => World::new(1),
+        Ok("sqlite") => World::over(1, sqlite::fresh()),
         Ok("postgres") => World::over(1, postgres::fresh()),
         Ok("pgbouncer") => World::over(1, pooled()),
         Ok(other) => {
-            panic!("ORDERLY_TEST_STORE is {other:?}: it is postgres, pgbouncer or not set")
+            panic!("ORDERLY_TEST_STORE is {other:?}: it is sqlite, postgres, pgbouncer or not set")
         }
     }
 }

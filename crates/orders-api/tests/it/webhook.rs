@@ -14,8 +14,9 @@ use sha2::Sha256;
 
 use crate::shop::{Answer, OWN, SECRET, Shop, get, long, order, post};
 
-const PATH: &str = "/webhooks/gateway";
-const OTHER: &str = "whsec_Z2F0ZXdheS1zaW0tZGV2ZWxvcG1lbnQtc2VjcmV0";
+pub(crate) const PATH: &str = "/webhooks/gateway";
+/// What a stranger signs with.
+pub(crate) const OTHER: &str = "whsec_Z2F0ZXdheS1zaW0tZGV2ZWxvcG1lbnQtc2VjcmV0";
 
 fn sign(secret: &str, id: &str, seconds: i64, body: &str) -> String {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
@@ -25,7 +26,7 @@ fn sign(secret: &str, id: &str, seconds: i64, body: &str) -> String {
 }
 
 /// A webhook that is signed with this secret so many seconds from now.
-fn signed(shop: &Shop, secret: &str, later: i64, body: &str) -> request::Builder {
+pub(crate) fn signed(shop: &Shop, secret: &str, later: i64, body: &str) -> request::Builder {
     let seconds = shop.world.clock().now().as_second() + later;
     Request::post(PATH)
         .header(header::CONTENT_TYPE, "application/json")
@@ -73,7 +74,7 @@ async fn event(shop: &Shop, id: &str, status: &str) -> Value {
 }
 
 /// An order that is to be paid, and the event that its payment succeeded.
-async fn paying(shop: &Shop) -> (String, Value) {
+pub(crate) async fn paying(shop: &Shop) -> (String, Value) {
     let id = shop.created("a").await;
     assert_eq!(shop.pay(&id, &[]).await.status, 202);
     let event = event(shop, &id, "succeeded").await;

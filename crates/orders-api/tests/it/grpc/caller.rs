@@ -79,7 +79,7 @@ pub(super) fn with<T>(message: T, key: &str) -> Request<T> {
 }
 
 /// The order of [`crate::shop::order`].
-pub(super) fn order() -> pb::NewOrder {
+pub(crate) fn order() -> pb::NewOrder {
     pb::NewOrder {
         customer_id: "c-1".to_owned(),
         lines: vec![pb::NewLine {

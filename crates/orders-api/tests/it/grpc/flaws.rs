@@ -89,6 +89,7 @@ async fn of_two_flaws_of_a_change_both_protocols_tell_the_same() {
                 key: if has(NoKey) { String::new() } else { key },
                 etag: if has(Condition) { "v1".to_owned() } else { String::new() },
                 breaks_a_rule: has(Rule),
+                ..Asked::default()
             };
             let http = row.ask(&shops[at], &asked).await;
             let grpc = row.send(&shops[at], &row.message(&asked)).await.unwrap_err();

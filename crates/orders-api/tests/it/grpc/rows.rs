@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::{
     body::{Body, Bytes},
-    http::{Method, Request, Version, request},
+    http::{Method, Request, Version, header, request},
 };
 use http_body_util::BodyExt as _;
 use orders_api::grpc::pb::{self, ConfirmOrderResponse};
@@ -14,27 +14,29 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use super::caller::order as new_order;
-use crate::shop::{Answer, OWN, Shop, order};
+use crate::shop::{Answer, OWN, Shop, json_body, long, order};
 
 /// What a request says; both protocols are asked the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     /// The id or number of an order.
-    pub(super) order: String,
+    pub(crate) order: String,
     /// The first of its operations that waits for a person, if one does.
-    pub(super) operation: String,
-    pub(super) key: String,
-    pub(super) etag: String,
+    pub(crate) operation: String,
+    /// The payment that money is of; the order's only one, when it is not said.
+    pub(crate) payment: Option<String>,
+    pub(crate) key: String,
+    pub(crate) etag: String,
     /// Whether what is asked breaks a rule.
-    pub(super) breaks_a_rule: bool,
+    pub(crate) breaks_a_rule: bool,
 }
 
 /// One call of the contract.
 pub(crate) struct Row {
     pub(crate) call: &'static str,
-    pub(super) method: Method,
+    pub(crate) method: Method,
     /// Its address over HTTP; `{id}` is the order.
-    pub(super) path: &'static str,
+    pub(crate) path: &'static str,
     /// The verbs after which it can be made.
     pub(super) given: &'static [&'static str],
     pub(super) key: Key,
@@ -81,7 +83,7 @@ fn instrument(asked: &Asked) -> String {
 }
 
 fn payment(asked: &Asked) -> Option<String> {
-    asked.breaks_a_rule.then(|| "no-uuid".to_owned())
+    if asked.breaks_a_rule { Some("no-uuid".to_owned()) } else { asked.payment.clone() }
 }
 
 fn currency(asked: &Asked) -> String {
@@ -295,18 +297,27 @@ fn corrections() -> [Row; 2] {
 impl Row {
     /// An order on which it can be made, and what it then asks.
     pub(crate) async fn ready(&self, shop: &Shop) -> Asked {
-        let id = shop.created(&format!("for-{}", self.call)).await;
+        self.ready_as(shop, OWN).await
+    }
+
+    /// The same, of whoever has this token.
+    pub(crate) async fn ready_as(&self, shop: &Shop, token: &str) -> Asked {
+        let (_, holder) = token.split_once(' ').expect("a scheme and a key");
+        let key = |verb: &str| long(&format!("{verb}-for-{}-{holder}", self.call));
+        let placed = tell(shop, token, ("/v1/orders", &key("order")), &order()).await;
+        let id = placed["id"].as_str().unwrap().to_owned();
+        let path = format!("/v1/orders/{id}");
         for verb in self.given {
             let body = match *verb {
                 "pay" => json!({ "instrument": "tok_ok" }),
                 "payments" => json!({ "amount": { "amount_minor": "399", "currency": "EUR" } }),
                 _ => json!({}),
             };
-            let answer = shop.tell(&id, verb, &format!("{verb}-for-{}", self.call), &body).await;
-            assert!(answer.status.is_success(), "{verb}: {}", answer.text());
+            tell(shop, token, (&format!("{path}/{verb}"), &key(verb)), &body).await;
             shop.work().await;
         }
-        let order = shop.get(&format!("/v1/orders/{id}")).await.json();
+        let request = Request::get(&path).header(header::AUTHORIZATION, token);
+        let order = shop.send(request.body(Body::empty()).unwrap()).await.json();
         let mut operations = order["payments"][0]["operations"].as_array().into_iter().flatten();
         let parked = operations.find(|operation| operation["state"] == "PARKED");
         let operation = parked.map_or("", |operation| operation["id"].as_str().unwrap());
@@ -314,13 +325,12 @@ impl Row {
             order: id,
             operation: operation.to_owned(),
             key: format!("key-of-{:-<16}", self.call),
-            etag: String::new(),
-            breaks_a_rule: false,
+            ..Asked::default()
         }
     }
 
     /// The message that asks this.
-    pub(super) fn message(&self, asked: &Asked) -> Vec<u8> {
+    pub(crate) fn message(&self, asked: &Asked) -> Vec<u8> {
         (self.message)(asked.clone())
     }
 
@@ -354,9 +364,16 @@ impl Row {
 
     /// Asks the same over HTTP as whoever has this token.
     pub(super) async fn ask_as(&self, shop: &Shop, asked: &Asked, token: &str) -> Answer {
+        let mut request = self.asking(asked);
+        request.headers_mut().insert(header::AUTHORIZATION, token.parse().unwrap());
+        shop.send(request).await
+    }
+
+    /// The request that asks this over HTTP, as nobody.
+    pub(crate) fn asking(&self, asked: &Asked) -> Request<Body> {
         let path = self.path.replace("{id}", &asked.order);
         let mut request = Request::builder().method(self.method.clone()).uri(path);
-        request = request.header("authorization", token).header("content-type", "application/json");
+        request = request.header("content-type", "application/json");
         for (name, value) in [("idempotency-key", &asked.key), ("if-match", &asked.etag)] {
             if !value.is_empty() {
                 request = request.header(name, value);
@@ -364,8 +381,17 @@ impl Row {
         }
         let body = (self.body)(asked);
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        shop.send(request.body(body).unwrap()).await
+        request.body(body).unwrap()
     }
+}
+
+/// Asks for a change over HTTP as whoever has this token: at which address, and under which key. Tells
+/// the order as it is then.
+async fn tell(shop: &Shop, token: &str, (path, key): (&str, &str), body: &Value) -> Value {
+    let request = Request::post(path).header(header::AUTHORIZATION, token);
+    let answer = shop.send(json_body(request.header("idempotency-key", key), body)).await;
+    assert!(answer.status.is_success(), "{path}: {}", answer.text());
+    answer.json()
 }
 
 /// A call of this name, still without its message.
