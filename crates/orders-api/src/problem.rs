@@ -391,8 +391,16 @@ impl Problem {
 
     /// A request without the key that it needs.
     pub(crate) fn key_missing() -> Self {
+        Self::without_key(FieldError::parameter(KEY, "must be there"))
+    }
+
+    /// A line without the key that it needs, where there is none for all of them.
+    pub(crate) fn line_key_missing() -> Self {
+        Self::without_key(FieldError::at("/idempotency_key", "shape", "must be there"))
+    }
+
+    fn without_key(error: FieldError) -> Self {
         let detail = "This request needs an idempotency key, so that it can be sent again safely.";
-        let error = FieldError::parameter(KEY, "must be there");
         Self { facts: Facts::Errors(vec![error]), ..Self::new(Code::KeyMissing, detail) }
     }
 

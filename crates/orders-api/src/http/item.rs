@@ -31,7 +31,7 @@ impl Item {
     ) -> Result<Done, Problem> {
         let BatchItem { idempotency_key, order } = self.0;
         let own = idempotency_key.map(|key| key.0);
-        let key = own.or(otherwise).ok_or_else(Problem::key_missing)?;
+        let key = own.or(otherwise).ok_or_else(Problem::line_key_missing)?;
         let draft = draft(order).map_err(|problem| problem.under("/order"))?;
         let placed = use_case("create", orders.create(cx, draft, key)).await;
         placed.map_err(|error| Problem::from(error).under("/order"))
