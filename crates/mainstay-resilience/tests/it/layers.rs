@@ -8,7 +8,7 @@ use mainstay_resilience::{
     retry::Safety,
 };
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, advance};
 use tower::Layer;
 
 fn safe() -> Ask {
@@ -62,6 +62,22 @@ async fn a_call_that_is_cancelled_while_it_backs_off_ends_at_once() {
     assert_eq!((result, start.elapsed()), (Err(Error::Failed), 10 * MS));
     assert_eq!(parts.dependency.calls(), 1);
     assert_eq!(parts.budget.left(now()), 1, "the token of the try that was not made is back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_add_a_fifth_to_an_outage_at_any_pace() {
+    for pace in [Duration::ZERO, MS, 20 * MS] {
+        let (parts, start, calls) = (Parts::new(&[Act::Fail]), Instant::now(), 5_000_u32);
+        let mut service = parts.behind_retries();
+        for _ in 0..calls {
+            assert_eq!(service.ask(safe()).await, Err(Error::Failed));
+            advance(pace).await;
+        }
+        let made = u32::try_from(parts.dependency.calls()).unwrap();
+        let bound = 1.2 * f64::from(calls) + start.elapsed().as_secs_f64() + 1.0;
+        assert!(f64::from(made) <= bound, "{made} calls, where {bound} may be");
+        assert!(made > calls, "nothing was tried again at all");
+    }
 }
 
 #[tokio::test(start_paused = true)]

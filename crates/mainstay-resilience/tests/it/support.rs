@@ -217,15 +217,6 @@ impl Parts {
         }
     }
 
-    pub(crate) fn with_breaker(acts: &[Act], config: breaker::Config) -> Self {
-        let breaker = Breaker::new(config, Jitter::none(), now());
-        Self { breaker, ..Self::new(acts) }
-    }
-
-    pub(crate) fn with_budget(acts: &[Act], config: &retry::BudgetConfig) -> Self {
-        Self { budget: Budget::new(config, now()), ..Self::new(acts) }
-    }
-
     /// Retry, breaker, bulkhead, in the order in which they belong.
     pub(crate) fn stack(&self) -> impl Asked {
         let retries = retry::Layer::new(
