@@ -3,14 +3,14 @@
 use crate::suite::{
     hedge::{AFTER, Hedge},
     race::Race,
-    row::{Answer, Failure, Make, Maker, Stack, Work, ask, maker},
+    row::{Answer, Failure, Make, Stack, Work, ask, maker},
 };
 use futures_util::future::{select_all, select_ok};
 use std::{sync::Arc, time::Duration};
 use tower::{
     Layer as _, Service as _, ServiceExt,
     hedge::{Hedge as Hedging, Policy},
-    util::BoxCloneService,
+    util::{BoxCloneService, BoxService},
 };
 use tower_resilience::hedge::{HedgeError, HedgeLayer};
 
@@ -47,19 +47,18 @@ impl Policy<Make> for Always {
 }
 
 /// `tower::hedge`, of calls that have taken [`AFTER`] until now.
-pub(crate) struct Tower(Hedging<Maker, Always>);
+pub(crate) struct Tower(BoxService<Make, (), Failure>);
 
 impl Hedge for Tower {
     fn new() -> Self {
         let (known, minute) = ([5; 100], Duration::from_mins(1));
         let hedge = Hedging::new_with_mock_latencies::<Make>;
-        Self(hedge(maker(), Always, 10, 0.9, minute, &known))
+        let service = hedge(maker(), Always, 10, 0.9, minute, &known);
+        Self(BoxService::new(ServiceExt::<Make>::map_err(service, |_error| Failure::Failed)))
     }
 
     async fn call(&mut self, make: Make) -> Answer {
-        let ready = ServiceExt::<Make>::ready(&mut self.0).await;
-        let ready = ready.map_err(|_unready| Failure::Refused)?;
-        ready.call(make).await.map_err(|_error| Failure::Failed)
+        self.0.ready().await?.call(make).await
     }
 }
 

@@ -171,7 +171,7 @@ mod tests {
             propagate_grpc(&context().with_deadline(now + left), now, &mut headers).unwrap();
             assert_eq!(headers["grpc-timeout"], sent);
             assert!(!headers.contains_key("x-request-timeout-ms"));
-            let asked = crate::http::deadline::asked(&headers).unwrap().unwrap();
+            let asked = deadline::asked(&headers).unwrap().unwrap();
             assert!(
                 asked <= left && left <= asked + left / 40 + Duration::from_mins(1),
                 "{asked:?}"
@@ -197,7 +197,7 @@ mod tests {
         let (cx, mut headers) = (context().with_attempt(2), HeaderMap::new());
         let cx = cx.with_deadline(now() + Duration::from_secs(1));
         propagate(&cx, now(), &mut headers).unwrap();
-        let asked = crate::http::deadline::asked(&headers).unwrap().unwrap();
+        let asked = deadline::asked(&headers).unwrap().unwrap();
         assert!(asked <= Duration::from_millis(980), "{asked:?}");
         assert_eq!(attempt(&headers), 2);
     }

@@ -77,14 +77,14 @@ async fn a_hung_probe_ends<B: Breaker>() -> Verdict {
         return never_opens();
     }
     let hang = dependency.make(|_| Act::Hang);
-    let mut hung = Vec::new();
+    let mut probes = Vec::new();
     for _ in 0..10 {
         let mut call = Box::pin(breaker.call(Arc::clone(&hang)));
         poll_once(&mut call).await;
-        hung.push(call);
+        probes.push(call);
     }
     let recovered = recovers(&breaker, &dependency).await;
-    drop(hung);
+    drop(probes);
     Verdict::of(recovered, "while it hung, calls were refused for as long as anybody waited")
 }
 
