@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    mem,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -22,6 +23,9 @@ use crate::{
     keys::{self, KeyFiles},
 };
 
+/// How long files that changed must stay as they are before they are taken up.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// All that is known of who may come in.
 pub(crate) struct Identities {
     pub(crate) auth: Arc<Auth>,
@@ -39,8 +43,16 @@ type Trouble = Mutex<Option<String>>;
 struct Followed {
     files: KeyFiles,
     every: Duration,
-    /// What was read last, whether it could be used or not.
+    seen: Seen,
+}
+
+/// What was seen of the files.
+#[derive(Default)]
+struct Seen {
+    /// What was last taken up or refused.
     last: Option<keys::Texts>,
+    /// What is there instead, and may be a part of what is still being written.
+    next: Option<keys::Texts>,
 }
 
 /// What the status page tells, once there is something to tell.
@@ -58,8 +70,11 @@ impl Identities {
         let tokens = jwt.map(|jwt| tokens(jwt, metrics)).transpose()?;
         let shared = tokens.as_ref().map(|(tokens, ..)| Arc::clone(tokens));
         let every = config.auth.reload_every;
-        let followed =
-            opened.files.map(|(files, texts)| Followed { files, every, last: Some(texts) });
+        let followed = opened.files.map(|(files, texts)| Followed {
+            files,
+            every,
+            seen: Seen { last: Some(texts), next: None },
+        });
         let auth = Arc::new(Auth::new(opened.keys, shared, metrics));
         Ok(Self { auth, key: opened.development, followed, tokens, trouble: Arc::default() })
     }
@@ -106,13 +121,14 @@ impl Followed {
     /// Takes up what changed for as long as it is polled.
     async fn keep_fresh(mut self, auth: Arc<Auth>, trouble: Arc<Trouble>) -> Infallible {
         loop {
-            tokio::time::sleep(self.every).await;
-            let last = self.last.take();
-            let files = self.files.clone();
+            let is_new = self.seen.next.is_some();
+            tokio::time::sleep(if is_new { MOMENT.min(self.every) } else { self.every }).await;
+            let (files, seen) = (self.files.clone(), mem::take(&mut self.seen));
             // A file system may hang, and must hold up nothing else.
-            let looked = tokio::task::spawn_blocking(move || look(&files, last)).await;
-            let (texts, found) = looked.unwrap_or_else(|error| (None, Err(error.to_string())));
-            self.last = texts;
+            let looked = tokio::task::spawn_blocking(move || look(&files, seen)).await;
+            let (seen, found) =
+                looked.unwrap_or_else(|error| (Seen::default(), Err(error.to_string())));
+            self.seen = seen;
             match found {
                 Ok(Some(keys)) => {
                     let (count, peers) = keys.count();
@@ -131,20 +147,21 @@ impl Followed {
     }
 }
 
-/// What the files hold now, and the keys in it if they changed. Files that were refused are not read
-/// again until they change.
-fn look(
-    files: &KeyFiles,
-    last: Option<keys::Texts>,
-) -> (Option<keys::Texts>, Result<Option<Keys>, String>) {
+/// What the files hold now, and the keys in it if they changed and were the same a moment ago. Files
+/// that were refused are not tried again until they change.
+fn look(files: &KeyFiles, seen: Seen) -> (Seen, Result<Option<Keys>, String>) {
     match files.texts() {
-        Err(error) => (None, Err(error_chain(&error))),
-        Ok(texts) if last.as_ref() == Some(&texts) => (last, Ok(None)),
-        // As one that is being written is for a moment; without any key it would still say so.
-        Ok(texts) if texts.is_empty() => (None, Err("the key file is empty".to_owned())),
+        Err(error) => (Seen::default(), Err(error_chain(&error))),
+        Ok(texts) if seen.last.as_ref() == Some(&texts) => (Seen { next: None, ..seen }, Ok(None)),
+        // The beginning of a file can be one too, and a key without its scopes opens everything.
+        Ok(texts) if seen.next.as_ref() != Some(&texts) => {
+            (Seen { next: Some(texts), ..seen }, Ok(None))
+        }
+        // As one that is being written may be for long; without any key it would still say so.
+        Ok(texts) if texts.is_empty() => (Seen::default(), Err("the key file is empty".to_owned())),
         Ok(texts) => {
             let keys = files.open(&texts).map(Some).map_err(|error| error_chain(&*error));
-            (Some(texts), keys)
+            (Seen { last: Some(texts), next: None }, keys)
         }
     }
 }
@@ -152,10 +169,10 @@ fn look(
 /// Puts the new state in the place of the one before, and gives that.
 fn set(trouble: &Trouble, now: Option<String>) -> Option<String> {
     let mut held = trouble.lock().unwrap_or_else(PoisonError::into_inner);
-    std::mem::replace(&mut *held, now)
+    mem::replace(&mut *held, now)
 }
 
-/// What the status page tells; no secret, and no name.
+/// What the status page tells; no secret, and the name only of what a file is refused for.
 fn tell(auth: &Auth, trouble: &Trouble) -> Value {
     let (keys, peers) = auth.keys().count();
     let last_error = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -168,4 +185,42 @@ fn tell(auth: &Auth, trouble: &Trouble) -> Value {
         })
     });
     json!({ "keys": keys, "peers": peers, "last_error": last_error, "tokens": tokens })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn a_key_file_is_taken_up_once_it_stays_as_it_is() {
+        let folder = TempDir::new().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let settings = config::Auth {
+            keys_file: Some(at("keys.toml")),
+            pepper_file: Some(at("pepper")),
+            ..config::Auth::default()
+        };
+        let files = KeyFiles::of(&settings, &Serve::default()).unwrap();
+        fs::write(at("pepper"), "p".repeat(32)).unwrap();
+        let hash = "0".repeat(64);
+        let part = format!(
+            "[[key]]\nid = \"a\"\ntenant = \"shop\"\nprincipal = \"till\"\nhash = \"{hash}\"\n"
+        );
+
+        fs::write(at("keys.toml"), &part).unwrap();
+        let (seen, found) = look(&files, Seen::default());
+        assert!(matches!(found, Ok(None)), "its scopes may be still to come");
+        fs::write(at("keys.toml"), format!("{part}scopes = []\n")).unwrap();
+        let (seen, found) = look(&files, seen);
+        assert!(matches!(found, Ok(None)), "and more may follow");
+        let (seen, found) = look(&files, seen);
+        assert!(matches!(found, Ok(Some(_))));
+        let (seen, found) = look(&files, seen);
+        assert!(matches!(found, Ok(None)) && seen.next.is_none(), "it is known");
+    }
 }

@@ -28,8 +28,8 @@ pub(crate) enum KeyError {
     File(PathBuf, #[source] io::Error),
     #[error("there is no file {0}; `{1}` makes it")]
     Missing(PathBuf, String),
-    #[error("{0} is not a key file")]
-    Format(PathBuf, #[source] toml::de::Error),
+    #[error("{0} is not a key file: line {1}: {2}")]
+    Format(PathBuf, usize, String),
     #[error("the pepper in {0} has fewer than 32 bytes; let `orderly key new` make one")]
     ShortPepper(PathBuf),
     #[error(
@@ -71,7 +71,7 @@ impl Texts {
 
 impl KeyFiles {
     /// Those that are set, if they are.
-    fn of(auth: &Auth, options: &Serve) -> Option<Self> {
+    pub(crate) fn of(auth: &Auth, options: &Serve) -> Option<Self> {
         let (keys, pepper) = (auth.keys_file.clone()?, auth.pepper_file.clone()?);
         Some(Self { keys, pepper, make: options.key_new() })
     }
@@ -144,6 +144,12 @@ pub(crate) fn tenants(auth: &Auth) -> Option<BTreeSet<String>> {
     let File { keys, peers } = file(&fs::read_to_string(path).ok()?, path).ok()?;
     let of_peers = peers.into_iter().map(|peer| peer.tenant);
     Some(keys.into_iter().map(|entry| entry.tenant).chain(of_peers).collect())
+}
+
+/// Whether the key file has a peer; not when it cannot be read.
+pub(crate) fn has_peers(auth: &Auth) -> bool {
+    let read = |path: &PathBuf| file(&fs::read_to_string(path).ok()?, path).ok();
+    auth.keys_file.as_ref().and_then(read).is_some_and(|file| !file.peers.is_empty())
 }
 
 /// The keys that open the API at the start.
@@ -227,7 +233,12 @@ pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
 }
 
 fn file(text: &str, path: &Path) -> Result<File, KeyError> {
-    toml::from_str(text).map_err(|error| KeyError::Format(whole(path), error))
+    // Not the error's own text, which quotes the line and with it perhaps a secret.
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        KeyError::Format(whole(path), line, error.message().to_owned())
+    })
 }
 
 /// 256 random bits.
@@ -268,4 +279,20 @@ fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
         chown(&beside, Some(there.uid()), Some(there.gid())).map_err(failed)?;
     }
     fs::rename(&beside, &path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_that_cannot_be_read_is_not_quoted() {
+        let text = "[[key]]\nid = \"a\"\nsecret = \"canary\"\n";
+        let told = file(text, Path::new("keys.toml")).unwrap_err().to_string();
+        assert!(
+            told.contains("keys.toml is not a key file: line 3: unknown field `secret`"),
+            "{told}"
+        );
+        assert!(!told.contains("canary"), "{told}");
+    }
 }

@@ -126,9 +126,9 @@ impl Auth {
         tokens.verify(token, now).await.map_err(|refused| match refused {
             Refused::Token(detail) => Problem::new(Code::Unauthenticated, detail),
             // It is not the caller's fault, and a good token must not be thrown away for it.
-            Refused::NoKeysYet => Problem::new(
+            Refused::KeysAway => Problem::new(
                 Code::TokenKeysUnavailable,
-                "The keys of the issuer could not be had since the service started.",
+                "The keys of the issuer cannot be had now, and none that is known is the token's.",
             ),
         })
     }

@@ -23,6 +23,14 @@ pub struct Peer {
     pub spiffe_id: Arc<str>,
 }
 
+impl Peer {
+    /// The peer of this SPIFFE id; `None` when it is none that a certificate could name somebody by.
+    pub fn of(spiffe_id: &str) -> Option<Self> {
+        let fits = spiffe_id.len() <= LONGEST && names_somebody(spiffe_id);
+        fits.then(|| Self { spiffe_id: spiffe_id.into() })
+    }
+}
+
 /// What the certificate of a client says; nothing when there is none.
 #[derive(Default)]
 pub(super) struct Identity {
@@ -38,8 +46,8 @@ impl Identity {
         let Some(own) = own.and_then(|own| EndEntityCert::try_from(own).ok()) else {
             return Self::default();
         };
-        let peer = match spiffe_id(own.valid_uri_names()) {
-            Ok(id) => Some(Peer { spiffe_id: id.into() }),
+        let peer = match named(own.valid_uri_names()) {
+            Ok(peer) => Some(peer),
             Err(why) => {
                 tracing::debug!(why, "the certificate of a client names nobody");
                 None
@@ -63,17 +71,13 @@ fn left(own: &EndEntityCert<'_>) -> Option<Duration> {
     }
 }
 
-/// The one URI, if there is one only and it is a SPIFFE id of somebody.
-fn spiffe_id<'a>(mut uris: impl Iterator<Item = &'a str>) -> Result<&'a str, &'static str> {
+/// Whom the one URI names, if there is one only and it is a SPIFFE id of somebody.
+fn named<'a>(mut uris: impl Iterator<Item = &'a str>) -> Result<Peer, &'static str> {
     let Some(uri) = uris.next() else { return Err("it has no URI") };
     if uris.next().is_some() {
         return Err("it has more than one URI");
     }
-    if uri.len() <= LONGEST && names_somebody(uri) {
-        Ok(uri)
-    } else {
-        Err("its URI is no SPIFFE id with a path")
-    }
+    Peer::of(uri).ok_or("its URI is no SPIFFE id with a path")
 }
 
 /// Whether it is `spiffe://TRUST-DOMAIN/PATH` by the letters that the standard of SPIFFE ids allows,
@@ -105,7 +109,7 @@ mod tests {
         assert_eq!(longest.len(), LONGEST);
         let long = longest.as_str();
         for id in ["spiffe://shop.test/till", "spiffe://a-b_c.1/ns/Shop/sa/..web_1-2", long] {
-            assert_eq!(spiffe_id([id].into_iter()), Ok(id));
+            assert_eq!(named([id].into_iter()), Ok(Peer { spiffe_id: id.into() }));
         }
         let (too_long, long_domain) = (format!("{longest}p"), format!("spiffe://d{domain}/till"));
         for id in [
@@ -131,16 +135,17 @@ mod tests {
             too_long.as_str(),
             long_domain.as_str(),
         ] {
-            assert!(spiffe_id([id].into_iter()).is_err(), "{id}");
+            assert_eq!(Peer::of(id), None, "{id}");
+            assert!(named([id].into_iter()).is_err(), "{id}");
         }
     }
 
     #[test]
     fn one_of_several_uris_is_nobody() {
         let id = "spiffe://shop.test/till";
-        assert!(spiffe_id([id, id].into_iter()).is_err());
-        assert!(spiffe_id([id, "https://shop.test/"].into_iter()).is_err());
-        assert!(spiffe_id([].into_iter()).is_err());
+        assert!(named([id, id].into_iter()).is_err());
+        assert!(named([id, "https://shop.test/"].into_iter()).is_err());
+        assert!(named([].into_iter()).is_err());
     }
 
     #[test]

@@ -319,6 +319,14 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let asks = config.http.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+    if !asks && keys::has_peers(&config.auth) {
+        warnings.push(
+            "auth.keys_file: it has a [[peer]], and clients are asked for no certificate, so nobody \
+             is it; set http.tls.client_ca_file. What a proxy that ends TLS says of them is not read"
+                .to_owned(),
+        );
+    }
     if !config.admin.listen.ip().is_loopback() {
         warnings.push(
             "admin.listen is reachable from other machines without TLS: its token can be read on \

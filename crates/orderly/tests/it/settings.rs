@@ -207,6 +207,19 @@ async fn a_secret_that_others_can_read_is_warned_of() {
 }
 
 #[tokio::test]
+async fn a_peer_that_nobody_can_be_is_warned_of() {
+    let home = Home::with_keys();
+    home.new_key("acme", "till").await;
+    let keys = fs::read_to_string(home.path("keys.toml")).unwrap();
+    let peer = "spiffe_id = \"spiffe://shop.test/till\"\ntenant = \"acme\"\nprincipal = \"till\"";
+    fs::write(home.path("keys.toml"), format!("{keys}\n[[peer]]\n{peer}\n")).unwrap();
+    let check = &["config", "check", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let ran = home.run(check).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("warning: auth.keys_file: it has a [[peer]]"), "{}", ran.out);
+}
+
+#[tokio::test]
 async fn an_admin_listener_that_others_reach_asks_for_its_token() {
     let home = Home::new();
     let everywhere = ["config", "check", "--listen", "127.0.0.1:0", "--admin-listen", "0.0.0.0:0"];

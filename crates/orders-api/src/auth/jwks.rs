@@ -26,6 +26,8 @@ use super::jwt::Algorithm;
 
 /// The fewest bytes of an RSA key's modulus: 2048 bits.
 const LEAST_RSA: usize = 256;
+/// The most bytes of it: 8192 bits. No signature of a larger one is checked.
+const MOST_RSA: usize = 1_024;
 /// The length of a coordinate of P-256, and of a key of Ed25519, in bytes.
 const COORDINATE: usize = 32;
 /// How long the key server may take, all tries together.
@@ -46,7 +48,7 @@ pub enum InvalidKeySet {
     #[error("it is not a JSON Web Key Set")]
     Format,
     /// It has no key that could be used.
-    #[error("it has no key that signs with RS256 (from 2048 bits on), ES256 or EdDSA (Ed25519)")]
+    #[error("it has no key that signs with RS256 (2048 to 8192 bits), ES256 or EdDSA (Ed25519)")]
     Empty,
 }
 
@@ -173,7 +175,8 @@ impl Public {
                 let n = n.into_iter().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
                 // One whose first bit is not set is shorter than its bytes.
                 let is_large = n.len() > LEAST_RSA || (n.len() == LEAST_RSA && n[0] >= 0x80);
-                is_large.then_some(Self::Rsa(RsaPublicKeyComponents { n, e }))
+                let fits = is_large && n.len() <= MOST_RSA;
+                fits.then_some(Self::Rsa(RsaPublicKeyComponents { n, e }))
             }
             ("EC", Some("P-256")) => {
                 let point = [vec![4], coordinate(&written.x)?, coordinate(&written.y)?].concat();
@@ -339,6 +342,7 @@ mod tests {
             rsa(128, 0xff),
             rsa(255, 0xff),
             rsa(256, 0x7f),
+            rsa(1_025, 0xff),
             rsa(257, 0),
         ] {
             // What is left of a modulus with a zero before it is 256 bytes, and large enough.

@@ -207,36 +207,73 @@ fn scopes(claims: &Map<String, Value>) -> Result<Vec<Scope>, &'static str> {
 /// The JSON object in a part of a token.
 fn object(part: &str) -> Result<Map<String, Value>, &'static str> {
     let json = BASE64.decode(part).map_err(|_| BROKEN)?;
-    let once: Once = serde_json::from_slice(&json).map_err(|_| BROKEN)?;
-    Ok(once.0)
+    let Ok(Strict(Value::Object(object))) = serde_json::from_slice(&json) else {
+        return Err(BROKEN);
+    };
+    Ok(object)
 }
 
-/// A JSON object with no name in it twice: of two values, two readers could take either.
-struct Once(Map<String, Value>);
+/// JSON with no name twice in an object: of two values, two readers could take either.
+///
+/// What a [`Value`] reads by itself is less strict. It takes the last of two, and of an object with the
+/// one name by which serde_json marks raw JSON, it reads the text anew and as deep again.
+struct Strict(Value);
 
-impl<'de> Deserialize<'de> for Once {
+impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Members)
+        from.deserialize_any(Reader).map(Self)
     }
 }
 
-struct Members;
+struct Reader;
 
-impl<'de> de::Visitor<'de> for Members {
-    type Value = Once;
+impl<'de> de::Visitor<'de> for Reader {
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with no name in it twice")
+        f.write_str("JSON with no name twice in an object")
     }
 
-    fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<Once, A::Error> {
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, is: bool) -> Result<Value, E> {
+        Ok(is.into())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            all.push(item);
+        }
+        Ok(all.into())
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
-        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+        while let Some((name, Strict(value))) = members.next_entry::<String, _>()? {
             if all.insert(name, value).is_some() {
                 return Err(de::Error::custom("a name is there twice"));
             }
         }
-        Ok(Once(all))
+        Ok(all.into())
     }
 }
 
@@ -376,5 +413,45 @@ mod tests {
         let claims = token.split('.').nth(1).unwrap();
         assert!(!is_read(&format!("{twice}.{claims}.AA")));
         assert!(!has_form("id.secret") && !has_form("a.b.c.d.e"));
+    }
+
+    #[test]
+    fn claims_are_strict_json() {
+        let text = claims().to_string();
+        let open = &text[..text.len() - 1];
+        let is_read = |claims: &[u8]| {
+            let header = BASE64.encode(r#"{"alg":"ES256"}"#);
+            let token = format!("{header}.{}.AA", BASE64.encode(claims));
+            Unproven::read(&token, &trust(), Timestamp::from_second(0).unwrap()).is_ok()
+        };
+        assert!(is_read(text.as_bytes()));
+        let raw = r#"{"$serde_json::private::RawValue":"\"shop\""}"#;
+        for good in [
+            format!("{open},\"nbf\":-1.5,\"a\":[null,{{\"b\":true}}]}}"),
+            format!("{open},\"iat\":18446744073709551615}}"),
+            text.replace("1000", "1.8e19"),
+            text.replace("1000", "18446744073709551615"),
+        ] {
+            assert!(is_read(good.as_bytes()), "{good}");
+        }
+        for wrong in [
+            format!("{text} {{}}"),
+            format!("{open},\"sub\":\"eve\"}}"),
+            format!("{open},\"a\":[{{\"b\":1,\"b\":2}}]}}"),
+            format!("{open},\"\\u0073ub\":\"eve\"}}"),
+            format!("{open},\"a\":\"\\ud800\"}}"),
+            format!("{open},\"a\":{}{}}}", "[".repeat(200), "]".repeat(200)),
+            text.replace("1000", "1e400"),
+            text.replace("1000", "-1e300"),
+            text.replace("1000", "01000"),
+            text.replace("1000", "NaN"),
+            text.replace("\"shop\"", raw),
+        ] {
+            assert!(!is_read(wrong.as_bytes()), "{wrong}");
+        }
+        let mut latin = text.replace("ann", "ann?").into_bytes();
+        let at = latin.iter().position(|byte| *byte == b'?').unwrap();
+        latin[at] = 0xe9;
+        assert!(!is_read(&latin), "it is no UTF-8");
     }
 }

@@ -36,8 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) enum Refused {
     /// It is not good, for this reason.
     Token(&'static str),
-    /// It cannot be told: there were no keys yet. The token may be good, and must not be thrown away.
-    NoKeysYet,
+    /// It cannot be told: the issuer does not answer, and no key that is known is the token's. It may be
+    /// good, and must not be thrown away.
+    KeysAway,
 }
 
 /// The tokens of one issuer.
@@ -135,24 +136,23 @@ impl Tokens {
         name: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<(Arc<Key>, u64), Refused> {
-        let mut has_looked = false;
+        let mut answered = None;
         loop {
-            match self.find(name, algorithm) {
-                Some(Ok(found)) => return Ok(found),
-                Some(Err(NoKey::Unnamed)) => {
+            match (self.find(name, algorithm), answered) {
+                (Some(Ok(found)), _) => return Ok(found),
+                (Some(Err(NoKey::Unnamed)), _) => {
                     return Err(Refused::Token("The token does not name its key (`kid`)."));
                 }
-                Some(Err(NoKey::Unfit)) => {
+                (Some(Err(NoKey::Unfit)), _) => {
                     return Err(Refused::Token("The key of the token signs in another way."));
                 }
-                Some(Err(NoKey::Unknown)) if has_looked => {
+                (Some(Err(NoKey::Unknown)), Some(true)) => {
                     return Err(Refused::Token("The key of the token is not known here."));
                 }
-                None if has_looked => return Err(Refused::NoKeysYet),
-                Some(Err(NoKey::Unknown)) | None => {}
+                (Some(Err(NoKey::Unknown)) | None, Some(_)) => return Err(Refused::KeysAway),
+                (Some(Err(NoKey::Unknown)) | None, None) => {}
             }
-            self.look_again().await;
-            has_looked = true;
+            answered = Some(self.look_again().await);
         }
     }
 
@@ -167,14 +167,18 @@ impl Tokens {
         Some(found.map(|key| (key, state.changes)))
     }
 
-    /// Waits until the keys were looked for, unless that was done a moment ago.
-    async fn look_again(&self) {
+    /// Waits until the keys were looked for, unless that was done a moment ago; tells whether they were
+    /// there.
+    async fn look_again(&self) -> bool {
         let mut rests = self.rests.subscribe();
-        if rests.borrow_and_update().is_some_and(|until| Instant::now() < until) {
-            return;
+        let is_resting = rests.borrow_and_update().is_some_and(|until| Instant::now() < until);
+        if !is_resting {
+            self.wanted.notify_one();
+            if timeout(PATIENCE, rests.changed()).await.is_err() {
+                return false;
+            }
         }
-        self.wanted.notify_one();
-        let _looked = timeout(PATIENCE, rests.changed()).await;
+        self.state().last_error.is_none()
     }
 
     fn remember(&self, digest: Digest, proven: &Unproven<'_>, now: Timestamp, changes: u64) {

@@ -293,6 +293,27 @@ async fn known_keys_work_while_the_key_server_is_away_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_of_a_new_key_is_neither_good_nor_bad_while_the_key_server_is_away() {
+    let trusting = Trusting::new().await;
+    // Past its rest, and long before it looks by itself.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    fs::remove_file(trusting.file()).unwrap();
+    let header = json!({ "alg": "EdDSA", "kid": "next" });
+    let bearer = format!("Bearer {}", trusting.issuer.signed(&header, &claims()));
+    let headers = [("authorization", bearer.as_str())];
+    // At the second time it rests.
+    for _ in 0..2 {
+        http(&trusting.shop, &headers).await.problem(503, "token-keys-unavailable");
+    }
+    assert!(lets_in(&trusting.shop, &trusting.issuer.token("EdDSA")).await, "known ones stay good");
+    let mut keys = trusting.issuer.keys();
+    keys["keys"][2]["kid"] = json!("next");
+    put(&trusting.file(), &keys);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(http(&trusting.shop, &headers).await.status.is_success());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_key_is_known_at_its_first_token_and_an_old_one_ends_at_once() {
     let trusting = Trusting::new().await;
     let old = trusting.issuer.token("EdDSA");
