@@ -395,7 +395,9 @@ impl Thread {
         while let Some(job) = self.0.queue.take() {
             self.0.running.fetch_add(1, Relaxed);
             let Job { since, run } = job;
-            let (fate, began) = run();
+            // What a job leaves behind may panic too, as it is dropped: that ends no thread either.
+            let done = catch_unwind(AssertUnwindSafe(run));
+            let (fate, began) = done.unwrap_or_else(|_panic| (Fate::Panicked, clock::now()));
             let ended = clock::now();
             let waited = began.saturating_duration_since(since);
             let ran = if fate.has_run() {

@@ -25,7 +25,8 @@
 //! never more than [`Config::keys`] keys are held, and one that owes anything is never forgotten to make
 //! room, so that no flood of other keys frees it of its limit; no wait is longer than [`Limiter::MOST_WAIT`],
 //! its deadline or its cancellation; those who wait for one key are served in the order they came, and
-//! one that is dropped has taken nothing.
+//! one that is dropped has taken nothing; one that is not polled holds up the others for a moment only.
+//! Where too many wait, or too many for one key, whoever comes is served at once or refused.
 //!
 //! Where every key that is held owes something, new ones share one limit, until some of those are paid;
 //! then each begins with nothing owed.
@@ -187,7 +188,8 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
     ///
     /// # Errors
     ///
-    /// Fails when it cannot be had in time, which is told as soon as it is known, and when too many wait.
+    /// Fails when it cannot be had in time, which is told as soon as it is known, or not at once where too
+    /// many wait.
     pub async fn acquire(
         &self,
         key: &K,
@@ -303,17 +305,21 @@ impl<K: Clone + Eq + Hash> Shared<K> {
         cx: Option<&Context>,
     ) -> Result<Left, Refused> {
         let Some(place) = self.queues.join(key) else {
-            return Err(self.in_vain(key, rate, cost));
+            // It need not wait, if others have filled the queue and it is within its limit.
+            return self.take(key, rate, cost, clock::now());
         };
         let started = clock::now();
         let served = async {
-            let _turn = place.turn().await;
+            let turn = place.turn().await;
             loop {
                 let now = clock::now();
                 let taken = self.take(key, rate, cost, now);
                 let Err(Refused { retry_after: Some(after), .. }) = taken else { return taken };
                 if after > time_left(cx, started, now, Limiter::<K>::MOST_WAIT) {
                     return taken;
+                }
+                if turn.is_some() {
+                    place.will_look_again(now + after);
                 }
                 tokio::time::sleep(after).await;
             }

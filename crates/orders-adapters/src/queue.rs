@@ -11,7 +11,7 @@ use orders::domain::TenantId;
 pub(crate) type Owner = Option<TenantId>;
 
 /// Waiting work. One tenant's crowd delays its own work, not that of others: batches take one piece
-/// of every waiting tenant in turn.
+/// of every waiting tenant in turn, and no tenant fills more than three quarters of the queue.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     inner: Mutex<Inner<T>>,
@@ -44,10 +44,12 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Adds work at the end of its owner's line; gives it back when the queue is full or closed.
+    /// Adds work at the end of its owner's line; gives it back when the queue is full, or has as much of
+    /// that owner as it may, or is closed.
     pub(crate) fn push(&self, owner: &Owner, work: T) -> Result<(), T> {
         let mut inner = self.lock();
-        if inner.closed || inner.len >= self.bound {
+        let most = self.bound - self.bound / 4;
+        if inner.closed || inner.len >= self.bound || inner.line(owner) >= most {
             return Err(work);
         }
         inner.len += 1;
@@ -115,7 +117,7 @@ impl<T> Queue<T> {
     /// How much has its turn before what would come now of this owner.
     pub(crate) fn before(&self, owner: &Owner) -> usize {
         let inner = self.lock();
-        let own = inner.waiting.get(owner).map_or(0, VecDeque::len);
+        let own = inner.line(owner);
         if own == 0 {
             return inner.turns.len();
         }
@@ -130,6 +132,10 @@ impl<T> Queue<T> {
 }
 
 impl<T> Inner<T> {
+    fn line(&self, owner: &Owner) -> usize {
+        self.waiting.get(owner).map_or(0, VecDeque::len)
+    }
+
     /// Takes up to `most` that fit, one of every owner in turn. Passes over no more than `most` that do
     /// not: those go back to the front of their lines.
     fn take(&mut self, most: usize, mut fits: impl FnMut(&T) -> bool) -> Vec<T> {
@@ -207,6 +213,14 @@ mod tests {
     }
 
     #[test]
+    fn a_tenants_crowd_leaves_room_for_others() {
+        let queue = Queue::new(8);
+        let (a, b) = (Some(tenant("a")), Some(tenant("b")));
+        let pushed = |owner: &Owner| (0..9).filter(|work| queue.push(owner, *work).is_ok()).count();
+        assert_eq!((pushed(&a), pushed(&b), queue.len()), (6, 2, 8));
+    }
+
+    #[test]
     fn a_full_queue_gives_work_back() {
         let queue = Queue::new(1);
         queue.push(&Some(tenant("a")), 1).unwrap();
@@ -250,7 +264,7 @@ mod tests {
     #[cfg(feature = "postgres")]
     #[tokio::test]
     async fn no_more_than_a_batch_is_passed_over() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(20);
         for work in 0..10 {
             queue.push(&Some(tenant("a")), work).unwrap();
         }

@@ -32,8 +32,8 @@ pub struct Postgres {
     pub prepare: bool,
     /// Connections that write. At most 16. Default: 2.
     pub writers: usize,
-    /// Changes that may wait for a writer; more are refused as busy. At most 1,000,000. Default:
-    /// 4,096.
+    /// Changes that may wait for a writer, three quarters of them of one tenant; more are refused as
+    /// busy. At most 1,000,000. Default: 4,096.
     pub queue: usize,
     /// Changes that one transaction may hold. At most 4,096. Default: 256.
     pub batch: usize,

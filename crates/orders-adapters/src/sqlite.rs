@@ -66,8 +66,8 @@ pub struct Config {
     /// Beside it stand `-wal`, `-shm` and `-lock`, and `-moved` once `orderly move` took it over.
     /// Default: `data/orderly.db`.
     pub path: PathBuf,
-    /// Changes that may wait for the writer; more are refused as busy. At most 1,000,000. Default:
-    /// 4,096.
+    /// Changes that may wait for the writer, three quarters of them of one tenant; more are refused as
+    /// busy. At most 1,000,000. Default: 4,096.
     pub queue: usize,
     /// Changes that one transaction may hold. At most 65,536. Default: 256.
     pub batch: usize,

@@ -62,14 +62,10 @@ struct Run<P> {
 
 impl<P: Ports> Run<P> {
     async fn answer(self: Arc<Self>, index: u64, order: Result<Asked, Problem>) -> Answer {
-        // What cannot be read costs nothing, and the wait for a turn is no part of the time to place.
-        let order = match order {
-            Ok(order) => {
-                let waiting = self.api.step(&self.cx);
-                self.api.config.limits.wait(&waiting).await.map(|()| order)
-            }
-            Err(problem) => Err(problem),
-        };
+        // What cannot be read costs as much: it was work too. The wait for a turn is no part of the time
+        // to place.
+        let waiting = self.api.step(&self.cx);
+        let order = self.api.config.limits.wait(&waiting).await.and(order);
         let cx = self.api.step(&self.cx);
         let outcome = match order {
             Ok(order) => self.api.in_time(self.place(&cx, index, order)).await,

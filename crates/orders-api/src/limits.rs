@@ -1,8 +1,9 @@
 //! How much may be asked: by each address before it is known who asks, by each principal after.
 //!
 //! What a request counts as is told by its route: a [`Class`]. A batch costs nothing itself; each of
-//! its orders counts as a write, and waits for its turn. Every answer of a limited route tells what is
-//! left, in the headers of draft-ietf-httpapi-ratelimit-headers-10, which are the metadata of a call.
+//! its orders counts as a write, also one that cannot be read, and waits for its turn. Every answer of a
+//! limited route tells what is left, in the headers of draft-ietf-httpapi-ratelimit-headers-10, which are
+//! the metadata of a call.
 //!
 //! A request is refused before anything is decided about it, so that no key remembers the refusal.
 
@@ -204,14 +205,15 @@ impl Limits {
     ) -> Result<Option<Left>, Refused> {
         let Some(shared) = &self.0 else { return Ok(None) };
         let now = Instant::now().into_std();
-        shared.limiter(class).check(principal, rate, cost, now).map(Some)
+        shared.limiter(class).check(&counted(principal), rate, cost, now).map(Some)
     }
 
     /// Waits until one order of a batch may be placed, as long as its context allows.
     pub(crate) async fn wait(&self, cx: &Context) -> Result<(), Problem> {
         let (Some(shared), Some(principal)) = (&self.0, cx.principal()) else { return Ok(()) };
         let Some(rate) = shared.rates(principal).write else { return Ok(()) };
-        let waited = shared.write.acquire(principal, rate, 1, Some(cx)).await;
+        let principal = counted(principal);
+        let waited = shared.write.acquire(&principal, rate, 1, Some(cx)).await;
         waited.map_err(|refused| Problem::limited(Class::Write.as_str(), refused))?;
         Ok(())
     }
@@ -273,6 +275,12 @@ impl Shared {
 fn standing<K: Clone + Eq + std::hash::Hash>(limit: &'static str, of: &Limiter<K>) -> Standing {
     let (held, waiting, share) = (of.held(), of.waiting(), of.share().as_millionths());
     Standing { limit, held, waiting, share }
+}
+
+/// Whom a limit counts: the principal, whatever the key or token that it shows opens. With its scopes it
+/// would have a limit for each set of them.
+fn counted(principal: &Principal) -> Principal {
+    Principal::new(Arc::clone(&principal.tenant), Arc::clone(&principal.subject))
 }
 
 /// Counts what comes of one limit, and tells now and then of what it refuses.
@@ -351,6 +359,18 @@ mod tests {
         assert_eq!(of("shop", "till", Class::Read), None, "an override stands for all of it");
         let shared: Vec<_> = limits.shared().into_iter().map(|(name, _)| name).collect();
         assert_eq!(shared, ["read", "write"]);
+    }
+
+    #[test]
+    fn a_principal_has_one_limit_whatever_its_keys_and_tokens_open() {
+        let config = Config { principal: writes(1), ..Config::default() };
+        let limits = Limits::new(config, &Metrics::new("test"));
+        let passes = |scopes: &[&'static str]| {
+            let principal = Principal::new("shop", "till").with_scopes(scopes);
+            limits.check(&principal, Class::Write, rate(1), 1).is_ok()
+        };
+        assert!(passes(&["orders:write"]));
+        assert!(!passes(&["orders:read", "orders:write"]));
     }
 
     #[test]

@@ -104,6 +104,28 @@ async fn a_panic_ends_its_job_only() {
     assert_eq!(*fates.lock().unwrap(), [Fate::Panicked, Fate::Finished]);
 }
 
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_panics_as_it_is_dropped_ends_no_thread() {
+    let pool = pool(8);
+    let (open, first) = occupy(&pool).await;
+    let bomb = Bomb;
+    drop(pool.try_submit(move || drop(bomb)).unwrap());
+    drop(open);
+    first.await.unwrap();
+    assert_eq!(pool.submit_by(clock::now() + LONG, || 7).await, Ok(7));
+    assert_eq!(pool.snapshot().threads, 1);
+    assert_eq!(pool.shutdown(LONG).await, 0);
+}
+
 #[tokio::test]
 async fn a_shutdown_lets_what_waits_run_for_as_long_as_it_may() {
     let pool = pool(8);

@@ -5,6 +5,9 @@
 use super::{Left, Refused, pace::Moment};
 use std::{num::NonZeroU32, time::Duration};
 
+/// The longest time that anything is paid by, 146 years: sums of it still fit, and so are compared right.
+const LONGEST: u64 = u64::MAX / 4;
+
 /// So much in a time, and so much at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
@@ -64,7 +67,7 @@ impl Rate {
     /// The time that pays for `cost`. Rounded up: the rate is never more than was said.
     fn price(self, cost: u32) -> u64 {
         let one = self.nanoseconds().div_ceil(u128::from(self.count.get()));
-        bounded(one.max(1) * u128::from(cost))
+        bounded(one.max(1) * u128::from(cost)).min(LONGEST)
     }
 
     /// The time that pays for the burst.
@@ -134,6 +137,15 @@ mod tests {
         let refused = rate.take(&mut owed, 11, whole(0)).unwrap_err();
         assert_eq!((refused.retry_after, refused.left.remaining, owed), (None, 10, 0));
         assert_eq!(refused.to_string(), "more than the rate limit allows at once");
+    }
+
+    #[test]
+    fn a_burst_that_takes_ages_to_pay_for_is_a_limit_all_the_same() {
+        let some = |number| NonZeroU32::new(number).unwrap();
+        let rate = Rate::new(some(1), Duration::from_hours(10_000), some(u32::MAX));
+        let mut owed = 0;
+        assert!(rate.take(&mut owed, u32::MAX, whole(0)).is_ok());
+        assert!(rate.take(&mut owed, 1, whole(SECOND)).is_err());
     }
 
     #[test]

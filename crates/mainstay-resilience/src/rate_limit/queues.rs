@@ -1,14 +1,23 @@
 //! Who waits for which key, in the order they came.
 
+use crate::clock;
 use std::{
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The most that wait at a time, for all keys.
 const MOST: usize = 4_096;
+
+/// The most that wait for one key, so that others may too.
+const MOST_OF_ONE: usize = 1_024;
+
+/// How long whoever has its turn may be late before the others go past it: nobody asks it any more, as
+/// when the reader of a stream has stopped.
+const LATE: Duration = Duration::from_secs(1);
 
 pub(super) struct Queues<K>(Mutex<All<K>>);
 
@@ -19,8 +28,35 @@ struct All<K> {
 }
 
 struct Queue {
-    turn: Arc<Semaphore>,
+    turn: Arc<Turn>,
     length: usize,
+}
+
+struct Turn {
+    taken: Semaphore,
+    /// When whoever has it looks again.
+    due: Mutex<Instant>,
+}
+
+impl Turn {
+    fn new() -> Self {
+        Self { taken: Semaphore::new(1), due: Mutex::new(clock::now()) }
+    }
+
+    fn due(&self) -> MutexGuard<'_, Instant> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until whoever has it should have looked again long ago.
+    async fn gets_late(&self) {
+        loop {
+            let late = *self.due() + LATE;
+            if clock::now() >= late {
+                return;
+            }
+            tokio::time::sleep_until(late.into()).await;
+        }
+    }
 }
 
 impl<K> Default for Queues<K> {
@@ -30,14 +66,15 @@ impl<K> Default for Queues<K> {
 }
 
 impl<K: Clone + Eq + Hash> Queues<K> {
-    /// A place behind those who wait for `key`; `None` when as many wait as may.
+    /// A place behind those who wait for `key`; `None` when as many wait as may, or as may for it.
     pub(super) fn join<'q>(&'q self, key: &'q K) -> Option<Place<'q, K>> {
         let mut all = self.all();
-        if all.waiting >= MOST {
+        let of_one = all.queues.get(key).map_or(0, |queue| queue.length);
+        if all.waiting >= MOST || of_one >= MOST_OF_ONE {
             return None;
         }
         all.waiting += 1;
-        let new = || Queue { turn: Arc::new(Semaphore::new(1)), length: 0 };
+        let new = || Queue { turn: Arc::new(Turn::new()), length: 0 };
         let queue = all.queues.entry(key.clone()).or_insert_with(new);
         queue.length += 1;
         Some(Place { queues: self, key, turn: Arc::clone(&queue.turn) })
@@ -58,14 +95,24 @@ impl<K> Queues<K> {
 pub(super) struct Place<'q, K: Eq + Hash> {
     queues: &'q Queues<K>,
     key: &'q K,
-    turn: Arc<Semaphore>,
+    turn: Arc<Turn>,
 }
 
 impl<K: Eq + Hash> Place<'_, K> {
-    /// Waits until those before are served or gone. It is the next one's turn when this is dropped.
+    /// Waits until those before are served or gone, or are late: then there is no turn, and nobody is
+    /// before anybody. It is the next one's turn when this is dropped.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody closes it.
-        self.turn.acquire().await.ok()
+        tokio::select! {
+            biased;
+            // Nobody closes it.
+            turn = self.turn.taken.acquire() => turn.ok(),
+            () = self.turn.gets_late() => None,
+        }
+    }
+
+    /// Says when whoever has the turn looks again.
+    pub(super) fn will_look_again(&self, at: Instant) {
+        *self.turn.due() = at;
     }
 }
 

@@ -125,6 +125,38 @@ async fn one_that_gives_up_has_taken_nothing_and_the_next_has_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_not_polled_any_more_holds_up_the_next_for_a_moment_only() {
+    let (limiter, start) = (limiter(), now());
+    pass(&limiter, 1, 2);
+    let mut stopped = Box::pin(limiter.acquire(&1, rate(), 1, None));
+    assert!(poll_fn(|task| Poll::Ready(stopped.as_mut().poll(task).is_pending())).await);
+    limiter.acquire(&1, rate(), 1, None).await.unwrap();
+    assert!(now() - start <= 1_200 * MS, "{:?}", now() - start);
+    drop(stopped);
+    assert_eq!(limiter.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_crowd_that_waits_keeps_others_from_what_is_theirs() {
+    let (limiter, mut crowd) = (limiter(), Vec::new());
+    for key in &[1, 2, 3, 4] {
+        pass(&limiter, *key, 2);
+        for _ in 0..1_030 {
+            let mut one = Box::pin(limiter.acquire(key, rate(), 1, None));
+            if poll_fn(|task| Poll::Ready(one.as_mut().poll(task).is_pending())).await {
+                crowd.push(one);
+            }
+        }
+        assert_eq!(limiter.waiting() % 1_024, 0, "no more wait for one key");
+    }
+    assert_eq!(limiter.waiting(), 4_096);
+    let left = limiter.acquire(&5, rate(), 1, None).await.unwrap();
+    assert_eq!(left.remaining, 1);
+    drop(crowd);
+    assert_eq!(limiter.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_cannot_be_served_in_time_is_told_at_once() {
     let (limiter, start) = (limiter(), now());
     pass(&limiter, 1, 2);

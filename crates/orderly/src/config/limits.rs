@@ -42,8 +42,8 @@ pub(crate) struct Limits {
 pub(crate) struct Rates {
     /// Of what only looks: orders, lists, histories, pages of the feed.
     pub(crate) read: Rate,
-    /// Of what changes something. Each order of a batch counts as one; it waits for its turn for as long
-    /// as `http.default_deadline`.
+    /// Of what changes something. Each order of a batch counts as one, also one that cannot be read; it
+    /// waits for its turn for as long as `http.default_deadline`, with up to 1,024 of its principal.
     pub(crate) write: Rate,
     /// Of live feeds that are opened.
     pub(crate) watch: Rate,

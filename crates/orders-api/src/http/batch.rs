@@ -71,8 +71,11 @@ pub(super) async fn create_batch<P: Ports>(
     let by = Instant::now() + api.config.step;
     let body = body::collect(request.into_body(), api.config.body_limit);
     let body = timeout_at(by, body).await.map_err(|_| too_slow())??;
-    let batch = read(&api, body, by).await?;
-    let answer = whole((api, cx), key, batch.orders).await?;
+    let items = match read(&api, body, by).await.and_then(items) {
+        Ok(items) => items,
+        Err(problem) => return Err(counted(&api, &cx, problem).await),
+    };
+    let answer = whole((api, cx), key, items).await?;
     Ok(axum::Json(answer).into_response())
 }
 
@@ -85,18 +88,32 @@ async fn read<P>(api: &Api<P>, json: Bytes, by: Instant) -> Result<Batch, Proble
     }
 }
 
-async fn whole<P: Ports>(
-    (api, cx): (Api<P>, Context),
-    key: Option<IdempotencyKey>,
-    items: Vec<BatchItem>,
-) -> Result<BatchAnswer, Problem> {
-    if items.is_empty() || items.len() > MAX_ITEMS {
+/// The orders of a batch, if they are as many as it may have.
+fn items(Batch { orders }: Batch) -> Result<Vec<BatchItem>, Problem> {
+    if orders.is_empty() || orders.len() > MAX_ITEMS {
         return Err(Problem::invalid(vec![Violation {
             pointer: "/orders".to_owned(),
             code: "count",
             detail: format!("must have 1 to {MAX_ITEMS} orders"),
         }]));
     }
+    Ok(orders)
+}
+
+/// The problem of a batch of which no order is placed. It counts as one order itself, or else it could be
+/// sent without any limit.
+async fn counted<P: Ports>(api: &Api<P>, cx: &Context, problem: Problem) -> Problem {
+    if !problem.code.status().is_client_error() {
+        return problem;
+    }
+    api.config.limits.wait(&api.step(cx)).await.err().unwrap_or(problem)
+}
+
+async fn whole<P: Ports>(
+    (api, cx): (Api<P>, Context),
+    key: Option<IdempotencyKey>,
+    items: Vec<BatchItem>,
+) -> Result<BatchAnswer, Problem> {
     let asked = move |item: BatchItem| Ok(Ok(Asked { item, batch: key.clone() }));
     let orders = stream::iter(items).map(asked);
     let results = batch::place(api, cx, orders).map_ok(BatchResult::from).try_collect().await?;

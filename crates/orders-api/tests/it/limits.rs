@@ -109,6 +109,24 @@ async fn an_order_of_a_batch_that_would_wait_too_long_is_told_so_by_itself() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_of_a_batch_counts_as_an_order() {
+    let send = async |shop: &Shop, kind: &str, body: &'static str| {
+        let request = post("/v1/orders/batch").header("content-type", kind);
+        shop.send(request.body(Body::from(body)).unwrap()).await
+    };
+    let shop = two_writes_an_hour();
+    send(&shop, "application/json", "no json").await.problem(400, "malformed");
+    send(&shop, "application/json", "{\"orders\":[]}").await.problem(422, "invalid");
+    send(&shop, "application/json", "no json").await.problem(429, "rate-limited");
+
+    let answer = send(&two_writes_an_hour(), "application/x-ndjson", "no\njson\nhere\n").await;
+    let text = answer.text();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let statuses: Vec<_> = lines.map(|line| line["status"].as_u64()).collect();
+    assert_eq!(statuses, [Some(400), Some(400), Some(429)]);
+}
+
+#[tokio::test]
 async fn live_feeds_are_limited_where_they_are_opened() {
     let principal = Rates { watch: Some(rate(1, HOUR)), ..Rates::default() };
     let shop = Shop::with_limits(Config { principal, ..Config::default() });
