@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use futures_util::{Stream, StreamExt as _};
@@ -21,16 +22,18 @@ use tokio::{runtime::Builder, time::Instant};
 
 use crate::{
     cli::{Health, Service, WatchEvents},
-    console::{Failure, say},
+    console::{Failure, remark, say},
 };
+
+/// How long a service is waited for before it is said that it does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks whether the service is healthy; for an image that has nothing but this binary.
 pub(crate) fn health(options: &Health) -> Result<ExitCode, Failure> {
     let time = options.timeout;
     let limits = limits(&options.service);
     let limits = Config { connect_timeout: time, try_timeout: time, tries: 1, ..limits };
-    let cx = Context::new("health".parse()?);
-    let cx = cx.with_deadline((Instant::now() + time).into_std());
+    let cx = context("health")?.with_deadline((Instant::now() + time).into_std());
     let status = Builder::new_current_thread().enable_all().build()?.block_on(async {
         let channel = Channel::new("orderly", &limits, &Metrics::new("unread"))?;
         let status = client::health(&channel, &cx, "").await?;
@@ -57,11 +60,29 @@ pub(crate) fn watch(options: &WatchEvents) -> Result<ExitCode, Failure> {
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let limits = limits(&options.service);
         let channel = Channel::new("orderly", &limits, &Metrics::new("unread"))?;
-        let client = OrdersClient::new(channel, &key)?;
-        let cx = Context::new("watch".parse()?);
+        let client = OrdersClient::new(channel.clone(), &key)?;
+        let cx = context("watch")?;
+        look(&channel, &cx).await;
         print(client.watch(&cx, options.after)).await
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The circumstances of a command, under an id that no other has.
+fn context(command: &str) -> Result<Context, Failure> {
+    let id = format!("{command}-{:016x}", getrandom::u64()?);
+    Ok(Context::new(id.parse()?))
+}
+
+/// Says so when the service does not answer. It is waited for all the same, which is not to look as
+/// if nothing happened there.
+async fn look(channel: &Channel, cx: &Context) {
+    let cx = cx.child().with_deadline((Instant::now() + PATIENCE).into_std());
+    if let Err(error) = client::health(channel, &cx, "").await
+        && (error.is_not_sent() || error.is_retryable())
+    {
+        remark(&format!("the service does not answer yet, and is waited for: {error}"));
+    }
 }
 
 async fn print(
@@ -99,4 +120,16 @@ fn line(Watched { position, event }: &Watched) -> Value {
         told["traceparent"] = Value::from(trace.as_str());
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_has_an_id_of_its_own() {
+        let [one, other] = [(); 2].map(|()| context("watch").unwrap());
+        assert!(one.request_id().as_str().starts_with("watch-"), "{}", one.request_id());
+        assert_ne!(one.request_id(), other.request_id());
+    }
 }

@@ -1,10 +1,13 @@
 //! Many orders, each placed and answered by itself, as both protocols ask for it.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _, stream};
+use mainstay::tasks::Tasks;
 use mainstay_context::Context;
 use orders::{codec, domain::IdempotencyKey, ports::Ports, usecase::Done};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::Instrument as _;
 
 use crate::{
     api::Api,
@@ -14,7 +17,7 @@ use crate::{
     wire::batch::BatchItem,
 };
 
-/// Orders of one batch that are placed at a time.
+/// Orders of one batch that are placed, or were and are not told of yet.
 const IN_FLIGHT: usize = 64;
 
 /// One order of a batch, and the key of its batch.
@@ -36,22 +39,85 @@ pub(crate) struct Answer {
 /// Places each order by itself, and answers for each in the order of the batch, with a bounded number
 /// in flight. What is read ahead is bounded by what the client reads of the answers. When the orders
 /// end too early, those that were taken are answered, and then it is told why.
+///
+/// What is begun goes on while the client reads nothing: left where it is, it would keep what it has of
+/// the store from everybody else. It ends with the stream.
 pub(crate) fn place<P: Ports>(
     api: Api<P>,
     cx: Context,
-    orders: impl Stream<Item = Came<Asked>> + Send,
+    orders: impl Stream<Item = Came<Asked>> + Send + 'static,
 ) -> impl Stream<Item = Result<Answer, Problem>> + Send {
-    let run = Arc::new(Run { api, cx });
-    let place = move |(index, order): (u64, Came<Asked>)| {
+    let (run, work) = (Arc::new(Run { api, cx }), Work(Tasks::new()));
+    // There is room for as many as have a seat, and for the end.
+    let (placed, answers) = mpsc::channel(IN_FLIGHT + 1);
+    work.0.spawn("batch", carry_out(run, orders, placed).in_current_span());
+    stream::unfold(Told { answers, over: false, _work: work }, Told::next)
+}
+
+/// One of those that a batch has in flight. They are never closed.
+type Seat = Option<OwnedSemaphorePermit>;
+
+/// What came of an order or ended the batch, with the seat that it has until it is told.
+type Placed = (Result<Answer, Problem>, Seat);
+
+/// Places the orders, and hands over what came of each, and `None` when that is all.
+async fn carry_out<P: Ports>(
+    run: Arc<Run<P>>,
+    orders: impl Stream<Item = Came<Asked>> + Send,
+    placed: mpsc::Sender<Option<Placed>>,
+) {
+    let seats = stream::repeat(Arc::new(Semaphore::new(IN_FLIGHT)));
+    let seats = seats.then(Semaphore::acquire_owned).map(Result::ok);
+    let place = move |((index, seat), order): ((u64, Seat), Came<Asked>)| {
         let run = Arc::clone(&run);
         async move {
-            match order {
+            let answer = match order {
                 Ok(order) => Ok(run.answer(index, order).await),
                 Err(end) => Err(end),
-            }
+            };
+            (answer, seat)
         }
     };
-    stream::iter(0..).zip(orders).map(place).buffered(IN_FLIGHT)
+    let orders = stream::iter(0..).zip(seats).zip(orders);
+    let mut answers = pin!(orders.map(place).buffered(IN_FLIGHT));
+    while let Some(answer) = answers.next().await {
+        if placed.send(Some(answer)).await.is_err() {
+            return;
+        }
+    }
+    drop(placed.send(None).await);
+}
+
+/// The task of a batch; it ends with whoever is told.
+struct Work(Tasks);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.abort_all();
+    }
+}
+
+/// What came of the orders, as it is told.
+struct Told {
+    answers: mpsc::Receiver<Option<Placed>>,
+    over: bool,
+    _work: Work,
+}
+
+impl Told {
+    async fn next(mut self) -> Option<(Result<Answer, Problem>, Self)> {
+        if self.over {
+            return None;
+        }
+        let Some(placed) = self.answers.recv().await else {
+            // It panicked, which was logged.
+            self.over = true;
+            let detail = "The batch met a fault of the service; what was answered stands.";
+            return Some((Err(Problem::new(Code::Internal, detail)), self));
+        };
+        let (answer, _seat) = placed?;
+        Some((answer, self))
+    }
 }
 
 /// One batch under way.

@@ -35,7 +35,12 @@
 //! its opening, which lasts until the head of the answer is there: whoever listens for hours would
 //! otherwise keep others from calling, or be the slowest call of all.
 //!
+//! What a proxy between has tried again is not tried again here, as over HTTP.
+//!
 //! A request without a [`Context`] gets one. A `grpc-timeout` of the request's own shortens it.
+//!
+//! An answer that comes from no service of gRPC, such as the page of a proxy, is the status that stands
+//! for its HTTP status; a stream that is over without a status of its own has broken off.
 //!
 //! Guarantees: those of the HTTP client. A call that fails without an answer is a [`tonic::Status`]
 //! whose code says so and whose source is an [`Error`] (see [`unanswered`]). It was surely not carried
@@ -44,8 +49,9 @@
 //! connection that is told to end carries what it carries to its end, while a new one takes the next
 //! calls; one over which nothing came during a call that was waited for in vain is not used again. Pings
 //! go out while calls are open, every 20 s, and one that is not answered in 10 s ends the connection.
-//! Never more streams are open than the peer allows: more of them wait, as part of their try. The tasks
-//! of a connection end with the channel and the answers that are still read.
+//! Never more streams are open than the peer allows: more of them wait, as part of their try. An answer
+//! that nobody reads takes no more than 1 MiB, and keeps no other from coming. The tasks of a
+//! connection end with the channel and the answers that are still read.
 //!
 //! Not guaranteed: that several calls which need a connection at once are not all kept waiting by one
 //! that takes long: it is made in the time of the first, and each waits up to `connect_timeout`.

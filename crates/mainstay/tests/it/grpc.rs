@@ -9,11 +9,13 @@ use crate::{
 use axum::{Router, body::Body as Sent, extract::Request as Asked};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all, stream};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use mainstay::{
-    client::grpc::{Body, Breaker, Channel, Config, Error, NotSent, Safety, Tries, unanswered},
+    client::grpc::{
+        Body, Breaker, Channel, Config, Error, NotSent, Safety, Tries, Unknown, unanswered,
+    },
     metrics::{Format, Metrics},
     server::{self, Tls},
     tasks::Tasks,
@@ -117,8 +119,11 @@ impl Script {
 
 #[tokio::test]
 async fn what_is_unavailable_is_tried_again_and_nothing_else_is() {
-    let rows: [(Headers, usize, Code); 6] = [
+    let rows: [(Headers, usize, Code); 8] = [
         (UNAVAILABLE, 2, Code::Ok),
+        // A proxy between has made one try of it, and more than one.
+        (&[("grpc-status", "14"), ("x-envoy-attempt-count", "1")], 2, Code::Ok),
+        (&[("grpc-status", "14"), ("x-envoy-attempt-count", "2")], 1, Code::Unavailable),
         (&[("grpc-status", "4")], 1, Code::DeadlineExceeded),
         (&[("grpc-status", "1")], 1, Code::Cancelled),
         (&[("grpc-status", "8")], 1, Code::ResourceExhausted),
@@ -314,6 +319,71 @@ async fn an_answer_without_a_status_is_none() {
         assert!(!error.is_not_sent(), "{error:?}");
         assert_eq!(calls.load(SeqCst), calls_by_then, "{safety:?}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_over_without_a_status_has_broken_off() {
+    let app = Router::new().fallback(async || EMPTY);
+    let (addr, _tasks) = serve(app, server::Config::default(), &Metrics::new("server")).await;
+    let (channel, _) = channel(&at(addr));
+    let mut told = open(&channel, &context(), None).await.unwrap().into_body();
+    assert_eq!(soon(told.frame()).await.unwrap().unwrap().into_data().unwrap(), EMPTY);
+    let status = soon(told.frame()).await.unwrap().unwrap_err();
+    let error = unanswered(&status).unwrap();
+    assert!(matches!(error, Error::Unknown(Unknown::Lost(_))), "{error:?}");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(soon(told.frame()).await.is_none());
+}
+
+#[tokio::test]
+async fn the_page_of_a_proxy_is_the_code_that_stands_for_it() {
+    for (status, code) in [
+        (StatusCode::BAD_GATEWAY, Code::Unavailable),
+        (StatusCode::NOT_FOUND, Code::Unimplemented),
+        (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown),
+    ] {
+        let app = Router::new().fallback(async move || (status, "<html>Sorry!</html>"));
+        let (addr, _tasks) = serve(app, server::Config::default(), &Metrics::new("server")).await;
+        let (channel, _) = channel(&Config { tries: 1, ..at(addr) });
+        for safety in [Some(Safety::Safe), None] {
+            let (head, mut body) = open(&channel, &context(), safety).await.unwrap().into_parts();
+            let said = Status::from_header_map(&head.headers).unwrap();
+            assert_eq!(said.code(), code, "{status}");
+            assert!(said.message().contains(status.as_str()), "{said:?}");
+            assert!(soon(body.frame()).await.is_none(), "it has no messages");
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_keep_no_other_from_coming() {
+    const UNREAD: usize = 8;
+    const CHUNK: usize = 16 << 10;
+    let (came, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&told);
+    let app = Router::new().fallback(async move || {
+        if came.fetch_add(1, SeqCst) >= UNREAD {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            let answer = [message(), Ok(Frame::trailers(trailers))];
+            return Sent::new(StreamBody::new(stream::iter(answer)));
+        }
+        let counted = Arc::clone(&counted);
+        let chunks = stream::repeat_with(move || {
+            counted.fetch_add(CHUNK, SeqCst);
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; CHUNK])))
+        });
+        Sent::new(StreamBody::new(chunks))
+    });
+    let (addr, _tasks) = serve(app, server::Config::default(), &Metrics::new("server")).await;
+    let (channel, _) = channel(&at(addr));
+    let mut unread = Vec::new();
+    for _ in 0..UNREAD {
+        unread.push(open(&channel, &context(), None).await.unwrap());
+    }
+    // As much as may be sent of each.
+    until(|| told.load(SeqCst) >= UNREAD << 20).await;
+    assert_eq!(ask(&channel, Safety::Once).await.unwrap(), Code::Ok);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! gRPC against the real binary: the orders, keys and deadlines of HTTP, on the same port.
 
-use std::{fs, time::Duration};
+use std::{fs, net::TcpListener, time::Duration};
 
 use hyper::{Request, Response, body::Incoming, client::conn::http2::handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -202,6 +202,21 @@ async fn the_binary_prints_events_as_they_happen() {
     assert_eq!(line.await["subject"], json!(ids[1]));
     drop((watching, after));
     service.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_that_reaches_nobody_says_so_and_waits() {
+    let home = Home::new();
+    fs::write(home.path("key"), "own.secret\n").unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let watch = ["events", "watch", "--url", url.as_str(), "--key-file", "key"];
+    let mut watching = Process::start(home.alone(&watch));
+    let told = until("it says so", async || Some(watching.log()).filter(|log| !log.is_empty()));
+    let told = told.await;
+    assert!(told.contains("does not answer yet"), "{told}");
+    assert!(!watching.has_ended());
 }
 
 /// What a new order's event is of.

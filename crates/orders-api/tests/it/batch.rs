@@ -180,6 +180,64 @@ async fn a_draining_service_answers_what_it_has_taken_and_ends_the_batch() {
     assert_eq!(outcome(&again[1]), (1, 201, ""));
 }
 
+/// How many orders there are, up to a page of them.
+async fn stored(shop: &Shop) -> usize {
+    shop.get("/v1/orders").await.json()["orders"].as_array().unwrap().len()
+}
+
+/// `work`, or a failed test when it hangs.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_begun_is_not_left_half_way_when_nobody_reads_the_answers() {
+    let shop = Shop::new();
+    shop.world.fail_next(Fault::Slow(Duration::from_millis(50)));
+    let lines = format!("not json\n{}", json!({ "order": order() }));
+    let response = shop.open(ndjson(&lines, Some("batch"))).await;
+    let mut answers = response.into_body().into_data_stream();
+    let answer: Value = serde_json::from_slice(&answers.next().await.unwrap().unwrap()).unwrap();
+    assert_eq!(outcome(&answer), (0, 400, "malformed"));
+    // The order is with the store, and nobody asks for its answer.
+    soon(async {
+        while stored(&shop).await == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let answer: Value = serde_json::from_slice(&answers.next().await.unwrap().unwrap()).unwrap();
+    assert_eq!(outcome(&answer), (1, 201, ""));
+    assert!(answers.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_read_ahead_of_the_answers_than_may_be_in_flight() {
+    let shop = Shop::new();
+    let (orders, pieces) = mpsc::channel::<Bytes>(1);
+    let pieces = stream::unfold(pieces, async |mut pieces| Some((pieces.recv().await?, pieces)));
+    let body = Body::from_stream(pieces.map(Ok::<_, std::io::Error>));
+    let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");
+    let mut answers = shop.open(request.body(body).unwrap()).await.into_body().into_data_stream();
+    let sent = async {
+        // Each is answered at once, for want of a key.
+        let line = json!({ "order": order() }).to_string() + "\n";
+        for sent in 0..1_000 {
+            let taken = orders.send(Bytes::from(line.clone()));
+            if tokio::time::timeout(Duration::from_secs(1), taken).await.is_err() {
+                return sent;
+            }
+        }
+        1_000
+    };
+    let sent = sent.await;
+    assert!((64..100).contains(&sent), "{sent}");
+    // Whoever leaves leaves nothing behind.
+    assert!(answers.next().await.is_some());
+    drop(answers);
+    soon(orders.closed()).await;
+}
+
 #[tokio::test]
 async fn a_thousand_lines_are_all_answered() {
     let shop = Shop::new();

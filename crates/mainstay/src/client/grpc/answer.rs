@@ -6,7 +6,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, response::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, response::Parts};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
@@ -66,10 +67,17 @@ pub(super) async fn read(
     }
     make_readable(&mut head.headers);
     trailers.iter_mut().for_each(make_readable);
-    let last = trailers.as_ref().filter(|_| !head.headers.contains_key(STATUS));
-    let said = Said::of(head.status, last.unwrap_or(&head.headers));
-    let said = said.ok_or_else(|| lost("the answer ended without a status"))?;
+    if !trailers.as_ref().is_some_and(has_status) && speak(&mut head) {
+        data.clear();
+    }
+    let last = trailers.as_ref().filter(|_| !has_status(&head.headers));
+    let said = Said::of(head.status, last.unwrap_or(&head.headers)).ok_or_else(broke_off)?;
     Ok(Answer { head, data: data.into(), trailers, said, waited: since.elapsed() })
+}
+
+/// The error of an answer that ended before it said what became of the call.
+pub(super) fn broke_off() -> Error {
+    lost("the answer ended without a status")
 }
 
 fn lost(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -95,6 +103,23 @@ impl Said {
         let code = told.or_else(|| of_http(status))?;
         Some(Self { code, again: again(last) })
     }
+}
+
+/// Whether these headers of an answer say what became of the call.
+pub(super) fn has_status(headers: &HeaderMap) -> bool {
+    headers.contains_key(STATUS)
+}
+
+/// Has an answer that did not come from a service of gRPC say so as one would, and tells whether it
+/// is such. What it carries is a page for people, and no messages.
+pub(super) fn speak(head: &mut Parts) -> bool {
+    let Some(code) = of_http(head.status).filter(|_| !has_status(&head.headers)) else {
+        return false;
+    };
+    head.headers.insert(STATUS, i32::from(code).into());
+    let message = format!("answered without a status of gRPC, by HTTP {}", head.status);
+    head.headers.extend(HeaderValue::try_from(message).ok().map(|message| (MESSAGE, message)));
+    true
 }
 
 /// The code of an answer that did not come from a service of gRPC, by the mapping of its

@@ -38,8 +38,8 @@ pub(super) async fn message(mut body: Outgoing) -> Result<Bytes, NotSent> {
 
 /// What an answer carries: one message that is there, or messages as they come.
 ///
-/// It fails with a status when the request for which the call is made ends, and when the connection
-/// does. Dropped before its end, it resets its stream.
+/// It fails with a status when the request for which the call is made ends, when the connection does,
+/// and when it is over without a status of its own. Dropped before its end, it resets its stream.
 pub struct Body(Kind);
 
 enum Kind {
@@ -49,6 +49,8 @@ enum Kind {
 
 struct Live {
     incoming: Incoming,
+    /// Whether it was said what became of the call.
+    said: bool,
     /// The end of the request.
     end: Pin<Box<dyn Future<Output = Cause> + Send>>,
     /// Does not end before this does.
@@ -60,10 +62,17 @@ impl Body {
         Self(Kind::Whole { data: Some(data).filter(|data| !data.is_empty()), trailers })
     }
 
-    pub(super) fn live(incoming: Incoming, cx: &Context, connection: Connection) -> Self {
+    /// What comes behind this head of an answer.
+    pub(super) fn live(
+        head: &HeaderMap,
+        incoming: Incoming,
+        cx: &Context,
+        connection: Connection,
+    ) -> Self {
         let cx = cx.clone();
         let end = Box::pin(async move { limit::ended(&cx).await });
-        Self(Kind::Live(Live { incoming, end, _connection: connection }))
+        let said = answer::has_status(head);
+        Self(Kind::Live(Live { incoming, said, end, _connection: connection }))
     }
 }
 
@@ -108,10 +117,16 @@ impl Live {
             return Poll::Ready(Some(Err(Error::Unknown(Unknown::Ended(cause)))));
         }
         let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.incoming), task));
-        Poll::Ready(frame.map(|frame| match frame {
-            Ok(frame) => Ok(readable(frame)),
-            Err(error) => Err(Error::Unknown(Unknown::Lost(error.into()))),
-        }))
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let frame = readable(frame);
+                self.said |= frame.trailers_ref().is_some_and(answer::has_status);
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => Some(Err(Error::Unknown(Unknown::Lost(error.into())))),
+            // A proxy that cuts a stream off may do so as if it were over.
+            None => (!self.said).then(|| Err(answer::broke_off())),
+        })
     }
 }
 

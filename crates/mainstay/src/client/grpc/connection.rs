@@ -26,6 +26,10 @@ use std::{
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long it may take to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of an answer that come before somebody reads them.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// The same of all answers together: so many that those which nobody reads leave room for the others.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 /// The most bytes of an answer's headers, and of its trailers.
 const HEADER_LIMIT: u32 = 64 << 10;
 
@@ -73,6 +77,8 @@ impl Connection {
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADER_LIMIT);
         let handshake = builder.handshake(TokioIo::new(io)).await;
         let (sender, driver): (http2::SendRequest<Outgoing>, _) =

@@ -9,8 +9,9 @@ use crate::{
         dial::Dialer,
         limit::{Cut, Limit},
     },
-    http::propagate_grpc,
+    http::{answered_try, propagate_grpc},
 };
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use mainstay_context::Context;
@@ -41,6 +42,19 @@ struct Held {
     used: Instant,
 }
 
+/// How often something had come over a connection when a wait began.
+#[derive(Clone, Copy)]
+struct Heard {
+    count: u64,
+    since: Instant,
+}
+
+impl Heard {
+    fn of(connection: &Connection) -> Self {
+        Self { count: connection.heard(), since: Instant::now() }
+    }
+}
+
 impl Origin {
     pub(super) fn new(config: &Config) -> Result<Self, TlsError> {
         let dialer = Dialer::new(config, Some(b"h2"))?;
@@ -63,9 +77,15 @@ impl Origin {
         let limit = Limit::none(cx);
         let sent_on = propagate_grpc(cx, limit.start.into_std(), request.headers_mut());
         sent_on.map_err(|cause| Error::NotSent(NotSent::Ended(cause)))?;
-        let (mut head, connection) = self.0.send(request, &limit).await?;
-        answer::make_readable(head.headers_mut());
-        Ok(head.map(|incoming| Body::live(incoming, cx, connection)))
+        let (response, connection) = self.0.send(request, &limit).await?;
+        let (mut head, incoming) = response.into_parts();
+        answer::make_readable(&mut head.headers);
+        let body = if answer::speak(&mut head) {
+            Body::whole(Bytes::new(), None)
+        } else {
+            Body::live(&head.headers, incoming, cx, connection)
+        };
+        Ok(Response::from_parts(head, body))
     }
 }
 
@@ -82,7 +102,11 @@ impl tower::Service<Ask> for Origin {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let mut answer = shared.attempt(&ask).await?;
-            answer.head.extensions.insert(Tries(ask.cx.attempt()));
+            let ours = ask.cx.attempt();
+            // A proxy between may have tried it again, and then says so.
+            let theirs = answered_try(&answer.head.headers);
+            let tries = theirs.map_or(ours, |theirs| theirs.max(ours));
+            answer.head.extensions.insert(Tries(tries));
             Ok(answer)
         })
     }
@@ -93,7 +117,7 @@ impl Shared {
         let limit = Limit::new(&ask.cx, self.config.try_timeout);
         let request = ask.request(&limit).map_err(Error::NotSent)?;
         let (response, connection) = self.send(request, &limit).await?;
-        let heard = connection.heard();
+        let heard = Heard::of(&connection);
         let read = answer::read(response, self.config.reply_limit, limit.start);
         match limit.hold(read).await {
             Ok(answer) => answer,
@@ -110,7 +134,7 @@ impl Shared {
         let mut again = true;
         loop {
             let connection = self.connection(limit).await.map_err(Error::NotSent)?;
-            let heard = connection.heard();
+            let heard = Heard::of(&connection);
             match limit.hold(connection.send(request)).await {
                 Ok(Ok(response)) => return Ok((response, connection)),
                 Ok(Err(Failed { unsent: Some(unsent), .. })) if again && !limit.is_over() => {
@@ -125,9 +149,9 @@ impl Shared {
 
     /// The error of a call that was waited for in vain. A connection over which nothing came in as much
     /// time as it takes to make another is not used again.
-    fn cut(&self, cut: Cut, limit: &Limit<'_>, (connection, heard): (&Connection, u64)) -> Error {
-        let long = limit.start.elapsed() >= self.config.connect_timeout;
-        if long && connection.heard() == heard {
+    fn cut(&self, cut: Cut, limit: &Limit<'_>, (connection, heard): (&Connection, Heard)) -> Error {
+        let long = heard.since.elapsed() >= self.config.connect_timeout;
+        if long && connection.heard() == heard.count {
             connection.retire();
         }
         // Its bytes may be on their way: the connection has other tasks than this one.

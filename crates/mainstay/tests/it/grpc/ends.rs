@@ -205,3 +205,32 @@ async fn a_connection_that_was_silent_during_a_call_is_not_used_again() {
         assert_eq!(peer.accepted(), calls);
     }
 }
+
+#[tokio::test]
+async fn a_connection_over_which_something_came_of_late_is_used_again() {
+    let (came, tasks) = (Arc::new(AtomicUsize::new(0)), Tasks::new());
+    let late = tasks.clone();
+    let peer = Peer::start(move |stream| {
+        let (came, late) = (Arc::clone(&came), late.clone());
+        calls(stream, move |mut respond| {
+            if came.fetch_add(1, SeqCst) > 0 {
+                return ok(respond);
+            }
+            late.spawn("call", async move {
+                tokio::time::sleep(600 * MS).await;
+                let head = Response::builder().body(()).unwrap();
+                // What comes behind the head never does.
+                let _rest = respond.send_response(head, false).unwrap();
+                pending::<()>().await;
+            });
+        })
+    });
+    let peer = peer.await;
+    let limits = Config { connect_timeout: 500 * MS, try_timeout: 800 * MS, ..at(peer.addr) };
+    let (channel, _) = channel(&Config { breaker: never(), ..limits });
+    let status = ask(&channel, Safety::Once).await.unwrap_err();
+    let error = unanswered(&status).unwrap();
+    assert!(matches!(error, Error::Unknown(Unknown::TimedOut { .. })), "{error:?}");
+    assert_eq!(ask(&channel, Safety::Once).await.unwrap(), Code::Ok);
+    assert_eq!(peer.accepted(), 1);
+}
