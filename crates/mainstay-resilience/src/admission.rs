@@ -25,10 +25,9 @@
 //!
 //! Guarantees: never more than [`Config::in_service`] permits are out, of one tenant never more than three
 //! quarters of them; never more than [`Config::queue`] wait, of one tenant never more than
-//! [`Config::queue_per_tenant`]; none waits beyond
-//! its deadline or its cancellation, and whoever has no deadline does not wait; while others wait, a
-//! tenant gets one place in turn with them, however much it asks for; a permit is free again when it, or
-//! the future that holds or waits for it, is dropped.
+//! [`Config::queue_per_tenant`]; none waits beyond its deadline or its cancellation, and whoever has no
+//! deadline does not wait; while others wait, a tenant gets one place in turn with them, however much it
+//! asks for; a permit is free again when it, or the future that holds or waits for it, is dropped.
 //!
 //! Not guaranteed: that what was let in ends in time: times of service vary, and the prediction is made
 //! of the usual one. Nothing is shared between processes.
@@ -213,8 +212,13 @@ impl Admission {
 
     fn refused(&self, reason: Reason, wait: Duration) -> Refused {
         self.tell(Told::Refused(reason));
-        let retry_after = SOONEST + wait.min(LONGEST) + self.shared.jitter.up_to(SPREAD);
-        Refused { reason, retry_after }
+        Refused { reason, retry_after: self.retry_after(wait) }
+    }
+
+    /// When whoever would have waited this long is to come again: also for those who are refused by what is
+    /// behind this.
+    pub fn retry_after(&self, wait: Duration) -> Duration {
+        SOONEST + wait.min(LONGEST) + self.shared.jitter.up_to(SPREAD)
     }
 
     fn tell(&self, told: Told) {
