@@ -23,11 +23,11 @@
 //! # });
 //! ```
 //!
-//! Guarantees: never more than [`Config::in_service`] permits are out, and never more than
-//! [`Config::queue`] wait, of one tenant never more than [`Config::queue_per_tenant`]; none waits beyond
-//! its deadline or its cancellation, and whoever has no deadline does not wait; while others wait, a
-//! tenant gets one place in turn with them, however much it asks for; a permit is free again when it, or
-//! the future that holds or waits for it, is dropped.
+//! Guarantees: never more than [`Config::in_service`] permits are out, of one tenant never more than three
+//! quarters of them; never more than [`Config::queue`] wait, of one tenant never more than
+//! [`Config::queue_per_tenant`]; none waits beyond its deadline or its cancellation, and whoever has no
+//! deadline does not wait; while others wait, a tenant gets one place in turn with them, however much it
+//! asks for; a permit is free again when it, or the future that holds or waits for it, is dropped.
 //!
 //! Not guaranteed: that what was let in ends in time: times of service vary, and the prediction is made
 //! of the usual one. Nothing is shared between processes.
@@ -61,7 +61,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// How much at a time, and how much that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The most in service at a time, at least 1. Default 1,024.
+    /// The most in service at a time, at least 1, and of one tenant at most three quarters of it. Default
+    /// 1,024.
     pub in_service: usize,
     /// The most that wait; one more is refused at once. Default 4,096.
     pub queue: usize,
@@ -195,7 +196,7 @@ impl Admission {
         let ask = Ask { owner, deadline: cx.and_then(Context::deadline), beyond };
         let entry = self.shared.core().enter(&ask, now);
         let place = match entry {
-            Ok(Entry::Served) => return Ok(Permit::new(&self.shared, now)),
+            Ok(Entry::Served) => return Ok(Permit::new(&self.shared, owner, now)),
             Ok(Entry::Queued(number, called)) => {
                 let (shared, owner) = (Arc::clone(&self.shared), Arc::clone(owner));
                 Place { shared, owner, number, called, is_served: false }
@@ -211,8 +212,13 @@ impl Admission {
 
     fn refused(&self, reason: Reason, wait: Duration) -> Refused {
         self.tell(Told::Refused(reason));
-        let retry_after = SOONEST + wait.min(LONGEST) + self.shared.jitter.up_to(SPREAD);
-        Refused { reason, retry_after }
+        Refused { reason, retry_after: self.retry_after(wait) }
+    }
+
+    /// When whoever would have waited this long is to come again: also for those who are refused by what is
+    /// behind this.
+    pub fn retry_after(&self, wait: Duration) -> Duration {
+        SOONEST + wait.min(LONGEST) + self.shared.jitter.up_to(SPREAD)
     }
 
     fn tell(&self, told: Told) {
@@ -246,14 +252,17 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a place that was left to whose turn it is.
-    fn hand_on(&self, now: Instant) {
+    /// Gives a place that one of this owner left to whose turn it is.
+    fn hand_on(&self, owner: &Owner, now: Instant) {
+        let mut left = Arc::clone(owner);
         loop {
-            let next = self.core().next(now);
-            // Whoever has left the queue meanwhile is passed over.
-            if next.is_none_or(|called| called.send(()).is_ok()) {
+            let next = self.core().next(&left, now);
+            let Some((owner, called)) = next else { return };
+            if called.send(()).is_ok() {
                 return;
             }
+            // Whoever has left the queue meanwhile is passed over.
+            left = owner;
         }
     }
 }
@@ -263,12 +272,13 @@ impl Shared {
 #[must_use = "the place is free again when it is dropped"]
 pub struct Permit {
     shared: Arc<Shared>,
+    owner: Owner,
     since: Instant,
 }
 
 impl Permit {
-    fn new(shared: &Arc<Shared>, since: Instant) -> Self {
-        Self { shared: Arc::clone(shared), since }
+    fn new(shared: &Arc<Shared>, owner: &Owner, since: Instant) -> Self {
+        Self { shared: Arc::clone(shared), owner: Arc::clone(owner), since }
     }
 }
 
@@ -276,7 +286,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let now = clock::now();
         self.shared.core().served(now.saturating_duration_since(self.since));
-        self.shared.hand_on(now);
+        self.shared.hand_on(&self.owner, now);
     }
 }
 
@@ -300,7 +310,7 @@ impl Place {
         // Its turn came after its time was spent.
         called.map_err(|_passed_over| Cause::DeadlineExceeded)?;
         self.is_served = true;
-        Ok(Permit::new(&self.shared, clock::now()))
+        Ok(Permit::new(&self.shared, &self.owner, clock::now()))
     }
 }
 
@@ -312,7 +322,7 @@ impl Drop for Place {
         self.called.close();
         if self.called.try_recv().is_ok() {
             // Its turn came in the very moment in which it left.
-            self.shared.hand_on(clock::now());
+            self.shared.hand_on(&self.owner, clock::now());
         } else {
             self.shared.core().leave(&self.owner, self.number);
         }

@@ -13,15 +13,16 @@
 //! # });
 //! ```
 //!
-//! Guarantees: never more than [`Config::queue`] jobs wait, and one more is refused at once; a job whose
-//! deadline has passed, or whose submitter is gone, is not begun; a panic ends its job only, and its
-//! submitter is told; after [`shutdown`](Pool::shutdown) every submitter gets an answer, and nobody waits
-//! in vain; a shutdown lasts no longer than it is given.
+//! Guarantees: never more than [`Config::queue`] jobs wait, of one owner never more than half as many, and
+//! one more is refused at once; a job whose deadline has passed, or whose submitter is gone, is not begun;
+//! a panic ends its job only, and its submitter is told; after [`shutdown`](Pool::shutdown) every submitter
+//! gets an answer, and nobody waits in vain; a shutdown lasts no longer than it is given.
 //!
 //! Not guaranteed: that a job which has begun ends: a thread cannot be stopped. A shutdown leaves such a
 //! one behind, and says so.
 //!
-//! Deliberately absent: work that waits for something. For calls to others there is the
+//! Deliberately absent: turns. Jobs run as they came, whosever they are; the bound of an owner is enough to
+//! leave others a place. And work that waits for something. For calls to others there is the
 //! [bulkhead](crate::bulkhead); what blocks on a file wants a thread of its own.
 
 mod queue;
@@ -54,7 +55,8 @@ pub struct Config {
     /// The threads, at least 1. Default: as many as this process may use cores, by its quota where it
     /// has one.
     pub threads: usize,
-    /// The most jobs that wait; one more is refused. Default 64.
+    /// The most jobs that wait; one more is refused, and so is one more of an owner of whom half as many
+    /// wait. Default 64.
     pub queue: usize,
 }
 
@@ -67,7 +69,7 @@ impl Default for Config {
 /// There is no result of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// It was not taken: as many wait as may.
+    /// It was not taken: as many wait as may, of all or of its owner.
     Full,
     /// Its time was over before there was one; if it had not begun by then it never does.
     Expired,
@@ -219,22 +221,23 @@ impl Pool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Ticket<T>, Error> {
-        self.0.0.submit(None, work)
+        self.0.0.submit(None, None, work)
     }
 
-    /// Submits a job and waits for its result until `deadline`. A full queue refuses it at once: whoever
-    /// waited for a place there would stand in a second queue, without a bound.
+    /// Submits a job of `owner`, such as a tenant, and waits for its result until `deadline`. A full queue
+    /// refuses it at once: whoever waited for a place there would stand in a second queue, without a bound.
     ///
     /// # Errors
     ///
-    /// Fails when there is no result by then, the queue is full, the job panicked, or the pool was shut
-    /// down.
+    /// Fails when there is no result by then, the queue is full, or half of it is the owner's, the job
+    /// panicked, or the pool was shut down.
     pub async fn submit_by<T: Send + 'static>(
         &self,
+        owner: Option<&Arc<str>>,
         deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let ticket = self.0.0.submit(Some(deadline), work)?;
+        let ticket = self.0.0.submit(owner, Some(deadline), work)?;
         timeout_at(deadline.into(), ticket).await.unwrap_or(Err(Error::Expired))
     }
 
@@ -282,6 +285,7 @@ impl fmt::Debug for Pool {
 impl Shared {
     fn submit<T: Send + 'static>(
         &self,
+        owner: Option<&Arc<str>>,
         deadline: Option<Instant>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Ticket<T>, Error> {
@@ -290,7 +294,7 @@ impl Shared {
             let now = clock::now();
             (attend(deadline, now, reply, work), now)
         };
-        let job = Job { since: clock::now(), run: Box::new(run) };
+        let job = Job { owner: owner.map(Arc::clone), since: clock::now(), run: Box::new(run) };
         match self.queue.push(job) {
             Ok(()) => Ok(Ticket { result, cut: Box::pin(self.has_cut()) }),
             Err(Not::Closed) => Err(Error::Closed),
@@ -394,7 +398,7 @@ impl Thread {
     fn run(self) {
         while let Some(job) = self.0.queue.take() {
             self.0.running.fetch_add(1, Relaxed);
-            let Job { since, run } = job;
+            let Job { since, run, .. } = job;
             // What a job leaves behind may panic too, as it is dropped: that ends no thread either.
             let done = catch_unwind(AssertUnwindSafe(run));
             let (fate, began) = done.unwrap_or_else(|_panic| (Fate::Panicked, clock::now()));

@@ -122,6 +122,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Allowed, Self::Limited, Self::Shadow];
+
     /// Its name, for labels.
     pub const fn as_str(self) -> &'static str {
         match self {

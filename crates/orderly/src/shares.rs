@@ -23,8 +23,8 @@ const LASTS: Duration = Duration::from_secs(5);
 const RENEW: Duration = Duration::from_secs(1);
 /// How often one that has nothing asks again, which others only give back when they renew.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How often it does that before it serves nevertheless.
-const TRIES: u32 = 8;
+/// How long it does that before it serves nevertheless, whether the store answers or not.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Leases shares for as long as the service runs; returns once it has some, or after a moment.
 pub(crate) async fn keep(
@@ -34,13 +34,9 @@ pub(crate) async fn keep(
     metrics: &Metrics,
 ) {
     let Some(mut shares) = Shares::new(orders, limits, metrics) else { return };
-    for _ in 0..TRIES {
-        match shares.lease().await {
-            Leased::All => break,
-            Leased::NotAll => sleep(AGAIN).await,
-            // The whole is this process's.
-            Leased::Alone => return,
-        }
+    if first(async || shares.lease().await).await == Leased::Alone {
+        // The whole is this process's.
+        return;
     }
     let watched = lifecycle.clone();
     let work = async move {
@@ -55,6 +51,20 @@ pub(crate) async fn keep(
             () = watched.reached(Phase::Flushing) => {}
         }
     });
+}
+
+/// Asks until there is a share of each limit, there is nobody to share with, or no more patience.
+async fn first(mut lease: impl AsyncFnMut() -> Leased) -> Leased {
+    let asked = timeout(PATIENCE, async {
+        loop {
+            let leased = lease().await;
+            if leased != Leased::NotAll {
+                return leased;
+            }
+            sleep(AGAIN).await;
+        }
+    });
+    asked.await.unwrap_or(Leased::NotAll)
 }
 
 /// What came of asking for shares.
@@ -141,5 +151,24 @@ impl Shares {
             tracing::warn!("shares of limits cannot be leased; this process keeps those it has");
         }
         self.is_away = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_waits_for_shares_no_longer_than_its_patience() {
+        let start = Instant::now();
+        assert_eq!(first(async || pending().await).await, Leased::NotAll);
+        assert_eq!(start.elapsed(), PATIENCE, "of a store that is silent");
+        assert_eq!(first(async || Leased::NotAll).await, Leased::NotAll);
+        assert_eq!(start.elapsed(), 2 * PATIENCE, "of others that give nothing");
+        let mut answers = [Leased::NotAll, Leased::All].into_iter();
+        assert_eq!(first(async || answers.next().unwrap()).await, Leased::All);
+        assert_eq!(start.elapsed(), 2 * PATIENCE + AGAIN);
     }
 }

@@ -1,7 +1,9 @@
 //! Which requests ask to be let in, and for what each waits behind that.
 //!
-//! A request of one order or page takes a permit; a change is refused as well when it would wait for too
-//! long in the store's queue. Refused is before anything is read of the body.
+//! A request of one order or page takes a permit, and so does a batch that comes as a whole; a change is
+//! refused as well when it would wait for too long in the store's queue. Refused is before anything is
+//! read of the body. Pages of the feed and batches have no deadline of their own, since their routes may
+//! stream: they wait for as long as one of their steps may take.
 //!
 //! No permit is asked of what streams, since each of its orders has a turn of its own in the store's
 //! queue; of health, reflection and the documents; and of the gateway's webhook, which no key opens, so
@@ -20,7 +22,7 @@ use orders::{
     ports::{Ports, Store as _},
 };
 
-use crate::{api::Api, grpc, http::STREAMS, problem::Problem};
+use crate::{api::Api, grpc, http::is_stream, problem::Problem};
 
 /// How a refusal is told.
 type Answer = fn(Refused) -> Response;
@@ -36,7 +38,7 @@ pub(crate) fn layer<P: Ports>(
         Work::Change => Some(stored_after(orders.ports(), request)),
     };
     let answer: Answer = |refused| Problem::from(refused).into_response();
-    Layer::new(api.config.admission.clone(), beyond, answer)
+    Layer::new(api.config.admission.clone(), beyond, answer).with_patience(api.config.step)
 }
 
 /// What a request is, by what it waits for.
@@ -48,7 +50,7 @@ enum Work {
 
 fn work(request: &Request) -> Work {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    if STREAMS.contains(&route) {
+    if is_stream(route, request.headers()) {
         Work::Stream
     } else if request.method().is_safe() || grpc::is_read(route) {
         Work::Read

@@ -93,6 +93,15 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
         .layer(middleware::map_request(encodings::accept_plain))
 }
 
+/// Whether a request for this route streams: not all do for which HTTP has one that may.
+pub(crate) fn is_stream(route: &str, headers: &HeaderMap) -> bool {
+    match route {
+        feed::PATH => headers::wants_events(headers),
+        batch::PATH => body::is_type(headers, ndjson::TYPE),
+        route => STREAMS.contains(&route),
+    }
+}
+
 /// Whether this is the address of batches.
 pub(crate) fn is_batch(path: &str) -> bool {
     path == batch::PATH

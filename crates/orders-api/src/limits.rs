@@ -231,6 +231,13 @@ impl Shared {
              (would have been refused)",
             &["limit", "outcome"],
         );
+        let address = config.address.map(|_| ADDRESS);
+        for limit in address.into_iter().chain(config.classes().map(|class| class.as_str())) {
+            for outcome in Outcome::ALL {
+                // From the start, so that a rate over them has something to begin from.
+                counter.add(0, &[limit, outcome.as_str()]);
+            }
+        }
         let rule = rate_limit::Config { shadow: config.shadow, ..rate_limit::Config::default() };
         let now = Instant::now().into_std();
         let of = |class: Class| {

@@ -8,6 +8,7 @@
 mod body;
 mod chassis;
 mod from;
+mod sampled;
 mod status;
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};

@@ -18,6 +18,8 @@ const SHARE: u32 = 64;
 pub(super) struct Core {
     config: Config,
     in_service: usize,
+    /// How many places each owner has that has any.
+    places: HashMap<Owner, usize>,
     /// Each owner that waits, once, in the order of turns.
     turns: VecDeque<Owner>,
     lines: HashMap<Owner, VecDeque<Waiter>>,
@@ -57,6 +59,7 @@ impl Core {
         Self {
             config: Config { in_service: config.in_service.max(1), ..config },
             in_service: 0,
+            places: HashMap::new(),
             turns: VecDeque::new(),
             lines: HashMap::new(),
             waiting: 0,
@@ -71,7 +74,7 @@ impl Core {
         ask: &Ask<'_>,
         now: Instant,
     ) -> Result<Entry, (Reason, Duration)> {
-        let is_free = self.in_service < self.config.in_service;
+        let is_free = self.in_service < self.config.in_service && !self.has_its_share(ask.owner);
         let wait = if is_free { Duration::ZERO } else { self.expected(ask.owner) };
         let wait = wait.saturating_add(ask.beyond);
         let left = ask.deadline.map(|at| at.saturating_duration_since(now));
@@ -79,7 +82,7 @@ impl Core {
             return Err((Reason::Late, wait));
         }
         if is_free {
-            self.in_service += 1;
+            self.serve(ask.owner);
             return Ok(Entry::Served);
         }
         // Every wait has an end: who has none does not wait.
@@ -106,29 +109,63 @@ impl Core {
         Entry::Queued(self.numbers, call)
     }
 
-    /// Gives a place that was left to the next whose time is not spent: the longest waiting one of
-    /// each owner in turn. With nobody there the place is free.
-    pub(super) fn next(&mut self, now: Instant) -> Option<oneshot::Sender<()>> {
-        while let Some(waiter) = self.take() {
+    /// Gives the place that one of this owner left to the next whose time is not spent: the longest
+    /// waiting one of each owner in turn. With nobody there the place is free.
+    ///
+    /// One is enough: those who wait while places are free are of an owner that has its share of them.
+    pub(super) fn next(
+        &mut self,
+        left: &Owner,
+        now: Instant,
+    ) -> Option<(Owner, oneshot::Sender<()>)> {
+        self.free(left);
+        while let Some((owner, waiter)) = self.take() {
             if waiter.deadline > now {
-                return Some(waiter.called);
+                self.serve(&owner);
+                return Some((owner, waiter.called));
             }
         }
-        self.in_service = self.in_service.saturating_sub(1);
         None
     }
 
-    fn take(&mut self) -> Option<Waiter> {
-        let owner = self.turns.pop_front()?;
+    fn serve(&mut self, owner: &Owner) {
+        self.in_service += 1;
+        *self.places.entry(Arc::clone(owner)).or_default() += 1;
+    }
+
+    fn free(&mut self, owner: &Owner) {
+        let Some(places) = self.places.get_mut(owner) else { return };
+        *places -= 1;
+        if *places == 0 {
+            self.places.remove(owner);
+        }
+        self.in_service -= 1;
+    }
+
+    /// Whether an owner has as many places as it may.
+    fn has_its_share(&self, owner: &Owner) -> bool {
+        self.places.get(owner).is_some_and(|places| *places >= self.share())
+    }
+
+    /// The most places of one owner: three quarters, so that one whose requests take long, such as those
+    /// whose bodies come slowly, leaves places to others.
+    const fn share(&self) -> usize {
+        self.config.in_service - self.config.in_service / 4
+    }
+
+    /// Whose turn it is of those who may have another place; an owner that may not keeps its turn.
+    fn take(&mut self) -> Option<(Owner, Waiter)> {
+        let at = self.turns.iter().position(|owner| !self.has_its_share(owner))?;
+        let owner = self.turns.remove(at)?;
         let line = self.lines.get_mut(&owner)?;
         let waiter = line.pop_front()?;
         self.waiting -= 1;
         if line.is_empty() {
             self.lines.remove(&owner);
         } else {
-            self.turns.push_back(owner);
+            self.turns.push_back(Arc::clone(&owner));
         }
-        Some(waiter)
+        Some((owner, waiter))
     }
 
     /// Somebody waits no longer.
@@ -150,11 +187,16 @@ impl Core {
     }
 
     /// How long a newcomer of this owner would wait for its place: one becomes free each time that
-    /// the usual time of service is over for one of those in service.
+    /// the usual time of service is over for one of those in service. An owner that has its share of
+    /// the places waits for its own.
     fn expected(&self, owner: &Owner) -> Duration {
-        let places = u32::try_from(self.config.in_service).unwrap_or(u32::MAX);
-        let turn = u32::try_from(self.before(owner) + 1).unwrap_or(u32::MAX);
-        self.usual.unwrap_or_default().saturating_mul(turn) / places
+        let wait = |before: usize, places: usize| {
+            let places = u32::try_from(places).unwrap_or(u32::MAX);
+            let turn = u32::try_from(before + 1).unwrap_or(u32::MAX);
+            self.usual().saturating_mul(turn) / places
+        };
+        let all = wait(self.before(owner), self.config.in_service);
+        if self.has_its_share(owner) { all.max(wait(self.line(owner), self.share())) } else { all }
     }
 
     /// How many have their turn before a newcomer of this owner.
@@ -248,8 +290,31 @@ mod tests {
         let mut core = busy();
         let ask = Ask { owner: &"a".into(), deadline: None, beyond: Duration::ZERO };
         assert_eq!(core.enter(&ask, start()).unwrap_err().0, Reason::Full);
-        core.next(start());
+        core.next(&"first".into(), start());
         assert!(matches!(core.enter(&ask, start()), Ok(Entry::Served)));
+    }
+
+    #[test]
+    fn a_tenant_that_has_its_share_of_the_places_leaves_the_rest_to_others() {
+        let mut core = Core::new(Config { in_service: 8, queue: 100, queue_per_tenant: 90 });
+        core.served(12 * MS);
+        let serve = |core: &mut Core, owner: &str, count: usize| {
+            let entries = (0..count).map(|_| enter(core, owner, 1_000, 0));
+            entries.filter(|entry| matches!(entry, Ok(Entry::Served))).count()
+        };
+        assert_eq!((serve(&mut core, "a", 6), core.in_service()), (6, 6));
+        let (_, mut first) = queued(&mut core, "a", 1_000);
+        // Two in six places, of which one is left every two milliseconds.
+        assert_eq!(enter(&mut core, "a", 3, 0).unwrap_err(), (Reason::Late, 4 * MS));
+        assert_eq!((serve(&mut core, "b", 3), core.in_service(), core.waiting()), (2, 8, 2));
+        // What another leaves is not for whoever has its share, though it has waited for longer.
+        assert_eq!(&*core.next(&"b".into(), start()).unwrap().0, "b");
+        assert!(core.next(&"b".into(), start()).is_none());
+        assert_eq!((core.in_service(), core.waiting()), (7, 1));
+        let (owner, called) = core.next(&"a".into(), start()).unwrap();
+        called.send(()).unwrap();
+        assert_eq!((&*owner, first.try_recv()), ("a", Ok(())));
+        assert_eq!((core.in_service(), core.waiting()), (7, 0));
     }
 
     #[test]
@@ -270,7 +335,7 @@ mod tests {
         let mut core = busy();
         let (_, mut spent) = queued(&mut core, "a", 20);
         let (_, mut called) = queued(&mut core, "b", 1_000);
-        let next = core.next(start() + 30 * MS).unwrap();
+        let (_, next) = core.next(&"first".into(), start() + 30 * MS).unwrap();
         next.send(()).unwrap();
         assert!(called.try_recv().is_ok());
         assert!(spent.try_recv().is_err());
@@ -286,10 +351,10 @@ mod tests {
         core.leave(&owner, first);
         core.leave(&owner, first);
         assert_eq!((core.waiting(), core.owners()), (1, 1));
-        core.next(start()).unwrap().send(()).unwrap();
+        core.next(&"first".into(), start()).unwrap().1.send(()).unwrap();
         assert!(second.try_recv().is_ok());
         assert_eq!((core.waiting(), core.owners(), core.in_service()), (0, 0, 1));
-        assert!(core.next(start()).is_none());
+        assert!(core.next(&owner, start()).is_none());
         assert_eq!(core.in_service(), 0);
     }
 

@@ -1,7 +1,8 @@
 //! Admission before a service.
 
 use super::{Admission, Refused};
-use crate::Call;
+use crate::{Call, clock};
+use mainstay_context::Context as CallContext;
 use std::{
     fmt, mem,
     pin::Pin,
@@ -13,19 +14,36 @@ use std::{
 ///
 /// `beyond` says of a request how long it would wait behind this, and `None` of one that is let in
 /// whatever the load is, without a permit. `answer` says how a refusal is told: as an answer and not as
-/// an error, because a service for callers outside has none. A permit is held until there is an answer;
-/// one whose body comes bit by bit is no longer in service then.
+/// an error, because a service for callers outside has none. A permit is held until there is an answer,
+/// so also while the body of a request comes slowly; an answer whose body comes bit by bit is no longer in
+/// service.
 #[derive(Clone)]
 pub struct Layer<B, A> {
     admission: Admission,
     beyond: B,
     answer: A,
+    patience: Option<Duration>,
 }
 
 impl<B, A> Layer<B, A> {
     /// A layer of `admission`, whose state remains readable through it.
     pub fn new(admission: Admission, beyond: B, answer: A) -> Self {
-        Self { admission, beyond, answer }
+        Self { admission, beyond, answer, patience: None }
+    }
+
+    /// Lets whoever has no deadline wait for this long; without it they do not wait.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    /// A context of its own to wait with: the request, which may not be shared, is not borrowed meanwhile.
+    fn waiting(&self, request: &impl Call) -> Option<CallContext> {
+        let cx = request.context()?.clone();
+        Some(match self.patience {
+            Some(time) if cx.deadline().is_none() => cx.with_deadline(clock::now() + time),
+            Some(_) | None => cx,
+        })
     }
 }
 
@@ -85,9 +103,8 @@ where
         let clone = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, clone);
         let (admission, answer) = (self.layer.admission.clone(), self.layer.answer.clone());
+        let cx = self.layer.waiting(&request);
         Box::pin(async move {
-            // A context of its own: the request, which may not be shared, is not borrowed meanwhile.
-            let cx = request.context().cloned();
             let _permit = match admission.acquire(cx.as_ref(), beyond).await {
                 Ok(permit) => permit,
                 Err(refused) => return Ok(answer(refused)),

@@ -117,6 +117,27 @@ async fn nothing_waits_beyond_what_its_deadline_allows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tenant_that_holds_its_places_for_long_holds_up_only_itself() {
+    let (admission, long) = (admission(4), Duration::from_secs(10));
+    let cx = request("slow", long);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(admission.acquire(Some(&cx), Duration::ZERO).await.unwrap());
+    }
+    let mut waits = Box::pin(admission.acquire(Some(&cx), Duration::ZERO));
+    assert!(!poll_once(&mut waits).await);
+    for _ in 0..3 {
+        assert_eq!(serve(&admission, "other").await, Duration::ZERO);
+    }
+    assert_eq!(counts(&admission), (3, 1));
+    drop(held.pop());
+    let permit = waits.await.unwrap();
+    assert_eq!(counts(&admission), (3, 0));
+    drop((permit, held));
+    assert_eq!(counts(&admission), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_turn_that_comes_as_its_owner_leaves_goes_to_the_next() {
     let admission = admission(1);
     let held = admission.acquire(None, Duration::ZERO).await.unwrap();

@@ -4,7 +4,7 @@ use super::Fate;
 use std::{
     collections::VecDeque,
     fmt, mem,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -14,6 +14,8 @@ pub(super) type Run = Box<dyn FnOnce() -> (Fate, Instant) + Send>;
 
 /// A job that waits.
 pub(super) struct Job {
+    /// Whose it is, if anybody's.
+    pub(super) owner: Option<Arc<str>>,
     pub(super) since: Instant,
     pub(super) run: Run,
 }
@@ -44,6 +46,14 @@ struct Inner {
     closed: bool,
 }
 
+impl Inner {
+    /// Whether half of the places are of whoever owns this job, so that others find one as well.
+    fn has_its_half(&self, job: &Job, bound: usize) -> bool {
+        let own = || self.jobs.iter().filter(|waits| waits.owner == job.owner).count();
+        job.owner.is_some() && own() >= bound - bound / 2
+    }
+}
+
 impl Queue {
     pub(super) fn new(bound: usize) -> Self {
         Self { inner: Mutex::default(), changed: Condvar::new(), bound }
@@ -54,7 +64,7 @@ impl Queue {
         if inner.closed {
             return Err(Not::Closed);
         }
-        if inner.jobs.len() >= self.bound {
+        if inner.jobs.len() >= self.bound || inner.has_its_half(&job, self.bound) {
             return Err(Not::Full);
         }
         inner.jobs.push_back(job);

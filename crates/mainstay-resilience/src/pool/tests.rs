@@ -45,7 +45,22 @@ async fn a_result_comes_back_from_a_thread_of_the_pool() {
     let pool = pool(8);
     let name = || thread::current().name().map(str::to_owned);
     assert_eq!(pool.try_submit(name).unwrap().await, Ok(Some("test-1".to_owned())));
-    assert_eq!(pool.submit_by(clock::now() + LONG, || 42).await, Ok(42));
+    assert_eq!(pool.submit_by(None, clock::now() + LONG, || 42).await, Ok(42));
+}
+
+#[tokio::test]
+async fn an_owner_of_half_the_queue_leaves_the_rest_to_others() {
+    let pool = pool(4);
+    let (open, first) = occupy(&pool).await;
+    let submit = |owner: &str| pool.0.0.submit(Some(&owner.into()), None, || ());
+    let tickets = [submit("a").unwrap(), submit("a").unwrap(), submit("b").unwrap()];
+    assert_eq!(submit("a").err(), Some(Error::Full));
+    let last = submit("b").unwrap();
+    drop(open);
+    for ticket in [first, last].into_iter().chain(tickets) {
+        assert_eq!(ticket.await, Ok(()));
+    }
+    assert_eq!(pool.submit_by(Some(&"a".into()), clock::now() + LONG, || 7).await, Ok(7));
 }
 
 #[tokio::test]
@@ -54,7 +69,7 @@ async fn a_full_queue_refuses_at_once() {
     let (open, first) = occupy(&pool).await;
     let second = pool.try_submit(|| 2).unwrap();
     assert_eq!(pool.try_submit(|| 3).err(), Some(Error::Full));
-    assert_eq!(pool.submit_by(clock::now() + LONG, || 4).await, Err(Error::Full));
+    assert_eq!(pool.submit_by(None, clock::now() + LONG, || 4).await, Err(Error::Full));
     assert_eq!(pool.snapshot(), Snapshot { threads: 1, running: 1, waiting: 1 });
     drop(open);
     assert_eq!((first.await, second.await), (Ok(()), Ok(2)));
@@ -65,7 +80,7 @@ async fn a_job_whose_time_is_over_is_answered_and_never_begun() {
     let pool = pool(8);
     let (open, _first) = occupy(&pool).await;
     let (begun, work) = witness();
-    assert_eq!(pool.submit_by(clock::now() + 5 * MS, work).await, Err(Error::Expired));
+    assert_eq!(pool.submit_by(None, clock::now() + 5 * MS, work).await, Err(Error::Expired));
     drop(open);
     // The thread takes one after the other.
     assert_eq!(pool.try_submit(|| ()).unwrap().await, Ok(()));
@@ -121,7 +136,7 @@ async fn a_job_that_panics_as_it_is_dropped_ends_no_thread() {
     drop(pool.try_submit(move || drop(bomb)).unwrap());
     drop(open);
     first.await.unwrap();
-    assert_eq!(pool.submit_by(clock::now() + LONG, || 7).await, Ok(7));
+    assert_eq!(pool.submit_by(None, clock::now() + LONG, || 7).await, Ok(7));
     assert_eq!(pool.snapshot().threads, 1);
     assert_eq!(pool.shutdown(LONG).await, 0);
 }
@@ -148,7 +163,7 @@ async fn after_a_shutdown_nobody_waits_not_even_for_a_job_that_never_ends() {
     let waits = pool.try_submit(work).unwrap();
     assert_eq!(pool.shutdown(5 * MS).await, 1);
     assert_eq!((hangs.await, waits.await), (Err(Error::Closed), Err(Error::Closed)));
-    assert_eq!(pool.submit_by(clock::now() + LONG, || ()).await, Err(Error::Closed));
+    assert_eq!(pool.submit_by(None, clock::now() + LONG, || ()).await, Err(Error::Closed));
     assert_eq!(*fates.lock().unwrap(), [Fate::Cut]);
     drop(open);
     assert_eq!(pool.shutdown(LONG).await, 0);

@@ -13,8 +13,8 @@ use std::{
 pub struct Rules<K, Req, Res> {
     /// Whose limit a request counts against; `None` when it counts against none.
     pub key: fn(&Req) -> Option<K>,
-    /// The answer to one that is refused.
-    pub refuse: fn(Refused) -> Res,
+    /// The answer to one that is refused, under which rate.
+    pub refuse: fn(Refused, Rate) -> Res,
     /// What an answer costs beside the 1 of its request.
     pub extra: fn(&Res) -> u32,
 }
@@ -104,7 +104,7 @@ where
         let key = (rules.key)(&request);
         let checked = key.as_ref().map(|key| limiter.check(key, *rate, 1, clock::now()));
         let attempt = if let Some(Err(refused)) = checked {
-            Attempt::Refused { answer: Some((rules.refuse)(refused)) }
+            Attempt::Refused { answer: Some((rules.refuse)(refused, *rate)) }
         } else {
             let charged = key.map(|key| (self.layer.clone(), key));
             Attempt::Called { future: self.inner.call(request), charged }

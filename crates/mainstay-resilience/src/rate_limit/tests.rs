@@ -198,7 +198,7 @@ async fn a_wait_ends_with_its_deadline_its_cancellation_and_at_the_latest_after_
 fn layer(limiter: &Limiter<u32>) -> Layer<u32, u32, Result<u32, Refused>> {
     let rules: Rules<u32, u32, Result<u32, Refused>> = Rules {
         key: |request: &u32| request.is_multiple_of(2).then_some(1),
-        refuse: Err,
+        refuse: |refused, _rate| Err(refused),
         extra: |answer| if *answer == Ok(0) { 2 } else { 0 },
     };
     Layer::new(limiter.clone(), rate(), rules)

@@ -74,6 +74,19 @@ async fn what_could_not_be_done_in_time_is_answered_at_once_and_not_called() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_no_deadline_waits_for_as_long_as_is_said() {
+    let (admission, start) = (admission(), Instant::now());
+    let held = admission.acquire(None, Duration::ZERO).await.unwrap();
+    let dependency = Dependency::new(&[Act::Succeed]);
+    let mut service =
+        layer(&admission, Duration::ZERO).with_patience(50 * MS).layer(dependency.clone());
+    assert_eq!(service.call(Ask::new(Safety::Safe)).await, Ok(REFUSED));
+    assert_eq!((dependency.calls(), start.elapsed()), (0, 50 * MS));
+    drop(held);
+    assert_eq!(service.call(Ask::new(Safety::Safe)).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_let_in_whatever_the_load_is_takes_no_permit() {
     let (admission, dependency) = (admission(), Dependency::new(&[Act::Succeed]));
     let _held = admission.acquire(None, Duration::ZERO).await.unwrap();

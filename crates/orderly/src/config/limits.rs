@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 /// For more there would have to be another place than a configuration.
 const MOST_OVERRIDES: usize = 1_000;
 
+/// Whoever sets it means a limit.
+const ONLY_BURST: &str =
+    "a burst without per_second limits nothing: set per_second as well, or leave the burst out";
+
 /// How much may be asked in a time. What is too much is refused with 429, or over gRPC as
 /// RESOURCE_EXHAUSTED, and told when to come back. Default: there is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,7 +59,8 @@ pub(crate) struct Rates {
 pub(crate) struct Rate {
     /// How many a second; 0 is no limit. Default: 0.
     pub(crate) per_second: u32,
-    /// How many at once, saved up while fewer are asked; 0 is as many as `per_second`. Default: 0.
+    /// How many at once, saved up while fewer are asked; only with `per_second`, and 0 is as many as that.
+    /// Default: 0.
     pub(crate) burst: u32,
 }
 
@@ -87,10 +92,23 @@ impl Limits {
 
     /// What must hold of them.
     pub(super) fn check(&self, rules: &mut Rules) {
+        let Rates { read, write, watch } = &self.principal;
+        for (key, rate) in [
+            ("limits.address", &self.address),
+            ("limits.principal.read", read),
+            ("limits.principal.write", write),
+            ("limits.principal.watch", watch),
+        ] {
+            let keys = [format!("{key}.burst"), format!("{key}.per_second")];
+            rules.require(rate.is_whole(), &keys.each_ref().map(String::as_str), ONLY_BURST);
+        }
         let key = "limits.overrides";
         let fault = format!("there are more than {MOST_OVERRIDES}");
         rules.require(self.overrides.len() <= MOST_OVERRIDES, &[key], fault);
         for one in self.overrides.iter().take(MOST_OVERRIDES) {
+            let are_whole = [&one.read, &one.write, &one.watch].map(Rate::is_whole);
+            let fault = format!("{:?}: {ONLY_BURST}", one.tenant);
+            rules.require(!are_whole.contains(&false), &[key], fault);
             let fault = format!("{:?} is not the name of a tenant", one.tenant);
             rules.require(one.tenant.parse::<TenantId>().is_ok(), &[key], fault);
             let same = |other: &&Override| {
@@ -117,6 +135,11 @@ fn rates([read, write, watch]: [&Rate; 3]) -> limits::Rates {
 }
 
 impl Rate {
+    /// Whether it says how many a second, if it says anything.
+    fn is_whole(&self) -> bool {
+        self.per_second > 0 || self.burst == 0
+    }
+
     fn rate(&self) -> Option<rate_limit::Rate> {
         let count = NonZeroU32::new(self.per_second)?;
         let burst = NonZeroU32::new(self.burst).unwrap_or(count);

@@ -59,11 +59,16 @@ async fn an_address_that_guesses_keys_is_turned_away_behind_a_proxy_too() {
 #[tokio::test]
 async fn what_is_limited_for_some_must_make_sense() {
     let home = Home::new();
-    let wrong = "[[limits.overrides]]\ntenant = \"\"\n[[limits.overrides]]\ntenant = \"\"\n";
+    let wrong = "[[limits.overrides]]\ntenant = \"\"\n[[limits.overrides]]\ntenant = \"\"\n\
+                 [[limits.overrides]]\ntenant = \"shop\"\nwrite.burst = 5\n";
     std::fs::write(home.path("wrong.toml"), wrong).unwrap();
     let ran = home.run(&["config", "check", "--config", "wrong.toml"]).await;
     assert_ne!(ran.code, Some(0), "{ran:?}");
-    for told in ["\"\" is not the name of a tenant", "\"\" has two for the same"] {
+    for told in [
+        "\"\" is not the name of a tenant",
+        "\"\" has two for the same",
+        "\"shop\": a burst without per_second limits nothing: set per_second as well",
+    ] {
         assert!(ran.err.contains(told), "{told}: {ran:?}");
     }
 }

@@ -146,6 +146,15 @@ async fn counts_have_bounds_at_both_ends() {
 }
 
 #[tokio::test]
+async fn a_burst_without_a_rate_is_refused() {
+    for key in ["address", "principal.read", "principal.write", "principal.watch"] {
+        let key = format!("limits.{key}.burst");
+        let ran = Home::new().set(&format!("{key}=5")).run(&["config", "check"]).await;
+        refused(&ran, &[&format!("{key} (flag {key}): a burst without per_second limits nothing")]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_taken_is_not_usable() {
     let home = Home::new();
     let service = home.serve().await;

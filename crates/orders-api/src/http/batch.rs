@@ -1,5 +1,7 @@
 //! Many orders in one request, each placed by itself.
 
+use std::time::Duration;
+
 use ::orders::{Violation, domain::IdempotencyKey, ports::Ports};
 use axum::{
     extract::{Request, State},
@@ -71,7 +73,7 @@ pub(super) async fn create_batch<P: Ports>(
     let by = Instant::now() + api.config.step;
     let body = body::collect(request.into_body(), api.config.body_limit);
     let body = timeout_at(by, body).await.map_err(|_| too_slow())??;
-    let items = match read(&api, body, by).await.and_then(items) {
+    let items = match read(&api, &cx, body, by).await.and_then(items) {
         Ok(items) => items,
         Err(problem) => return Err(counted(&api, &cx, problem).await),
     };
@@ -79,10 +81,13 @@ pub(super) async fn create_batch<P: Ports>(
     Ok(axum::Json(answer).into_response())
 }
 
-async fn read<P>(api: &Api<P>, json: Bytes, by: Instant) -> Result<Batch, Problem> {
+async fn read<P>(api: &Api<P>, cx: &Context, json: Bytes, by: Instant) -> Result<Batch, Problem> {
     match &api.config.pool {
         Some(pool) if json.len() >= LARGE => {
-            pool.submit_by(by.into_std(), move || body::read(&json)).await?
+            let owner = cx.principal().map(|principal| &principal.tenant);
+            let read = pool.submit_by(owner, by.into_std(), move || body::read(&json)).await;
+            let after = || api.config.admission.retry_after(Duration::ZERO);
+            read.map_err(|error| Problem::unpooled(error, after()))?
         }
         Some(_) | None => body::read(&json),
     }

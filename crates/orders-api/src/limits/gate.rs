@@ -22,7 +22,11 @@ impl Limits {
         let shared = self.0.as_ref()?;
         let rules: Rules<IpAddr, Request, Response> = Rules {
             key: |request: &Request| request.extensions().get::<ClientAddr>()?.counted(),
-            refuse: |refused| Problem::limited(ADDRESS, refused).into_response(),
+            refuse: |refused, rate| {
+                let mut answer = Problem::limited(ADDRESS, refused).into_response();
+                told::tell(answer.headers_mut(), ADDRESS, rate, refused.left);
+                answer
+            },
             extra: |answer: &Response| {
                 if answer.status() == StatusCode::UNAUTHORIZED { GUESS } else { 0 }
             },

@@ -7,9 +7,10 @@ use http::{HeaderValue, header};
 use mainstay::telemetry::error_chain;
 use mainstay_context::Context;
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::{Code, Denied, Facts, Problem};
+use super::{Code, Denied, Facts, Problem, sampled::Sampled};
 use crate::{
     limits::seconds,
     wire::{money::Money, priced::Totals},
@@ -155,12 +156,17 @@ impl Problem {
         self.replayed
     }
 
-    /// Tells the operator what the client cannot mend, and who was denied what: called once, where the
-    /// problem is answered.
+    /// Tells the operator what the client cannot mend, and now and then who was denied what: called once,
+    /// where the problem is answered.
     pub fn log(&self) {
-        if let Facts::Denied(denied) = &self.facts {
+        // Of the process, as the log is: no limit stands before a denial, and each order of a batch may be
+        // one. `auth_total` counts all that stand for a request.
+        static DENIED: Sampled = Sampled::new();
+        if let Facts::Denied(denied) = &self.facts
+            && let Some(left_out) = DENIED.line(Instant::now())
+        {
             let Denied { principal, operation, scope } = &**denied;
-            tracing::warn!(%principal, operation, scope, "denied for want of a scope");
+            tracing::warn!(%principal, operation, scope, left_out, "denied for want of a scope");
         }
         let Some(cause) = &self.cause else { return };
         let error = error_chain(&**cause);

@@ -1,7 +1,7 @@
 //! The failures of the chassis as problems: a full match, so that there is one table. And what the
 //! chassis is told, because the head of an answer does not say it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use mainstay::http::{Failure, Record};
@@ -29,14 +29,29 @@ impl Problem {
     pub(crate) fn ends(&self, record: &Record) {
         record.set_failed(self.code.as_str(), self.code.status());
     }
+
+    /// What the pool has no result of. One that it did not take may be sent again after this time.
+    pub(crate) fn unpooled(error: pool::Error, retry_after: Duration) -> Self {
+        let overloaded = |detail| overloaded(detail, retry_after);
+        match error {
+            pool::Error::Full => overloaded("Too much waits already; nothing was done."),
+            pool::Error::Closed => overloaded("The service stops; nothing was done."),
+            pool::Error::Expired => {
+                let detail = "There was no time left for it; nothing was done.";
+                Self::new(Code::DeadlineExceeded, detail)
+            }
+            pool::Error::Panicked(_) => {
+                let detail = "The request met a fault of the service; nothing was done.";
+                let cause = Some(Arc::new(error) as _);
+                Self { cause, ..Self::new(Code::Internal, detail) }
+            }
+        }
+    }
 }
 
 impl From<Refused> for Problem {
     fn from(Refused { reason, retry_after }: Refused) -> Self {
-        let overloaded = |detail: &str| Self {
-            facts: Facts::After(retry_after),
-            ..Self::new(Code::Overloaded, detail)
-        };
+        let overloaded = |detail| overloaded(detail, retry_after);
         match reason {
             Reason::Late => {
                 overloaded("What waits already leaves it too little time; nothing was done.")
@@ -53,22 +68,8 @@ impl From<Refused> for Problem {
     }
 }
 
-impl From<pool::Error> for Problem {
-    fn from(error: pool::Error) -> Self {
-        let (code, detail) = match error {
-            pool::Error::Full => (Code::Overloaded, "Too much waits already; nothing was done."),
-            pool::Error::Closed => (Code::Overloaded, "The service stops; nothing was done."),
-            pool::Error::Expired => {
-                (Code::DeadlineExceeded, "There was no time left for it; nothing was done.")
-            }
-            pool::Error::Panicked(_) => {
-                let detail = "The request met a fault of the service; nothing was done.";
-                let cause = Some(Arc::new(error) as _);
-                return Self { cause, ..Self::new(Code::Internal, detail) };
-            }
-        };
-        Self::new(code, detail)
-    }
+fn overloaded(detail: &str, retry_after: Duration) -> Problem {
+    Problem { facts: Facts::After(retry_after), ..Problem::new(Code::Overloaded, detail) }
 }
 
 /// The answer where the chassis fails a request: give it to `mainstay::http::Stack::with_failures`.

@@ -48,7 +48,8 @@ async fn a_change_that_would_wait_too_long_is_refused_before_it_is_read() {
     let shop = crowded(Config::default());
     let id = shop.created("a").await;
     shop.world.expect_wait(Duration::from_secs(5));
-    for path in ["/v1/orders".to_owned(), format!("/v1/orders/{id}/confirm")] {
+    let batch = "/v1/orders/batch".to_owned();
+    for path in ["/v1/orders".to_owned(), format!("/v1/orders/{id}/confirm"), batch] {
         let request = post(&path).header("content-type", "application/json");
         let request = request.header("idempotency-key", long("b")).body(unread()).unwrap();
         let refused = shop.send(request).await;
@@ -101,6 +102,28 @@ async fn a_crowd_waits_for_its_turn_and_what_is_too_much_is_refused_at_once() {
     assert!(full.starts_with("Too many requests wait"), "{full}");
     assert_eq!((feed.0.as_u16(), feed.1), (200, Duration::ZERO), "what streams takes no permit");
     assert_eq!(start.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_the_feed_waits_for_its_turn_for_as_long_as_a_step() {
+    let shop = crowded(Config { in_service: 1, queue: 8, queue_per_tenant: 8 });
+    shop.world.fail_next(Fault::ReadSlow(Duration::from_secs(3)));
+    let start = Instant::now();
+    let slow = async || {
+        let request = get("/v1/orders").header("x-request-timeout-ms", "9000");
+        shop.send(request.body(Body::empty()).unwrap()).await.status
+    };
+    let hasty = async || {
+        shop.get("/v1/events").await.problem(504, "deadline-exceeded");
+        start.elapsed()
+    };
+    let patient = async || {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        (shop.get("/v1/events").await.status.as_u16(), start.elapsed())
+    };
+    let (slow, hasty, patient) = tokio::join!(slow(), hasty(), patient());
+    assert_eq!((slow.as_u16(), hasty), (200, Duration::from_secs(2)));
+    assert_eq!(patient, (200, Duration::from_secs(3)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +197,10 @@ async fn a_large_batch_is_read_by_the_pool() {
 #[tokio::test]
 async fn a_large_batch_that_finds_the_pool_full_is_refused_with_nothing_done() {
     let (pool, _run) = small_pool();
-    let shop = Shop::set(|config, _| config.pool = Some(pool.clone()));
+    let shop = Shop::set(|config, _| {
+        config.pool = Some(pool.clone());
+        config.admission = Admission::new(Config::default(), Jitter::none());
+    });
     let (open, gate) = mpsc::channel::<()>();
     let first = pool.try_submit(move || gate.recv().unwrap_or_default()).unwrap();
     while pool.snapshot().running == 0 {
@@ -183,7 +209,8 @@ async fn a_large_batch_that_finds_the_pool_full_is_refused_with_nothing_done() {
     let second = pool.try_submit(|| ()).unwrap();
     let refused = shop.send(batch("large", 70_000)).await;
     refused.problem(503, "overloaded");
-    assert_eq!(refused.header("retry-after"), "1");
+    // Half a second, and the most that is drawn on top.
+    assert_eq!(refused.header("retry-after"), "3");
     drop(open);
     assert_eq!((first.await, second.await), (Ok(()), Ok(())));
     let again = shop.send(batch("large", 70_000)).await.json();

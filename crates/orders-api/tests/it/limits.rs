@@ -153,6 +153,17 @@ async fn a_shadow_refuses_nothing_and_counts() {
     assert!(metrics.contains("rate_limit_keys 1.0\n"), "{metrics}");
 }
 
+#[tokio::test]
+async fn what_comes_of_a_limit_is_counted_from_the_start() {
+    let shop = two_writes_an_hour();
+    let metrics = shop.metrics.render(Format::Text);
+    for outcome in ["allowed", "limited", "shadow"] {
+        let line = format!("rate_limit_total{{limit=\"write\",outcome=\"{outcome}\"}} 0\n");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    assert!(!metrics.contains("limit=\"read\""), "{metrics}");
+}
+
 /// A request that comes from there.
 fn from(peer: &str, request: request::Builder) -> request::Builder {
     request.extension(PeerAddr(format!("{peer}:4711").parse().unwrap()))
@@ -170,6 +181,8 @@ async fn an_address_that_guesses_keys_is_refused_before_it_is_asked_who_it_is() 
     let refused = send(from("203.0.113.1", get("/v1/orders"))).await;
     refused.problem(429, "rate-limited");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert!(refused.header("ratelimit").starts_with("\"address\";r=0;t="));
+    assert_eq!(refused.header("ratelimit-policy"), "\"address\";q=40;w=3600");
     send(from("203.0.113.1", http::Request::get("/nowhere"))).await.problem(429, "rate-limited");
     let behind = get("/v1/orders").header("x-forwarded-for", "203.0.113.1");
     send(from("127.0.0.1", behind)).await.problem(429, "rate-limited");

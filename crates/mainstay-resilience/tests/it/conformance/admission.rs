@@ -125,8 +125,11 @@ impl Crowd {
             Act::Take(if is_stuck.is_ok() { 10 * usual } else { usual })
         });
         let mut callers = JoinSet::new();
-        for _ in 0..2 * PLACES {
-            callers.spawn(call_on(Arc::clone(admission), Arc::clone(&make)));
+        for _ in 0..PLACES {
+            // Of two tenants, since one alone may not be given every place.
+            for tenant in ["one", "other"] {
+                callers.spawn(call_on(Arc::clone(admission), tenant, Arc::clone(&make)));
+            }
         }
         Self { dependency, slower, stuck, _callers: callers }
     }
@@ -145,10 +148,10 @@ impl Crowd {
 }
 
 /// Calls again and again, until the crowd is gone.
-async fn call_on<A: Admission>(admission: Arc<A>, make: Make) {
+async fn call_on<A: Admission>(admission: Arc<A>, tenant: &'static str, make: Make) {
     let until = far();
     while Instant::now() < until {
-        if admission.call("crowd", far(), Arc::clone(&make)).await.is_err() {
+        if admission.call(tenant, far(), Arc::clone(&make)).await.is_err() {
             sleep(MS).await;
         }
     }
