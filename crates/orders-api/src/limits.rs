@@ -232,7 +232,7 @@ impl Shared {
             &["limit", "outcome"],
         );
         let address = config.address.map(|_| ADDRESS);
-        for limit in address.into_iter().chain(config.classes().map(|class| class.as_str())) {
+        for limit in address.into_iter().chain(config.classes().map(Class::as_str)) {
             for outcome in Outcome::ALL {
                 // From the start, so that a rate over them has something to begin from.
                 counter.add(0, &[limit, outcome.as_str()]);

@@ -21,10 +21,7 @@ async fn both_protocols_take_from_one_limit_and_tell_what_is_left() {
     let (info, status) = refused(answer, Code::ResourceExhausted, "RATE_LIMITED");
     assert_eq!((info.metadata["retryable"].as_str(), &*info.metadata["limit"]), ("true", "write"));
     let retry = status.get_details_retry_info().unwrap().retry_delay.unwrap();
-    assert!(
-        (Duration::from_secs(1_700)..=Duration::from_mins(30)).contains(&retry),
-        "{retry:?}"
-    );
+    assert!((Duration::from_secs(1_700)..=Duration::from_mins(30)).contains(&retry), "{retry:?}");
     let quota = status.get_details_quota_failure().unwrap();
     assert_eq!(quota.violations[0].subject, "write");
     assert_eq!(status.metadata().get("ratelimit").unwrap(), "\"write\";r=0;t=3600");
