@@ -9,6 +9,7 @@
 //! The rival has a pool of 20 connections and prepared statements, and sends its statements one by one,
 //! as most services do. What our side's time includes, that events get their places in the feed, `transaction`
 //! leaves out; in `swept` a task takes them out of the outbox, as the publisher of such a service does.
+//! Of both `outbox_left` tells how many of these were still to do when the time was up.
 
 #![expect(
     clippy::print_stdout,
@@ -130,7 +131,11 @@ fn group_commit(url: &str, callers: usize, span: Duration, server: Option<u32>) 
             store.commit(&cx, change).await.unwrap()
         }
     };
-    let mut figures = runtime.block_on(measured(commit, callers, span, server));
+    let (mut figures, outbox_left) = runtime.block_on(async {
+        let figures = measured(commit, callers, span, server).await;
+        (figures, left(&pool(url)).await)
+    });
+    figures["outbox_left"] = json!(outbox_left);
     let (changes, batches) = counted
         .iter()
         .map(|store| store.counters())
@@ -210,11 +215,19 @@ fn transaction_each_swept(url: &str, callers: usize, span: Duration, server: Opt
     let swept = pool.clone();
     let commit = move |change: Change| alone_of(pool.clone(), change);
     runtime.block_on(async {
-        tokio::select! {
+        let mut figures = tokio::select! {
             () = sweep(&swept) => unreachable!("it goes on"),
             figures = measured(commit, callers, span, server) => figures,
-        }
+        };
+        figures["outbox_left"] = json!(left(&swept).await);
+        figures
     })
+}
+
+/// Events that were not taken out of the outbox yet.
+async fn left(pool: &Pool) -> i64 {
+    let client = pool.get().await.unwrap();
+    client.query_one("SELECT count(*) FROM outbox", &[]).await.unwrap().get(0)
 }
 
 async fn sweep(pool: &Pool) {

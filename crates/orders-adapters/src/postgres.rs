@@ -16,10 +16,12 @@ mod columns;
 mod commit;
 mod connect;
 mod facts;
+mod failed;
 mod feed;
 mod fill;
 mod health;
 mod hedge;
+mod job;
 mod lead;
 mod open_error;
 mod prepared;
@@ -28,15 +30,14 @@ mod rows;
 mod schema;
 mod session;
 mod shares;
+mod tally;
+mod touched;
 mod writer;
 
 use std::{
     fmt,
     future::poll_fn,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     task::Poll,
     time::Duration,
 };
@@ -52,7 +53,7 @@ use orders::{
     },
 };
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{self, Notify, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -71,12 +72,13 @@ use self::{
     feed::Rounds,
     health::Health,
     hedge::Hedges,
+    job::Job,
     prepared::Prepared,
-    session::{Failed, What},
-    writer::Job,
+    tally::Tally,
+    touched::Touched,
 };
 use crate::{
-    instruments::{Counters, Instruments, Queued, ReadCounters, Waiting, now},
+    instruments::{Counters, Instruments, Queued, Waiting, now},
     pace::Pace,
     queue::Queue,
 };
@@ -103,7 +105,8 @@ struct Shared {
     queue: Queue<Job>,
     pace: Pace,
     /// Held by the writer whose turn it is.
-    turn: Arc<Semaphore>,
+    turn: Arc<sync::Mutex<()>>,
+    touched: Touched,
     /// New orders of late were decided on before: by their keys, mostly, when clients try again.
     wary: AtomicBool,
     instruments: Instruments,
@@ -124,58 +127,6 @@ impl Shared {
             _ = closing.wait_for(|closing| *closing) => None,
             done = work => Some(done),
         }
-    }
-
-    /// Connections in use, and connections there are.
-    fn connections(&self) -> (usize, usize) {
-        let pools = [&self.pool, &self.writers, &self.probe].map(Pool::status);
-        let idle: usize = pools.iter().map(|pool| pool.available).sum();
-        let there: usize = pools.iter().map(|pool| pool.size).sum();
-        (there.saturating_sub(idle), there)
-    }
-}
-
-/// Tells of the store, for as long as there is one.
-fn measure(shared: &Arc<Shared>, metrics: &Metrics) {
-    let gauge = |name: &str, help: &str, read: fn(&Shared) -> usize| {
-        let shared = Arc::downgrade(shared);
-        let read = move || shared.upgrade().map_or(0, |shared| read(&shared));
-        metrics
-            .gauge_fn(name, help, move || u32::try_from(read()).map_or(f64::INFINITY, f64::from));
-    };
-    gauge("store_up", "1 while the database answers and can be relied on", |shared| {
-        shared.health.is_up().into()
-    });
-    gauge(
-        "store_connections",
-        "Connections to the database, but those past its pooler",
-        |shared| shared.connections().1,
-    );
-    gauge("store_connections_in_use", "Of these, those that something is done on", |shared| {
-        shared.connections().0
-    });
-}
-
-/// What the store did since it was opened.
-#[derive(Debug, Default)]
-struct Tally {
-    changes: AtomicU64,
-    batches: AtomicU64,
-    finished: AtomicU64,
-    interrupted: AtomicU64,
-    expired: AtomicU64,
-}
-
-impl Tally {
-    fn counters(&self) -> Counters {
-        let read = |count: &AtomicU64| count.load(Relaxed);
-        let reads = ReadCounters {
-            finished: read(&self.finished),
-            interrupted: read(&self.interrupted),
-            expired: read(&self.expired),
-        };
-        let (changes, batches) = (read(&self.changes), read(&self.batches));
-        Counters { changes, batches, wal_bytes: 0, reads }
     }
 }
 
@@ -206,7 +157,8 @@ impl Postgres {
             hedges: Hedges::new(config.readers, metrics),
             queue: Queue::new(config.queue),
             pace: Pace::default(),
-            turn: Arc::new(Semaphore::new(1)),
+            turn: Arc::default(),
+            touched: Touched::default(),
             wary: AtomicBool::new(false),
             instruments: Instruments::new(metrics),
             tally: Tally::default(),
@@ -215,7 +167,7 @@ impl Postgres {
             rounds: Rounds::new(metrics),
             closing: watch::Sender::new(false),
         });
-        measure(&shared, metrics);
+        tally::measure(&shared, metrics);
         let mut tasks = JoinSet::new();
         for _ in 0..config.writers.max(1) {
             tasks.spawn(writer::run(Arc::clone(&shared)));
@@ -460,50 +412,6 @@ impl Store for Postgres {
         limit: usize,
     ) -> Result<Forgotten, CommitError> {
         feed::forget(&self.shared, cx, cutoff, limit).await
-    }
-}
-
-/// How a transaction that writes begins: it works for every tenant, and waits for no row for longer
-/// than that.
-///
-/// Two settings are not left to the database or the role. A snapshot from before a lock was had would
-/// miss what its last holder wrote. And a time limit that ends the wait for a synchronous standby makes
-/// PostgreSQL say that it has committed.
-fn begin_write(patience: Duration) -> String {
-    // None at all would be waited for without end.
-    let wait = patience.as_millis().max(1);
-    format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; \
-         SET LOCAL orderly.tenant = '*'; SET LOCAL lock_timeout = {wait}"
-    )
-}
-
-impl Failed {
-    fn commit_error(self) -> CommitError {
-        let not_written = |why| CommitError::NotWritten(why);
-        match self.what {
-            // What was cut short had no time limit of its own: somebody cancelled it at the server.
-            What::Contended | What::Expired => not_written(NotWritten::Busy),
-            What::Full => not_written(NotWritten::Full),
-            What::Unknown => CommitError::OutcomeUnknown,
-            What::Refused | What::Decided | What::Outdated | What::Unavailable | What::Gone => {
-                CommitError::Unavailable(Some(self.cause))
-            }
-        }
-    }
-
-    fn read_error(self) -> ReadError {
-        match self.what {
-            What::Contended => ReadError::Busy,
-            What::Expired => ReadError::Expired,
-            What::Full
-            | What::Unknown
-            | What::Refused
-            | What::Decided
-            | What::Outdated
-            | What::Unavailable
-            | What::Gone => ReadError::Unavailable(Some(self.cause)),
-        }
     }
 }
 

@@ -79,7 +79,8 @@ impl<T> Queue<T> {
     }
 
     /// As [`take`](Self::take), without a thread that waits, and only work that fits. What does not
-    /// fit keeps its place in the queue.
+    /// fit keeps its place in the queue; while nothing fits, this waits for other work, or until it is told
+    /// to [look again](Self::look_again).
     #[cfg(feature = "postgres")]
     pub(crate) async fn taken(
         &self,
@@ -91,15 +92,22 @@ impl<T> Queue<T> {
             let ready = self.ready.listen();
             {
                 let mut inner = self.lock();
-                if inner.len > 0 {
-                    return Some(inner.take(most, &mut fits));
+                let batch = inner.take(most, &mut fits);
+                if !batch.is_empty() {
+                    return Some(batch);
                 }
-                if inner.closed {
+                if inner.closed && inner.len == 0 {
                     return None;
                 }
             }
             ready.await;
         }
+    }
+
+    /// What did not fit may fit by now.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn look_again(&self) {
+        self.ready.notify_additional(1);
     }
 
     /// Refuses new work; what waits is still taken.
@@ -181,6 +189,12 @@ impl<T> Inner<T> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "postgres")]
+    use std::cell::Cell;
+
+    #[cfg(feature = "postgres")]
+    use tokio::task::yield_now;
+
     use super::*;
 
     fn tenant(name: &str) -> TenantId {
@@ -280,17 +294,37 @@ mod tests {
 
     #[cfg(feature = "postgres")]
     #[tokio::test]
+    async fn what_does_not_fit_is_waited_for_until_it_does_also_at_the_end() {
+        let queue = Queue::new(2);
+        queue.push(&None, "held").unwrap();
+        let is_held = Cell::new(true);
+        let free = |_: &&str| !is_held.get();
+        let freed = async {
+            // The other side has looked by now.
+            yield_now().await;
+            queue.close();
+            yield_now().await;
+            assert_eq!(queue.len(), 1);
+            is_held.set(false);
+            queue.look_again();
+        };
+        assert_eq!(tokio::join!(queue.taken(2, free), freed).0, Some(vec!["held"]));
+        assert_eq!(queue.taken(2, |_| true).await, None);
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test]
     async fn whoever_waits_without_a_thread_is_woken_by_work_and_by_the_end() {
         let queue = Queue::new(2);
         let woken = async |queue: &Queue<i32>| queue.taken(2, |_| true).await;
         let pushed = async {
             // The other side waits by now.
-            tokio::task::yield_now().await;
+            yield_now().await;
             queue.push(&None, 1).unwrap();
         };
         assert_eq!(tokio::join!(woken(&queue), pushed).0, Some(vec![1]));
         let closed = async {
-            tokio::task::yield_now().await;
+            yield_now().await;
             queue.push(&None, 2).unwrap();
             queue.close();
         };

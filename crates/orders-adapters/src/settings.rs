@@ -44,7 +44,8 @@ pub struct Postgres {
     pub connect_timeout: Duration,
     /// How long a transaction may wait for a row that another one holds. Then its changes are tried in
     /// ever smaller parts, each of which waits a sixteenth of that, and what still stands behind such a
-    /// row is refused as busy. Default 500 ms.
+    /// row is refused as busy. As long at most a change stays in the queue for one under way here that
+    /// touches the same. Default 500 ms.
     #[serde(with = "duration::Text")]
     pub lock_timeout: Duration,
     /// How long a transaction may take to be answered; after that its connection counts as lost and its

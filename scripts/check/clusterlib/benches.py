@@ -32,6 +32,8 @@ def run(table: Table, orderly: str, work, *, rounds: int, seconds: int) -> dict:
             table.shown(f"{name} callers: {figure} (ms)", round(middle(found, f"{figure}_us") / 1_000, 2))
         for place in ("server", "client"):
             table.shown(f"{name} callers: {place} CPU an order (µs)", round(middle(found, f"{place}_cpu_us")))
+        if "outbox_left" in found[0]:
+            table.shown(f"{name} callers: events left in the outbox", round(middle(found, "outbox_left")))
     ratios = {callers: ratio(measured, "transaction", callers) for callers in (64, 1)}
     swept = ratio(measured, "swept", 64)
     if table.judges_time:

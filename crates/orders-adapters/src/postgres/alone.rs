@@ -11,8 +11,10 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
-    Shared, begin_write, rows,
-    session::{Failed, Param, Query, What, transaction},
+    Shared,
+    failed::{Failed, What},
+    rows,
+    session::{Param, Query, begin_write, transaction},
 };
 use crate::instruments::now;
 

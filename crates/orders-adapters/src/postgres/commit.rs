@@ -6,7 +6,7 @@
 //! facts, answers whom they speak against, and sends the rest again. Changes of what is there are refused
 //! more often: one statement checks each by itself, writes those that pass, and answers which.
 //!
-//! Within a batch no two changes touch the same row, which [`Touched`] sees to.
+//! Within a batch no two changes touch the same row, which [`Hold`](super::touched::Hold) sees to.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -21,11 +21,12 @@ use uuid::Uuid;
 
 use super::{
     columns::{New, Old},
+    failed::Failed,
     prepared::Prepared,
-    session::{Failed, Param, Query, transaction, transaction_that},
+    session::{Param, Query, transaction, transaction_telling},
 };
 
-/// Takes places for keys that are decided under; see [`remember_refusal`]. They are taken in one order,
+/// Takes places for keys that are decided under; see [`remember_refusals`]. They are taken in one order,
 /// and before any row.
 macro_rules! hold {
     ($lock:literal) => {
@@ -163,62 +164,26 @@ WITH input AS (
 )
 SELECT change_id FROM done";
 
+/// Remembers refusals, each unless its key stands for something else; answers of each, in their order,
+/// whether it does so.
 const REMEMBER: &str = "
-INSERT INTO receipts (tenant, operation, key, fingerprint, order_id, change_id, decision, expires_at)
-SELECT $1, 'create', $2, $3, $4, NULL, $5, $6
-WHERE NOT EXISTS (SELECT FROM orders WHERE tenant = $1 AND create_key = $2)
-ON CONFLICT (tenant, operation, key) DO UPDATE SET fingerprint = excluded.fingerprint,
-    order_id = excluded.order_id, change_id = NULL, decision = excluded.decision,
-    expires_at = excluded.expires_at
-WHERE receipts.expires_at <= $7
-RETURNING true";
-
-/// What a batch touches, so that no two of its changes touch the same.
-#[derive(Debug, Default)]
-pub(super) struct Touched {
-    ids: HashSet<Uuid>,
-    keys: HashSet<(String, &'static str, String)>,
-    numbers: HashSet<(String, u64)>,
-    references: HashSet<(String, String)>,
-}
-
-impl Touched {
-    /// Adds what a change touches, unless another touches some of it.
-    pub(super) fn add(&mut self, change: &Change) -> bool {
-        let mut ids: Vec<Uuid> = change.plans.iter().map(|task| task.id.0).collect();
-        ids.extend(change.lease.map(|lease| lease.task.0).filter(|id| !ids.contains(id)));
-        let order = order_of(change);
-        let order = order.filter(|id| !ids.contains(id));
-        ids.extend(order);
-        let tenant = || change.tenant.as_str().to_owned();
-        let key = change.receipt.as_ref().map(|receipt| {
-            (tenant(), receipt.key.operation.as_str(), receipt.key.key.as_str().to_owned())
-        });
-        let new = new_order(change).map(|write| &write.order);
-        let number = new.map(|order| (tenant(), order.number.bits()));
-        let reference = new.and_then(|order| order.external_reference.as_ref());
-        let reference = reference.map(|reference| (tenant(), reference.as_str().to_owned()));
-        let free = ids.iter().all(|id| !self.ids.contains(id))
-            && key.as_ref().is_none_or(|key| !self.keys.contains(key))
-            && number.as_ref().is_none_or(|number| !self.numbers.contains(number))
-            && reference.as_ref().is_none_or(|reference| !self.references.contains(reference));
-        if free {
-            self.ids.extend(ids);
-            self.keys.extend(key);
-            self.numbers.extend(number);
-            self.references.extend(reference);
-        }
-        free
-    }
-}
-
-fn order_of(change: &Change) -> Option<Uuid> {
-    match change.expects {
-        Expects::New => change.write.as_ref().map(|write| write.order.id.0),
-        Expects::Version(order, _) => Some(order.0),
-        Expects::Task => None,
-    }
-}
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[], $5::text[], $6::timestamptz[],
+        $7::timestamptz[]) WITH ORDINALITY
+    AS i(tenant, key, fingerprint, order_id, decision, expires_at, decided_at, ordinal)
+), remembered AS (
+    INSERT INTO receipts (tenant, operation, key, fingerprint, order_id, decision, expires_at)
+    SELECT tenant, 'create', key, fingerprint, order_id, decision, expires_at
+    FROM input i
+    WHERE NOT EXISTS (SELECT FROM orders o WHERE o.tenant = i.tenant AND o.create_key = i.key)
+    ON CONFLICT (tenant, operation, key) DO UPDATE SET fingerprint = excluded.fingerprint,
+        order_id = excluded.order_id, change_id = NULL, decision = excluded.decision,
+        expires_at = excluded.expires_at
+    WHERE receipts.expires_at <= (SELECT i.decided_at FROM input i
+        WHERE i.tenant = excluded.tenant AND i.key = excluded.key)
+    RETURNING tenant, key
+)
+SELECT r.key IS NOT NULL FROM input LEFT JOIN remembered r USING (tenant, key) ORDER BY ordinal";
 
 /// What a change writes of an order that is to be new.
 pub(super) fn new_order(change: &Change) -> Option<&Write> {
@@ -229,7 +194,7 @@ pub(super) fn new_order(change: &Change) -> Option<&Write> {
 /// their checks. Answers which are written; says before when the commit is all that is left.
 ///
 /// # Errors
-/// [`What::Decided`](super::session::What::Decided) when a new order's key, number or reference is taken.
+/// [`What::Decided`](super::failed::What::Decided) when a new order's key, number or reference is taken.
 pub(super) async fn write(
     client: &ClientWrapper,
     begin: &str,
@@ -264,14 +229,19 @@ pub(super) async fn write(
     if !old.change.is_empty() {
         queries.push(Query { sql: CHANGE, params: old.params(), answers: true });
     }
-    // Planned once: by themselves these statements are planned anew each time, which takes longer than to
-    // carry them out. And never by a table that happened to be small then, and is read whole ever after.
-    let begin = format!(
-        "{begin}; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
-    );
-    let rows = transaction_that(client, &begin, prepare, &queries, carried_out).await?;
+    let begin = planned_once(begin);
+    let rows = transaction_telling(client, &begin, prepare, &queries, carried_out).await?;
     let changed = rows.iter().flatten().map(|row| row.try_get(0).map_err(Failed::unread));
     new.change.iter().copied().map(Ok).chain(changed).collect()
+}
+
+/// How a transaction begins whose statements are planned once: by themselves they are planned anew each
+/// time, which takes longer than to carry them out. And never by a table that happened to be small then, and
+/// is read whole ever after.
+fn planned_once(begin: &str) -> String {
+    format!(
+        "{begin}; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+    )
 }
 
 /// What makes new orders. One statement for what each of them has, and one for the rest only if one has it:
@@ -293,40 +263,46 @@ fn places<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<i32> {
     keys.map(place).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Remembers that an order could not be made, unless its key stands for something else by now; says
-/// whether it does so.
+/// Remembers of keys that an order could not be made, each unless it stands for something else by now;
+/// says of each whether it does so. No two are of one key.
 ///
 /// An order that a key made is in `orders` and a refusal is in `receipts`, so no index sees both. So
-/// whoever makes an order holds the place of its key, shared, and this holds it alone, each until its
-/// commit. Of two that decide under one key one therefore gets the place when the other's decision can be
-/// seen; its next statement looks at what is there from then on (the transaction is READ COMMITTED),
-/// finds the decision and makes no other. Two orders under one key meet in `orders_create_key`, two
-/// refusals in the key of `receipts`.
-pub(super) async fn remember_refusal(
+/// whoever makes orders holds the places of their keys, shared, and this holds those of its keys alone,
+/// each until its commit, and each takes all of its own in one order before it does anything else. Of two
+/// that decide under one key one therefore gets the place when the other's decision can be seen; its next
+/// statement looks at what is there from then on (the transaction is READ COMMITTED), finds the decision
+/// and makes no other. Two orders under one key meet in `orders_create_key`, two refusals in the key of
+/// `receipts`.
+pub(super) async fn remember_refusals(
     client: &ClientWrapper,
     begin: &str,
     prepare: bool,
-    at: Timestamp,
-    receipt: &Receipt,
-) -> Result<bool, Failed> {
-    let (tenant, key) = (receipt.key.tenant.as_str(), receipt.key.key.as_str());
-    let places = places([key].into_iter());
+    refusals: &[(Timestamp, &Receipt)],
+) -> Result<Vec<bool>, Failed> {
+    let receipts = || refusals.iter().map(|(_, receipt)| *receipt);
+    let tenants: Vec<_> = receipts().map(|receipt| receipt.key.tenant.as_str()).collect();
+    let keys: Vec<_> = receipts().map(|receipt| receipt.key.key.as_str()).collect();
+    let fingerprints: Vec<_> = receipts().map(|receipt| &receipt.fingerprint.0[..]).collect();
+    let orders: Vec<_> = receipts().map(|receipt| receipt.order.0).collect();
+    let decisions: Vec<_> = receipts().map(|receipt| codec::encode(&receipt.decision)).collect();
+    let expiries: Vec<_> = receipts().map(|receipt| receipt.expires_at).collect();
+    let times: Vec<_> = refusals.iter().map(|(at, _)| *at).collect();
+    let places = places(keys.iter().copied());
     let params: Vec<Param<'_>> = vec![(&places, Type::INT4_ARRAY)];
     let hold = Query { sql: HOLD_ALONE, params, answers: false };
-    let (fingerprint, decision) = (&receipt.fingerprint.0[..], codec::encode(&receipt.decision));
-    let query = Query {
+    let remember = Query {
         sql: REMEMBER,
         params: vec![
-            (&tenant, Type::TEXT),
-            (&key, Type::TEXT),
-            (&fingerprint, Type::BYTEA),
-            (&receipt.order.0, Type::UUID),
-            (&decision, Type::TEXT),
-            (&receipt.expires_at, Type::TIMESTAMPTZ),
-            (&at, Type::TIMESTAMPTZ),
+            (&tenants, Type::TEXT_ARRAY),
+            (&keys, Type::TEXT_ARRAY),
+            (&fingerprints, Type::BYTEA_ARRAY),
+            (&orders, Type::UUID_ARRAY),
+            (&decisions, Type::TEXT_ARRAY),
+            (&expiries, Type::TIMESTAMPTZ_ARRAY),
+            (&times, Type::TIMESTAMPTZ_ARRAY),
         ],
         answers: true,
     };
-    let remembered = transaction(client, begin, prepare, &[hold, query]).await?;
-    Ok(remembered.iter().any(|rows| !rows.is_empty()))
+    let rows = transaction(client, &planned_once(begin), prepare, &[hold, remember]).await?;
+    rows.iter().flatten().map(|row| row.try_get(0).map_err(Failed::unread)).collect()
 }

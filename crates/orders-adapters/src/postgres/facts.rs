@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::{
     commit::new_order,
-    session::{Failed, Query, transaction},
+    failed::Failed,
+    session::{Query, transaction},
 };
 use crate::{
     checks::{Facts, Keyed},

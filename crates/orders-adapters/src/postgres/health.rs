@@ -23,8 +23,9 @@ use tokio::{
 use tokio_postgres::error::SqlState;
 
 use super::{
-    Config, OpenError, Shared, connect, schema,
-    session::{Failed, What},
+    Config, OpenError, Shared, connect,
+    failed::{Failed, What},
+    schema,
 };
 
 /// Between two looks at a database that is down: soon enough that its return is noticed within a

@@ -15,8 +15,9 @@ use tokio_postgres::{Row, types::Type};
 
 use super::{
     Shared,
+    failed::Failed,
     rows::{self, CREATE_RECEIPT, ENTRY, ORDER, RECEIPT, TASK},
-    session::{Failed, Param, Query, transaction},
+    session::{Param, Query, transaction},
 };
 use crate::{
     instruments::{Waiting, now},

@@ -2,18 +2,23 @@
 //!
 //! BEGIN, the statements and COMMIT are all handed to the connection before the first answer is waited
 //! for. So a transaction takes one round trip; and a caller that is gone at any await leaves no half of
-//! one: the server has all of it, or undoes what it has.
+//! one: the server has all of it, or undoes what it has. A statement whose parameters cannot be sent is
+//! known by then, and ROLLBACK is sent for COMMIT: the others alone would be half a transaction too.
 
-use std::error::Error as _;
+use std::{
+    error::Error as _,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::{join_all, join3};
-use orders::ports::Cause;
 use tokio_postgres::{
-    Error, Row,
-    error::SqlState,
+    Error, Row, Statement,
     types::{ToSql, Type},
 };
+
+use super::failed::{Failed, What};
 
 /// A parameter and its type.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -26,85 +31,19 @@ pub(super) struct Query<'a> {
     pub(super) answers: bool,
 }
 
-/// Why a transaction has no answer.
-#[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) what: What,
-    pub(super) cause: Cause,
-}
-
-/// What is known of a transaction that failed, and of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    /// The server refused a statement: nothing was written, and the same again would be refused.
-    Refused,
-    /// A key, number or reference is somebody's by now: nothing was written.
-    Decided,
-    /// It stood in another's way: nothing was written.
-    Contended,
-    /// No room on the server's disk: nothing was written.
-    Full,
-    /// It was cut short by its time limit: nothing was written.
-    Expired,
-    /// What the connection has prepared is not there any more, or not as the tables are now: nothing
-    /// was written, and another connection serves.
-    Outdated,
-    /// No connection can be had, or the server is too busy for us: nothing was written.
-    Unavailable,
-    /// The server ends, or takes no writes any more: nothing was written.
-    Gone,
-    /// The connection was lost before the answer came.
-    Unknown,
-}
-
-impl Failed {
-    /// An answer that is not what was asked for, of a transaction that was committed.
-    pub(super) fn unread(error: Error) -> Self {
-        Self { what: What::Unknown, cause: error.into() }
-    }
-
-    /// A statement before COMMIT failed, so COMMIT could only undo.
-    pub(super) fn before_commit(error: Error) -> Self {
-        let what = error.code().map_or(What::Unknown, what);
-        Self { what, cause: error.into() }
-    }
-
-    /// The connection could not even be had.
-    pub(super) fn unsent(error: impl Into<Cause>) -> Self {
-        Self { what: What::Unavailable, cause: error.into() }
-    }
-
-    /// COMMIT itself failed, or its answer was lost.
-    fn committing(error: Error) -> Self {
-        let refused = error.code().is_some_and(|code| {
-            [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED].contains(&code)
-        });
-        let what = if refused { What::Contended } else { What::Unknown };
-        Self { what, cause: error.into() }
-    }
-
-    /// Whether its connection is not to be used again.
-    pub(super) fn is_of_the_connection(&self) -> bool {
-        matches!(self.what, What::Outdated | What::Unavailable | What::Gone | What::Unknown)
-    }
-}
-
-fn what(code: &SqlState) -> What {
-    match code.code() {
-        "55P03" | "40P01" | "40001" => What::Contended,
-        // An index holds the same, or an order was given no id; see `commit`.
-        "23505" | "23502" => What::Decided,
-        "53100" => What::Full,
-        "57014" => What::Expired,
-        // Gone, there already, or with a plan whose result has other types by now.
-        "26000" | "42P05" | "0A000" => What::Outdated,
-        // Read-only since a failover; shutting down, or starting up.
-        "25006" | "57P01" | "57P02" | "57P03" => What::Gone,
-        code if code.starts_with("53") => What::Unavailable,
-        // A pooler lost the server, which had all of the transaction by then, its COMMIT too.
-        code if code.starts_with("08") => What::Unknown,
-        _ => What::Refused,
-    }
+/// How a transaction that writes begins: it works for every tenant, and waits for no row for longer
+/// than that.
+///
+/// Two settings are not left to the database or the role. A snapshot from before a lock was had would
+/// miss what its last holder wrote. And a time limit that ends the wait for a synchronous standby makes
+/// PostgreSQL say that it has committed.
+pub(super) fn begin_write(patience: Duration) -> String {
+    // None at all would be waited for without end.
+    let wait = patience.as_millis().max(1);
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; \
+         SET LOCAL orderly.tenant = '*'; SET LOCAL lock_timeout = {wait}"
+    )
 }
 
 /// Runs a transaction and gives the rows of each statement that answers.
@@ -114,11 +53,11 @@ pub(super) async fn transaction(
     prepare: bool,
     queries: &[Query<'_>],
 ) -> Result<Vec<Vec<Row>>, Failed> {
-    transaction_that(client, begin, prepare, queries, || {}).await
+    transaction_telling(client, begin, prepare, queries, || {}).await
 }
 
-/// As [`transaction`]; says when all but the commit is carried out.
-pub(super) async fn transaction_that(
+/// As [`transaction`]; tells when all but the commit is carried out.
+pub(super) async fn transaction_telling(
     client: &ClientWrapper,
     begin: &str,
     prepare: bool,
@@ -128,6 +67,68 @@ pub(super) async fn transaction_that(
     if client.is_closed() {
         return Err(Failed::unsent("the connection is closed"));
     }
+    let statements = statements(client, prepare, queries).await?;
+    let has_failed = AtomicBool::new(false);
+    let asked = queries.iter().zip(&statements).map(async |(query, statement)| {
+        let answer = match statement {
+            Some(statement) => {
+                let params: Vec<&(dyn ToSql + Sync)> =
+                    query.params.iter().map(|(param, _)| *param).collect();
+                client.query(statement, &params).await
+            }
+            None => client.query_typed(query.sql, &query.params).await,
+        };
+        if answer.is_err() {
+            has_failed.store(true, Ordering::Relaxed);
+        }
+        answer
+    });
+    let asked = async {
+        let answers = join_all(asked).await;
+        carried_out();
+        answers
+    };
+    let end = async {
+        // So early only one can have failed that was not sent.
+        let is_undone = has_failed.load(Ordering::Relaxed);
+        let ended = client.batch_execute(if is_undone { "ROLLBACK" } else { "COMMIT" }).await;
+        (is_undone, ended)
+    };
+    // Polled in this order, and so sent in this order.
+    let (opened, answers, (is_undone, ended)) =
+        join3(client.batch_execute(begin), asked, end).await;
+    if let Err(error) = opened {
+        let failed = Failed::before_commit(error);
+        // Without BEGIN, what came after it was a transaction of its own.
+        let is_written = answers.iter().any(Result::is_ok);
+        return Err(Failed {
+            what: if is_written { What::Unknown } else { failed.what },
+            ..failed
+        });
+    }
+    let mut rows = Vec::new();
+    for (query, answer) in queries.iter().zip(answers) {
+        let answer = answer.map_err(|error| {
+            if is_undone && error.code().is_none() {
+                Failed::kept_back(error)
+            } else {
+                Failed::before_commit(error)
+            }
+        })?;
+        if query.answers {
+            rows.push(answer);
+        }
+    }
+    ended.map_err(Failed::committing)?;
+    Ok(rows)
+}
+
+/// What each of these is on this connection, where statements are prepared.
+async fn statements(
+    client: &ClientWrapper,
+    prepare: bool,
+    queries: &[Query<'_>],
+) -> Result<Vec<Option<Statement>>, Failed> {
     let mut statements = Vec::with_capacity(queries.len());
     for query in queries {
         let types: Vec<Type> = query.params.iter().map(|(_, of)| of.clone()).collect();
@@ -141,39 +142,7 @@ pub(super) async fn transaction_that(
             None
         });
     }
-    let asked = queries.iter().zip(&statements).map(async |(query, statement)| match statement {
-        Some(statement) => {
-            let params: Vec<&(dyn ToSql + Sync)> = query.params.iter().map(|(p, _)| *p).collect();
-            client.query(statement, &params).await
-        }
-        None => client.query_typed(query.sql, &query.params).await,
-    });
-    let asked = async {
-        let answers = join_all(asked).await;
-        carried_out();
-        answers
-    };
-    // Polled in this order, and so sent in this order.
-    let (opened, answers, committed) =
-        join3(client.batch_execute(begin), asked, client.batch_execute("COMMIT")).await;
-    if let Err(error) = opened {
-        let failed = Failed::before_commit(error);
-        // Without BEGIN, what came after it was a transaction of its own.
-        let is_written = answers.iter().any(Result::is_ok);
-        return Err(Failed {
-            what: if is_written { What::Unknown } else { failed.what },
-            ..failed
-        });
-    }
-    let mut rows = Vec::new();
-    for (query, answer) in queries.iter().zip(answers) {
-        let answer = answer.map_err(Failed::before_commit)?;
-        if query.answers {
-            rows.push(answer);
-        }
-    }
-    committed.map_err(Failed::committing)?;
-    Ok(rows)
+    Ok(statements)
 }
 
 /// What PostgreSQL says, without what tokio-postgres puts before it.
@@ -183,16 +152,29 @@ pub(super) fn told(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::error;
+
+    use bytes::BytesMut;
+    use deadpool_postgres::Object;
     use orders_testkit::servers;
+    use tokio_postgres::types::IsNull;
 
     use super::*;
-    use crate::postgres::{Config, connect};
+    use crate::postgres::{
+        Config,
+        connect::{Pool, Servers},
+    };
+
+    /// A new database: its only connection, and the pool that keeps it open.
+    async fn alone() -> (Object, Pool) {
+        let config = Config::at(servers::postgres().database());
+        let pool = Servers::new(&config).unwrap().pool(1).unwrap();
+        (pool.get().await.unwrap(), pool)
+    }
 
     /// A transaction that begins so and makes a table.
     async fn begun_by(begin: &str) -> (What, bool) {
-        let config = Config::at(servers::postgres().database());
-        let pool = connect::Servers::new(&config).unwrap().pool(1).unwrap();
-        let client = pool.get().await.unwrap();
+        let (client, _pool) = alone().await;
         let make = Query { sql: "CREATE TABLE made ()", params: Vec::new(), answers: false };
         let failed = transaction(&client, begin, false, &[make]).await.unwrap_err();
         let there = "SELECT to_regclass('made') IS NOT NULL";
@@ -210,23 +192,51 @@ mod tests {
         assert_eq!(begun_by("SELECT 1/0").await, (What::Unknown, true));
     }
 
-    #[test]
-    fn only_what_the_server_itself_undid_is_told_as_not_written() {
-        for (code, expected) in [
-            (SqlState::LOCK_NOT_AVAILABLE, What::Contended),
-            (SqlState::DISK_FULL, What::Full),
-            (SqlState::READ_ONLY_SQL_TRANSACTION, What::Gone),
-            (SqlState::ADMIN_SHUTDOWN, What::Gone),
-            (SqlState::TOO_MANY_CONNECTIONS, What::Unavailable),
-            (SqlState::INVALID_SQL_STATEMENT_NAME, What::Outdated),
-            (SqlState::FEATURE_NOT_SUPPORTED, What::Outdated),
-            (SqlState::CHECK_VIOLATION, What::Refused),
-            (SqlState::UNIQUE_VIOLATION, What::Decided),
-            // What a pooler says when it has lost the server.
-            (SqlState::PROTOCOL_VIOLATION, What::Unknown),
-            (SqlState::CONNECTION_FAILURE, What::Unknown),
-        ] {
-            assert_eq!(what(&code), expected, "{code:?}");
+    /// A value that cannot be put as the server takes it.
+    #[derive(Debug)]
+    struct Unsayable;
+
+    impl ToSql for Unsayable {
+        fn to_sql(
+            &self,
+            _: &Type,
+            _: &mut BytesMut,
+        ) -> Result<IsNull, Box<dyn error::Error + Sync + Send>> {
+            Err("there are no words for it".into())
+        }
+
+        fn accepts(_: &Type) -> bool {
+            true
+        }
+
+        fn to_sql_checked(
+            &self,
+            of: &Type,
+            out: &mut BytesMut,
+        ) -> Result<IsNull, Box<dyn error::Error + Sync + Send>> {
+            self.to_sql(of, out)
+        }
+    }
+
+    fn note(number: &(dyn ToSql + Sync)) -> Query<'_> {
+        let sql = "INSERT INTO noted VALUES ($1)";
+        Query { sql, params: vec![(number, Type::INT4)], answers: false }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_with_a_statement_that_cannot_be_sent_writes_nothing() {
+        let (client, _pool) = alone().await;
+        client.batch_execute("CREATE TABLE noted (number integer NOT NULL)").await.unwrap();
+        for prepare in [false, true] {
+            let queries = [note(&1_i32), note(&Unsayable), note(&2_i32)];
+            let failed = transaction(&client, "BEGIN", prepare, &queries).await.unwrap_err();
+            assert_eq!(failed.what, What::Refused);
+            // Nor does it stand open on the connection.
+            transaction(&client, "BEGIN", prepare, &[note(&3_i32)]).await.unwrap();
+            let noted = "DELETE FROM noted RETURNING number";
+            let rows = client.query_typed(noted, &[]).await.unwrap();
+            let numbers: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+            assert_eq!(numbers, [3]);
         }
     }
 }

@@ -15,7 +15,8 @@ use tokio_postgres::{Error, Row, types::Type};
 
 use super::{
     Shared,
-    session::{Failed, Param, Query},
+    failed::Failed,
+    session::{Param, Query},
 };
 
 /// Held by whoever leases, until the transaction ends.

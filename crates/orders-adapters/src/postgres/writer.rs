@@ -2,41 +2,35 @@
 
 use std::{
     collections::HashSet,
-    fmt,
     pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
-    time::{Duration, Instant as Deadline},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use deadpool_postgres::Object;
 use jiff::Timestamp;
-use mainstay_context::{Activity, Context};
 use orders::ports::{Answer, Change, CommitError, NotWritten, Receipt};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{self, OwnedMutexGuard},
     task::yield_now,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 use uuid::Uuid;
 
 use super::{
-    Shared, begin_write,
-    commit::{self, Touched},
-    facts,
+    Shared, commit, facts,
+    failed::{Failed, What},
+    job::{Job, Outcome},
     prepared::Prepared,
     schema,
-    session::{Failed, What},
+    session::begin_write,
+    touched::Hold,
 };
 use crate::{
     checks::{self, Verdict},
-    instruments::{Queued, now},
+    instruments::now,
     stored::Read,
 };
-
-type Outcome = Result<Answer, CommitError>;
 
 /// How often a change is tried again of which nothing can be seen that speaks against it.
 const ROUNDS: usize = 3;
@@ -48,92 +42,6 @@ const HASTE: u32 = 16;
 /// For how long a writer keeps its turn at most: one that waits for a row is not to hold up the others.
 const STUCK: Duration = Duration::from_millis(20);
 
-/// Nobody has taken the work yet.
-const WAITING: u8 = 0;
-/// A writer has it: it may be written from now on.
-const TAKEN: u8 = 1;
-/// The caller has given up before anybody took it.
-const GONE: u8 = 2;
-
-/// A change that waits for a writer.
-pub(super) struct Job {
-    cx: Context,
-    prepared: Prepared,
-    queued: Queued,
-    state: Arc<AtomicU8>,
-    reply: oneshot::Sender<Outcome>,
-}
-
-/// Shows nothing of the change: it holds personal data.
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Job").field(&self.prepared.change.id).finish()
-    }
-}
-
-/// What a caller waits with for its change's answer.
-pub(super) struct Ticket {
-    state: Arc<AtomicU8>,
-    answer: oneshot::Receiver<Outcome>,
-}
-
-impl Job {
-    pub(super) fn new(cx: Context, prepared: Prepared, queued: Queued) -> (Self, Ticket) {
-        let (reply, answer) = oneshot::channel();
-        let state = Arc::new(AtomicU8::new(WAITING));
-        let ticket = Ticket { state: Arc::clone(&state), answer };
-        (Self { cx, prepared, queued, state, reply }, ticket)
-    }
-
-    fn change(&self) -> &Change {
-        &self.prepared.change
-    }
-
-    fn is_new(&self) -> bool {
-        commit::new_order(self.change()).is_some()
-    }
-
-    /// Whether it is too late to begin with it.
-    fn is_over(&self) -> bool {
-        self.cx.ended(now()).is_some()
-    }
-
-    /// Takes it off its caller's hands, if that still waits.
-    fn take(&self, taken: Instant) -> bool {
-        if self.is_over() {
-            return false;
-        }
-        let was = self.state.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire);
-        if was.is_ok() {
-            self.cx.enter(Activity::Storing, taken.into_std());
-        }
-        was.is_ok()
-    }
-
-    /// Answers a caller, who may be gone: what was committed stays committed.
-    fn answer(self, outcome: Outcome) {
-        drop(self.reply.send(outcome));
-    }
-}
-
-impl Ticket {
-    /// The answer, by the deadline: what no writer had taken by then is not written.
-    pub(super) async fn answer(self, deadline: Option<Deadline>) -> Outcome {
-        let Self { state, answer } = self;
-        // A writer that is gone may have written before it went.
-        let answered = async { answer.await.unwrap_or(Err(CommitError::OutcomeUnknown)) };
-        let Some(deadline) = deadline else { return answered.await };
-        if let Ok(outcome) = timeout_at(Instant::from_std(deadline), answered).await {
-            return outcome;
-        }
-        let was = state.compare_exchange(WAITING, GONE, Ordering::AcqRel, Ordering::Acquire);
-        Err(match was {
-            Ok(_) => CommitError::NotWritten(NotWritten::Expired),
-            Err(_) => CommitError::OutcomeUnknown,
-        })
-    }
-}
-
 /// One writer, until the queue is closed and empty.
 ///
 /// Writers take turns: what comes while the server carries out one batch makes one large batch for the next,
@@ -142,27 +50,38 @@ impl Ticket {
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let turn = Turn::wait(&shared.turn).await;
-        let Some(jobs) = next(&shared).await else { break };
+        let Some((jobs, hold)) = next(&shared).await else { break };
         let count = jobs.len();
         shared.pace.begin(count, now());
-        let mut work = pin!(work(&shared, jobs, &turn));
-        if timeout(STUCK, &mut work).await.is_err() {
-            turn.end();
-            work.await;
-        }
+        see_to(&shared, jobs, hold, &turn).await;
         shared.pace.end(count, now());
         // Whom it answered may have more: that is taken with the rest.
         yield_now().await;
     }
 }
 
+/// Works at a batch, and neither keeps its turn nor holds what it touches for longer than others are to
+/// wait for it.
+async fn see_to(shared: &Shared, jobs: Vec<Job>, hold: Hold<'_>, turn: &Turn) {
+    let mut work = pin!(work(shared, jobs, turn));
+    if timeout(STUCK, &mut work).await.is_ok() {
+        return;
+    }
+    turn.end();
+    if timeout(shared.config.lock_timeout, &mut work).await.is_ok() {
+        return;
+    }
+    // Its connection may be silent, and who asks for the same again has another one.
+    drop(hold);
+    work.await;
+}
+
 /// A writer's turn, until it says so, or is done.
-struct Turn(Mutex<Option<OwnedSemaphorePermit>>);
+struct Turn(Mutex<Option<OwnedMutexGuard<()>>>);
 
 impl Turn {
-    async fn wait(turn: &Arc<Semaphore>) -> Self {
-        // It is never closed.
-        Self(Mutex::new(Arc::clone(turn).acquire_owned().await.ok()))
+    async fn wait(turn: &Arc<sync::Mutex<()>>) -> Self {
+        Self(Mutex::new(Some(Arc::clone(turn).lock_owned().await)))
     }
 
     fn end(&self) {
@@ -170,12 +89,20 @@ impl Turn {
     }
 }
 
-/// The next jobs that may be written together. What touches the same as one of them stays in the queue,
-/// where its deadline is watched, and others go past it.
-async fn next(shared: &Shared) -> Option<Vec<Job>> {
-    let mut touched = Touched::default();
-    let fits = |job: &Job| job.is_over() || touched.add(job.change());
-    shared.queue.taken(shared.config.batch, fits).await
+/// The next jobs that may be written together, and a hold of what they touch. What touches the same as one
+/// of them, or of another writer's, stays in the queue, where its deadline is watched, and others go past
+/// it.
+async fn next(shared: &Shared) -> Option<(Vec<Job>, Hold<'_>)> {
+    let mut hold = Hold::of_nothing(shared);
+    let fits = |job: &Job| {
+        let fits = job.is_over() || hold.add(job.change());
+        if !fits {
+            job.stay_behind();
+        }
+        fits
+    };
+    let jobs = shared.queue.taken(shared.config.batch, fits).await?;
+    Some((jobs, hold))
 }
 
 /// Those jobs that somebody still waits for.
@@ -272,13 +199,16 @@ impl Desk<'_> {
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), Failed> {
         let wary = &self.shared.wary;
+        let is_wary = wary.load(Ordering::Relaxed);
         let mut looked = Looked { fit: still_open(jobs, outcomes), refused: Vec::new() };
-        // Where some were decided on before, others are: it is cheaper to look than to fail.
-        if wary.load(Ordering::Relaxed) && looked.holds_new(jobs) {
+        // Where some were decided on before, others are, and so is mostly what one was behind: it is cheaper
+        // to look than to fail.
+        if looked.fit.iter().any(|at| jobs[*at].is_new() && (is_wary || jobs[*at].was_behind())) {
             let open = looked.fit;
             looked = self.look(jobs, outcomes, &open).await;
             let is_settled = |at: &usize| jobs[*at].is_new() && !looked.fit.contains(at);
-            wary.store(open.iter().any(is_settled), Ordering::Relaxed);
+            let is_news = open.iter().any(|at| is_settled(at) && !jobs[*at].was_behind());
+            wary.store(is_news, Ordering::Relaxed);
         }
         for round in 1..=ROUNDS {
             let Looked { mut fit, refused } = looked;
@@ -297,10 +227,8 @@ impl Desk<'_> {
                 }
                 Err(failed) => return Err(failed),
             }
-            // Each waits for others' batches: nobody is to wait for it who can be written.
-            for (at, answer, receipt) in refused {
-                outcomes[at] = self.refuse(&jobs[at], answer, &receipt).await;
-            }
+            // That waits for others' batches: nobody is to wait for it who can be written.
+            self.refuse(jobs, outcomes, refused).await?;
             let open = still_open(jobs, outcomes);
             if open.is_empty() {
                 break;
@@ -335,7 +263,7 @@ impl Desk<'_> {
             match verdict {
                 Ok(Verdict::Answer(answer)) => outcomes[*at] = Some(Ok(answer)),
                 Ok(Verdict::Remember(answer, receipt)) => {
-                    looked.refused.push((*at, answer, receipt));
+                    looked.refused.push(Refusal { at: *at, answer, receipt });
                 }
                 Ok(Verdict::Write) => looked.fit.push(*at),
                 Err(cause) => outcomes[*at] = Some(Err(CommitError::Unavailable(Some(cause)))),
@@ -344,14 +272,38 @@ impl Desk<'_> {
         looked
     }
 
-    /// Remembers a refusal and answers it; `None` when the facts have to be looked at again.
-    async fn refuse(&mut self, job: &Job, answer: Answer, receipt: &Receipt) -> Option<Outcome> {
-        if job.is_over() {
-            return Some(Err(CommitError::NotWritten(NotWritten::Expired)));
+    /// Remembers refusals and answers them, but for those whose facts have to be looked at again.
+    ///
+    /// # Errors
+    /// When one of several may be what is in the way: none of them is remembered or answered.
+    async fn refuse(
+        &mut self,
+        jobs: &[Job],
+        outcomes: &mut [Option<Outcome>],
+        mut refused: Vec<Refusal>,
+    ) -> Result<(), Failed> {
+        refused.retain(|refusal| is_open(&jobs[refusal.at], &mut outcomes[refusal.at]));
+        if refused.is_empty() {
+            return Ok(());
         }
-        let remembered = self.remember(job.change().at, receipt).await;
-        let answered = remembered.map(|is_remembered| is_remembered.then_some(answer));
-        answered.map_err(Failed::commit_error).transpose()
+        let remembered = self.remember(jobs, &refused).await;
+        match remembered {
+            Ok(remembered) => {
+                for (Refusal { at, answer, .. }, is_remembered) in
+                    refused.into_iter().zip(remembered)
+                {
+                    outcomes[at] = is_remembered.then_some(Ok(answer));
+                }
+            }
+            Err(failed) if refused.len() > 1 && failed.is_of_a_change() => return Err(failed),
+            Err(failed) => {
+                let failed = failed.for_each(refused.len());
+                for (Refusal { at, .. }, outcome) in refused.into_iter().zip(failed) {
+                    outcomes[at] = Some(outcome);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn send(&mut self, changes: &[&Prepared]) -> Result<HashSet<Uuid>, Failed> {
@@ -377,10 +329,15 @@ impl Desk<'_> {
         Ok(verdicts.map(|(facts, change)| checks::judge(facts, change)).collect())
     }
 
-    async fn remember(&mut self, at: Timestamp, receipt: &Receipt) -> Result<bool, Failed> {
+    /// Remembers refusals; says of each whether its key stands for it now.
+    async fn remember(&mut self, jobs: &[Job], refused: &[Refusal]) -> Result<Vec<bool>, Failed> {
+        let refusals: Vec<(Timestamp, &Receipt)> = refused
+            .iter()
+            .map(|refusal| (jobs[refusal.at].change().at, &*refusal.receipt))
+            .collect();
         let client = self.client().await?;
         let prepare = self.shared.config.prepare;
-        let kept = commit::remember_refusal(&client, &self.begin, prepare, at, receipt);
+        let kept = commit::remember_refusals(&client, &self.begin, prepare, &refusals);
         let kept = self.bounded(kept).await;
         self.put_back(client, kept)
     }
@@ -440,13 +397,14 @@ struct Looked {
     /// Those to be written.
     fit: Vec<usize>,
     /// Those to be refused, which is to be remembered.
-    refused: Vec<(usize, Answer, Box<Receipt>)>,
+    refused: Vec<Refusal>,
 }
 
-impl Looked {
-    fn holds_new(&self, jobs: &[Job]) -> bool {
-        self.fit.iter().any(|at| jobs[*at].is_new())
-    }
+/// What a job is to be answered once that is remembered under its key.
+struct Refusal {
+    at: usize,
+    answer: Answer,
+    receipt: Box<Receipt>,
 }
 
 /// Whether a job has no outcome yet; one that is over is given its own.

@@ -67,6 +67,34 @@ impl Session {
     pub(crate) async fn run(&self, sql: &str) {
         self.client.batch_execute(sql).await.unwrap();
     }
+
+    /// How many wait for an advisory lock of this database.
+    pub(crate) async fn waiting(&self) -> i64 {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND wait_event = 'advisory'";
+        self.number(waits).await
+    }
+
+    /// Counts from now on the statements that insert into a table, also those that are undone: a sequence
+    /// never goes back.
+    pub(crate) async fn count_inserts(&self, table: &str) {
+        let count = format!(
+            "CREATE SEQUENCE inserts;
+            CREATE FUNCTION count_insert() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                PERFORM nextval('inserts');
+                RETURN NULL;
+            END
+            $$;
+            CREATE TRIGGER count_insert BEFORE INSERT ON {table} EXECUTE FUNCTION count_insert()"
+        );
+        self.run(&count).await;
+    }
+
+    /// How many there were since they are [counted](Self::count_inserts).
+    pub(crate) async fn inserts(&self) -> i64 {
+        self.number("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM inserts").await
+    }
 }
 
 impl Deref for Session {

@@ -10,11 +10,15 @@ use orders::{
     usecase::{Done, Verb},
 };
 use orders_adapters::postgres::{self, Config};
-use orders_testkit::{World, builders, servers};
+use orders_testkit::{
+    World, builders,
+    proxy::{Fault, Way},
+    servers,
+};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
-    beside::{Session, until},
+    beside::{Session, proxied, sound, until},
     process::{Process, process},
 };
 
@@ -179,4 +183,41 @@ async fn what_is_over_is_not_tried_again() {
     holder.run("ROLLBACK").await;
     scene.orders.ports().store().close().await;
     assert_eq!((scene.version(held).await, scene.version(late).await), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_over_when_the_facts_are_known_is_not_sent() {
+    let database = servers::postgres().database();
+    let (proxy, url) = proxied(&database);
+    let direct = Config::at(database);
+    postgres::migrate(&direct).await.unwrap();
+    // Nobody finds the database silent meanwhile.
+    let config = Config {
+        writers: 1,
+        connect_timeout: Duration::from_mins(1),
+        answer_timeout: Duration::from_mins(1),
+        poll: Duration::from_hours(1),
+        ..Config::at(url)
+    };
+    let orders = process(&config, &World::new(1)).await;
+    let place = async |cx: Context, name: &str| {
+        orders.create(&cx, builders::draft(), builders::key(name)).await
+    };
+    let cx = || builders::context("shop");
+    // The second was decided on before: from then on facts are looked at before a batch is sent.
+    for is_again in [false, true] {
+        assert_eq!(place(cx(), "first").await.unwrap().replayed, is_again);
+    }
+    proxy.set(Fault::Pause { way: Way::ToServer });
+    let deadline = (Instant::now() + Duration::from_secs(1)).into_std();
+    let late = async {
+        let answer = place(cx().with_deadline(deadline), "late").await;
+        proxy.heal();
+        answer
+    };
+    let (late, patient) = tokio::join!(late, place(cx(), "patient"));
+    assert!(matches!(late, Err(Error::OutcomeUnknown)), "a writer had it: {late:?}");
+    assert!(!patient.unwrap().replayed);
+    orders.ports().store().close().await;
+    assert_eq!(sound(&direct).await, 2);
 }

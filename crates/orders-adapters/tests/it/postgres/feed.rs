@@ -198,6 +198,29 @@ async fn a_process_is_told_of_the_events_of_another() {
     other.ports().store().events_after(Position(head.0 - 1)).await;
 }
 
+#[tokio::test]
+async fn a_round_that_is_left_to_another_process_is_made_when_that_is_gone() {
+    let config = untold(Config::at(servers::postgres().database()));
+    let [gone, left] = replicas(&config).await;
+    let (store, cx) = (left.ports().store(), builders::context("shop"));
+    let place = async |orders: &Process, name: String| {
+        orders.create(&cx, builders::draft(), builders::key(&name)).await.unwrap();
+    };
+    let mut placed = 0;
+    // It may not listen yet when the first are placed.
+    while store.head() == Position(0) {
+        placed += 1;
+        place(&gone, format!("gone-{placed}")).await;
+    }
+    // Of all of these the other made the rounds, and so the next one is left to it as well.
+    until(async || store.head() == Position(placed)).await;
+    gone.ports().store().close().await;
+    place(&left, "left".to_owned()).await;
+    until(async || store.head() == Position(placed + 1)).await;
+    assert_eq!(sound(&config).await, placed + 1);
+    store.close().await;
+}
+
 /// Whoever gives positions holds this.
 const STAMPS: i64 = 6_072_110_951_138;
 

@@ -6,16 +6,16 @@ use futures_util::future::join_all;
 use orders::{
     Error, Refusal,
     domain::{Draft, Version},
-    ports::Ports as _,
-    usecase::Verb,
+    ports::{NotWritten, Ports as _},
+    usecase::{Done, Verb},
 };
-use orders_adapters::postgres::Config;
-use orders_testkit::{builders, servers};
+use orders_adapters::postgres::{self, Config};
+use orders_testkit::{World, builders, servers};
 use tokio::task::JoinSet;
 
 use super::{
     beside::{Session, replicas, sound, until},
-    process::Process,
+    process::{Process, process},
 };
 
 /// Drafts sent at once, in turn to the one process and to the other; what each was answered.
@@ -133,6 +133,48 @@ async fn a_key_never_stands_for_an_order_and_a_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn none_of_the_keys_of_a_batch_stands_for_an_order_and_a_refusal() {
+    const KEYS: usize = 32;
+    const ROUNDS: usize = 40;
+    let config = Config {
+        lock_timeout: Duration::from_secs(10),
+        ..Config::at(servers::postgres().database())
+    };
+    let both = replicas(&config).await;
+    let beside = Session::open(&config).await;
+    let cx = builders::context("shop");
+    let taken =
+        |n: usize| Draft { external_reference: Some(format!("taken-{n}")), ..builders::draft() };
+    let create = async |at: usize, draft: Draft, key: String| {
+        both[at].create(&cx, draft, builders::key(&key)).await
+    };
+    for answer in join_all((0..KEYS).map(|n| create(0, taken(n), format!("taker-{n}")))).await {
+        answer.unwrap();
+    }
+    for round in 0..ROUNDS {
+        let key = |n: usize| format!("race-{round}-{n}");
+        let (refused, made) = tokio::join!(
+            join_all((0..KEYS).map(|n| create(0, taken(n), key(n)))),
+            join_all((0..KEYS).map(|n| create(1, builders::draft(), key(n)))),
+        );
+        for (refused, made) in refused.iter().zip(&made) {
+            // Whoever came first under the key decided for the other.
+            let is_settled = matches!(
+                (refused, made),
+                (Err(Error::Refused { .. }), Err(Error::KeyReused))
+                    | (Err(Error::KeyReused), Ok(_))
+            );
+            assert!(is_settled, "{refused:?}, {made:?}");
+        }
+    }
+    assert_eq!(beside.number(TORN).await, 0);
+    let kept = beside.number("SELECT count(*) FROM receipts WHERE operation = 'create'").await;
+    let decided = u64::try_from(kept).unwrap() + sound(&config).await;
+    assert_eq!(decided, u64::try_from(KEYS + KEYS * ROUNDS).unwrap());
+    close(&both).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_stands_for_one_thing_whatever_isolation_the_database_prefers() {
     let config = Config::at(servers::postgres().database());
     let prefer = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation \
@@ -168,9 +210,7 @@ async fn a_refusal_is_remembered_while_an_order_is_made_under_another_key() {
         let cx = builders::context("slow");
         slow.create(&cx, builders::draft(), builders::key("first")).await.unwrap();
     });
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-        AND wait_event = 'advisory'";
-    until(async || beside.number(waits).await == 1).await;
+    until(async || beside.waiting().await == 1).await;
 
     let refused = both[1].create(&quick, taken(), builders::key("second")).await;
     assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
@@ -204,4 +244,101 @@ async fn twins_of_a_verb_over_two_processes_are_carried_out_once() {
     }
     assert_eq!(sound(&config).await, 20);
     close(&both).await;
+}
+
+/// Lets a tenant's new order wait in its commit for whoever holds the lock, however long that is.
+const SLOW_COMMIT: &str = "
+CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF new.tenant = 'slow' THEN
+        PERFORM set_config('lock_timeout', '0', true);
+        PERFORM pg_advisory_xact_lock(1);
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION slow_commit();";
+
+/// A process one of whose orders is being committed until the lock is let go of.
+struct Committing {
+    orders: Process,
+    config: Config,
+    holder: Session,
+    beside: Session,
+    twins: JoinSet<Result<Done, Error>>,
+}
+
+impl Committing {
+    async fn start(lock_timeout: Duration) -> Self {
+        let config = Config {
+            lock_timeout,
+            answer_timeout: Duration::from_mins(1),
+            ..Config::at(servers::postgres().database())
+        };
+        postgres::migrate(&config).await.unwrap();
+        let orders = process(&config, &World::new(1)).await;
+        let (holder, beside) = (Session::open(&config).await, Session::open(&config).await);
+        beside.run(SLOW_COMMIT).await;
+        beside.count_inserts("orders").await;
+        holder.run("SELECT pg_advisory_lock(1)").await;
+        let mut scene = Self { orders, config, holder, beside, twins: JoinSet::new() };
+        scene.place_twin();
+        until(async || scene.beside.waiting().await == 1).await;
+        scene
+    }
+
+    fn place_twin(&mut self) {
+        let orders = Arc::clone(&self.orders);
+        self.twins.spawn(async move {
+            orders
+                .create(&builders::context("slow"), builders::draft(), builders::key("twin"))
+                .await
+        });
+    }
+
+    async fn let_go(&self) {
+        self.holder.run("SELECT pg_advisory_unlock(1)").await;
+    }
+}
+
+#[tokio::test]
+async fn a_twin_of_what_is_being_committed_stays_behind_and_undoes_nobody() {
+    let mut scene = Committing::start(Duration::from_mins(1)).await;
+    scene.place_twin();
+    let store = scene.orders.ports().store();
+    until(async || store.queue_depth() == 1).await;
+    let quick = builders::context("quick");
+    for n in 0..3 {
+        let key = builders::key(&format!("quick-{n}"));
+        scene.orders.create(&quick, builders::draft(), key).await.unwrap();
+    }
+    assert_eq!(store.queue_depth(), 1);
+    scene.let_go().await;
+    let mut replayed = Vec::new();
+    while let Some(twin) = scene.twins.join_next().await {
+        replayed.push(twin.unwrap().unwrap().replayed);
+    }
+    assert_eq!(replayed, [false, true]);
+    // The first, and the three that were quick; for the twin it was only looked.
+    assert_eq!(scene.beside.inserts().await, 4);
+    assert_eq!(sound(&scene.config).await, 4);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn nobody_stays_behind_for_ever_what_gets_no_answer() {
+    let mut scene = Committing::start(Duration::from_millis(100)).await;
+    scene.place_twin();
+    until(async || scene.beside.inserts().await > 1).await;
+    assert_eq!(scene.beside.waiting().await, 1, "the first is still being committed");
+    scene.let_go().await;
+    let answers = std::mem::take(&mut scene.twins).join_all().await;
+    let is_settled = |answer: &Result<Done, Error>| {
+        matches!(answer, Ok(_) | Err(Error::NotWritten(NotWritten::Busy)))
+    };
+    assert!(answers.iter().all(is_settled), "{answers:?}");
+    assert!(answers.iter().any(|answer| answer.as_ref().is_ok_and(|done| !done.replayed)));
+    assert_eq!(sound(&scene.config).await, 1);
+    scene.orders.ports().store().close().await;
 }
