@@ -1,10 +1,11 @@
-/* Makes syncs fail: preloaded into the service by scripts/check/crash.
+/* Makes syncs fail, or slow: preloaded into the service by scripts/check/crash and overload.
  *
  * Every fsync and fdatasync of a file whose name holds FAULT_FILES is told to FAULT_LOG:
  * when it began and ended (CLOCK_MONOTONIC, ns), its result, the file. From the moment
  * FAULT_TRIGGER exists those of files whose name ends with FAULT_SUFFIX fail with EIO instead: the
  * first FAULT_TIMES on each descriptor, or all when FAULT_TIMES is 0. Once on each descriptor is what
  * Linux does after a write that failed: then the pages count as clean, and the next sync succeeds.
+ * With FAULT_DELAY_MS they do not fail but take at least that long, as on a slow disk.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,11 +47,24 @@ static int name_of(int fd, char *name, size_t size) {
     return length > 0;
 }
 
+static int is_faulty(const char *name) {
+    return ends_with(name, setting("FAULT_SUFFIX")) && access(setting("FAULT_TRIGGER"), F_OK) == 0;
+}
+
 static int must_fail(int fd, const char *name) {
-    if (!ends_with(name, setting("FAULT_SUFFIX")) || access(setting("FAULT_TRIGGER"), F_OK) != 0)
+    if (*setting("FAULT_DELAY_MS") || !is_faulty(name))
         return 0;
     long times = atol(setting("FAULT_TIMES"));
     return times == 0 || atomic_fetch_add(&failed[fd % DESCRIPTORS], 1) < times;
+}
+
+static void take_time(long long began, const char *name) {
+    if (!*setting("FAULT_DELAY_MS") || !is_faulty(name))
+        return;
+    long long left = began + atol(setting("FAULT_DELAY_MS")) * 1000000LL - now();
+    struct timespec time = {left / 1000000000LL, left % 1000000000LL};
+    if (left > 0)
+        nanosleep(&time, NULL);
 }
 
 /* One write of one line, so that threads do not mix theirs. */
@@ -72,6 +86,7 @@ static int sync_by(const char *call, int fd) {
     int fail = must_fail(fd, name);
     int result = fail ? -1 : real(fd);
     int error = fail ? EIO : errno;
+    take_time(began, name);
     tell(began, result, name);
     errno = error;
     return result;

@@ -1,6 +1,9 @@
 //! The command line, which is also part of the record.
 
-use crate::values::{ApiKey, Span, displayed, parse_count, parse_rate, parse_run_id, parse_url};
+use crate::{
+    tenants::Tenant,
+    values::{ApiKey, Span, displayed, parse_count, parse_rate, parse_run_id, parse_url},
+};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use http::Uri;
 use serde::Serialize;
@@ -71,6 +74,9 @@ pub(crate) struct Common {
     #[arg(long)]
     #[serde(skip)]
     pub(crate) key: Option<ApiKey>,
+    /// A tenant's part of the requests; give one for each. The record adds up each group
+    #[arg(long = "tenant", value_name = "GROUP:WEIGHT:KEY", conflicts_with = "key")]
+    pub(crate) tenants: Vec<Tenant>,
     /// NDJSON file of baskets, as made by bench/data
     #[arg(long, required_unless_present = "synthetic", conflicts_with = "synthetic")]
     pub(crate) baskets: Option<PathBuf>,
@@ -95,6 +101,12 @@ pub(crate) struct Common {
     /// Longest wait for one connection or answer
     #[arg(long, default_value = "10s")]
     pub(crate) timeout: Span,
+    /// Sent with each request, in milliseconds, as the time that its answer is wanted in
+    #[arg(long)]
+    pub(crate) deadline: Option<Span>,
+    /// A right answer that comes later than this after it was due does not count as in time
+    #[arg(long)]
+    pub(crate) within: Option<Span>,
     /// Threads of the generator
     #[arg(long, default_value_t = 1, value_parser = parse_count)]
     pub(crate) threads: usize,
@@ -113,7 +125,7 @@ pub(crate) struct Common {
     /// Orders kept at random to be read: by the read mix, and all of them at the end
     #[arg(long, default_value_t = 1000)]
     pub(crate) sample: usize,
-    /// Count 429 and 503 as refusals instead of errors
+    /// Count 429, 503 and 504 as refusals, by their codes, instead of errors
     #[arg(long)]
     pub(crate) allow_overload: bool,
     /// Process of the service, to sample its CPU, memory and writes
@@ -122,6 +134,9 @@ pub(crate) struct Common {
     /// Count the service's fsyncs with strace, which slows the service
     #[arg(long, requires = "pid")]
     pub(crate) count_fsyncs: bool,
+    /// Write the key and the id of every acknowledged order here, one a line
+    #[arg(long)]
+    pub(crate) acknowledged: Option<PathBuf>,
     /// Write the record here
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,

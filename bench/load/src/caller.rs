@@ -5,7 +5,7 @@ use crate::{
     check::{self, Placed, Wrong},
     client::{Client, Lost},
     plan::Plan,
-    tally::{End, Operation, Times},
+    tally::{Asked, End, Operation, Times},
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -50,15 +50,11 @@ impl Caller {
 
     /// Reads one order back and says whether it is the one acknowledged.
     pub(crate) async fn read(&mut self, placed: &Placed, intended: Instant) -> bool {
-        let request = self.plan.read(&placed.id);
+        let request = self.plan.read(placed);
         let (times, answer) = self.exchange(request, intended).await;
-        let end = match answer {
-            Ok(answer) if self.plan.allows(&answer, None) => End::Refused,
-            Ok(answer) => check::read(&answer, placed).into(),
-            Err(lost) => End::Lost(lost),
-        };
+        let end = self.judged(answer, |answer| check::read(answer, placed));
         let right = matches!(end, End::Right);
-        self.count(Operation::Read, times, end, &placed.id).await;
+        self.count(self.asked(Operation::Read, placed.sequence), times, end, &placed.id).await;
         right
     }
 
@@ -83,26 +79,26 @@ impl Caller {
         let (times, answer) = self.exchange(self.plan.create(sequence), intended).await;
         let basket = self.plan.basket(sequence);
         let (end, placed) = match answer {
-            Ok(answer) if self.plan.allows(&answer, Some(basket)) => (End::Refused, None),
-            Ok(answer) => match check::created(&answer, basket.expected.as_ref()) {
-                Ok(placed) => (End::Right, Some(placed)),
-                Err(wrong) => (End::Wrong(wrong), None),
+            Ok(answer) => match self.plan.refusal(&answer, Some(basket)) {
+                Some(code) => (End::Refused(code), None),
+                None => match check::created(&answer, basket.expected.as_ref(), sequence) {
+                    Ok(placed) => (End::Right, Some(placed)),
+                    Err(wrong) => (End::Wrong(wrong), None),
+                },
             },
             Err(lost) => (End::Lost(lost), None),
         };
-        self.count(Operation::Create, times, end, &self.plan.key(sequence)).await;
+        let asked = self.asked(Operation::Create, sequence);
+        self.count(asked, times, end, &self.plan.key(sequence)).await;
         placed
     }
 
     async fn replay(&mut self, sequence: u64, placed: &Placed) {
         let request = self.plan.create(sequence);
         let (times, answer) = self.exchange(request, Instant::now()).await;
-        let end = match answer {
-            Ok(answer) if self.plan.allows(&answer, None) => End::Refused,
-            Ok(answer) => check::replayed(&answer, placed).into(),
-            Err(lost) => End::Lost(lost),
-        };
-        self.count(Operation::Replay, times, end, &self.plan.key(sequence)).await;
+        let end = self.judged(answer, |answer| check::replayed(answer, placed));
+        let asked = self.asked(Operation::Replay, sequence);
+        self.count(asked, times, end, &self.plan.key(sequence)).await;
     }
 
     async fn exchange(
@@ -115,15 +111,28 @@ impl Caller {
         (Times { intended, sent, done: Instant::now() }, answer)
     }
 
-    async fn count(
+    /// How a request ended whose answer had to be as `check` says.
+    fn judged(
         &self,
-        operation: Operation,
-        times: Times,
-        end: End,
-        about: &(dyn Display + Sync),
-    ) {
+        answer: Result<Response<Bytes>, Lost>,
+        check: impl FnOnce(&Response<Bytes>) -> Result<(), Wrong>,
+    ) -> End {
+        match answer {
+            Ok(answer) => match self.plan.refusal(&answer, None) {
+                Some(code) => End::Refused(code),
+                None => check(&answer).into(),
+            },
+            Err(lost) => End::Lost(lost),
+        }
+    }
+
+    fn asked(&self, operation: Operation, sequence: u64) -> Asked<'_> {
+        Asked { operation, group: self.plan.group(sequence) }
+    }
+
+    async fn count(&self, asked: Asked<'_>, times: Times, end: End, about: &(dyn Display + Sync)) {
         let away = matches!(end, End::Lost(Lost::Connect(_)));
-        self.plan.tally().count(operation, times, end, &about);
+        self.plan.tally().count(asked, times, end, &about);
         if away {
             sleep(AFTER_NO_CONNECTION).await;
         }

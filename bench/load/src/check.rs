@@ -19,6 +19,8 @@ pub(crate) struct Money {
 pub(crate) struct Placed {
     pub(crate) id: String,
     pub(crate) total: Money,
+    /// The number of its request, which says whose it is and under which key.
+    pub(crate) sequence: u64,
 }
 
 /// An answer that is not what it must be.
@@ -40,6 +42,12 @@ struct Order<'a> {
 }
 
 #[derive(Deserialize)]
+struct Problem<'a> {
+    #[serde(borrow)]
+    code: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
 struct Totals {
     total: Money,
 }
@@ -50,8 +58,12 @@ impl fmt::Display for Money {
     }
 }
 
-/// Checks the answer to a create.
-pub(crate) fn created(answer: &Response<Bytes>, expected: Option<&Money>) -> Result<Placed, Wrong> {
+/// Checks the answer to the create of that number.
+pub(crate) fn created(
+    answer: &Response<Bytes>,
+    expected: Option<&Money>,
+    sequence: u64,
+) -> Result<Placed, Wrong> {
     let order = order(answer, StatusCode::CREATED)?;
     if order.version != 1 {
         return Err(Wrong::new("version", format!("1 expected, got {}", order.version)));
@@ -71,7 +83,7 @@ pub(crate) fn created(answer: &Response<Bytes>, expected: Option<&Money>) -> Res
     if !location.is_some_and(|location| location.ends_with(&*order.id)) {
         return Err(Wrong::new("location", format!("{} expected, got {location:?}", order.id)));
     }
-    Ok(Placed { id: order.id.into_owned(), total })
+    Ok(Placed { id: order.id.into_owned(), total, sequence })
 }
 
 /// Checks the answer to the same create sent again. The order may have moved on since.
@@ -96,6 +108,15 @@ pub(crate) fn read(answer: &Response<Bytes>, placed: &Placed) -> Result<(), Wron
         return Err(Wrong::new("read gave another order", detail));
     }
     same_total(&order, placed, "read total")
+}
+
+/// What a refusal is counted by: its status, and its code where it has one.
+pub(crate) fn refusal(answer: &Response<Bytes>) -> String {
+    let status = answer.status().as_u16();
+    match serde_json::from_slice::<Problem<'_>>(answer.body()) {
+        Ok(problem) => format!("{status} {}", problem.code),
+        Err(_) => status.to_string(),
+    }
 }
 
 impl Wrong {
@@ -132,7 +153,7 @@ fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Money, created};
+    use super::{Money, created, refusal};
     use bytes::Bytes;
     use http::Response;
 
@@ -141,7 +162,7 @@ mod tests {
 
     fn kind(answer: &Response<Bytes>) -> String {
         let money = Money { amount_minor: "5".to_owned(), currency: "EUR".to_owned() };
-        created(answer, Some(&money))
+        created(answer, Some(&money), 0)
             .map_or_else(|wrong| wrong.kind.into_owned(), |placed| placed.id)
     }
 
@@ -157,6 +178,15 @@ mod tests {
     #[test]
     fn a_right_answer_names_the_order() {
         assert_eq!(kind(&answer(BODY)), "o-1");
+    }
+
+    #[test]
+    fn a_refusal_is_named_by_its_code_where_it_has_one() {
+        let refused = |body: &'static str| {
+            refusal(&Response::builder().status(503).body(Bytes::from(body)).unwrap())
+        };
+        assert_eq!(refused(r#"{"code":"overloaded","status":503}"#), "503 overloaded");
+        assert_eq!(refused("<html>"), "503");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod rng;
 mod run;
 mod strace;
 mod tally;
+mod tenants;
 mod values;
 
 use clap::Parser as _;

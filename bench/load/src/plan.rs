@@ -3,8 +3,10 @@
 use crate::{
     args::Common,
     baskets::{Basket, Baskets},
+    check::{self, Placed},
     rng::Rng,
     tally::Tally,
+    tenants::Tenants,
 };
 use bytes::Bytes;
 use http::{
@@ -22,7 +24,10 @@ use std::sync::{
 pub(crate) struct Plan {
     pub(crate) baskets: Baskets,
     pub(crate) run_id: String,
-    headers: Headers,
+    tenants: Tenants,
+    host: HeaderValue,
+    /// The time that each answer is wanted in.
+    deadline: Option<HeaderValue>,
     seed: u64,
     read_percent: u8,
     replay_percent: u8,
@@ -40,12 +45,6 @@ pub(crate) struct Work {
     pub(crate) rng: Rng,
 }
 
-#[derive(Debug)]
-struct Headers {
-    host: HeaderValue,
-    authorization: Option<HeaderValue>,
-}
-
 impl Plan {
     pub(crate) fn new(
         common: &Common,
@@ -53,10 +52,13 @@ impl Plan {
         baskets: Baskets,
         tally: Tally,
     ) -> Result<Self, InvalidHeaderValue> {
+        let host = common.url.authority().map_or("", |authority| authority.as_str());
         Ok(Self {
             baskets,
             run_id,
-            headers: Headers::new(common)?,
+            tenants: Tenants::new(common)?,
+            host: HeaderValue::from_str(host)?,
+            deadline: common.deadline.map(|span| HeaderValue::from(span.0.as_millis() as u64)),
             seed: common.seed,
             read_percent: common.read_percent,
             replay_percent: common.replay_percent,
@@ -86,7 +88,7 @@ impl Plan {
         let reference = format!("{}-{sequence}", self.run_id);
         let reference = (!self.keep_references).then_some(reference.as_str());
         let body = self.basket(sequence).body(reference);
-        let mut request = self.request("/v1/orders", body);
+        let mut request = self.request("/v1/orders", body, sequence);
         *request.method_mut() = http::Method::POST;
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -100,44 +102,47 @@ impl Plan {
         format!("load-{}-{sequence:010}", self.run_id)
     }
 
-    pub(crate) fn read(&self, id: &str) -> Request<Full<Bytes>> {
-        self.request(&format!("/v1/orders/{id}"), Bytes::new())
+    pub(crate) fn read(&self, placed: &Placed) -> Request<Full<Bytes>> {
+        self.request(&format!("/v1/orders/{}", placed.id), Bytes::new(), placed.sequence)
     }
 
-    /// Whether the arguments allow this answer instead of the one asked for.
-    pub(crate) fn allows(&self, answer: &Response<Bytes>, basket: Option<&Basket>) -> bool {
-        match answer.status() {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => self.allow_overload,
+    /// The group of the tenant whose request has that number.
+    pub(crate) fn group(&self, sequence: u64) -> &str {
+        &self.tenants.of(sequence).group
+    }
+
+    /// The code of an answer that the arguments allow instead of the one asked for.
+    pub(crate) fn refusal(
+        &self,
+        answer: &Response<Bytes>,
+        basket: Option<&Basket>,
+    ) -> Option<String> {
+        let allowed = match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => self.allow_overload,
             StatusCode::UNPROCESSABLE_ENTITY => basket.is_some_and(|it| it.expected.is_none()),
             _ => false,
-        }
+        };
+        allowed.then(|| check::refusal(answer))
     }
 
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn request(&self, path: &str, body: Bytes) -> Request<Full<Bytes>> {
+    fn request(&self, path: &str, body: Bytes, sequence: u64) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         // An id that is no path was checked to be in Location too; the answer to `/` will be wrong.
         *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
-        request.headers_mut().insert(HOST, self.headers.host.clone());
-        if let Some(authorization) = &self.headers.authorization {
-            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.host.clone());
+        if let Some(authorization) = &self.tenants.of(sequence).authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(deadline) = &self.deadline {
+            headers.insert("x-request-timeout-ms", deadline.clone());
         }
         request
-    }
-}
-
-impl Headers {
-    fn new(common: &Common) -> Result<Self, InvalidHeaderValue> {
-        let host = common.url.authority().map_or("", |authority| authority.as_str());
-        let bearer = |key: &str| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))?;
-            value.set_sensitive(true);
-            Ok(value)
-        };
-        let authorization = common.key.as_ref().map(|key| bearer(&key.0)).transpose()?;
-        Ok(Self { host: HeaderValue::from_str(host)?, authorization })
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Record<'a> {
     pub(crate) elapsed_s: f64,
     pub(crate) requests: u64,
     pub(crate) ok: u64,
+    /// Right answers that came within `--within`; all of them without it.
+    pub(crate) in_time: u64,
     pub(crate) refused: u64,
     /// Errors of the whole run.
     pub(crate) failed: u64,
@@ -32,7 +34,13 @@ pub(crate) struct Record<'a> {
     pub(crate) reconnects: u64,
     /// Right answers, replays and reads included.
     pub(crate) throughput_per_s: f64,
+    /// Those in time by the length of the measured part: by when they were due, not by when they came.
+    pub(crate) in_time_per_s: f64,
     pub(crate) operations: BTreeMap<&'static str, Operation>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) groups: BTreeMap<String, Operation>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) refusals: BTreeMap<String, Refusals>,
     pub(crate) starts: Starts,
     pub(crate) server: Option<Server>,
     pub(crate) client: Client,
@@ -51,9 +59,17 @@ pub(crate) struct Basis {
 pub(crate) struct Operation {
     pub(crate) requests: u64,
     pub(crate) ok: u64,
+    pub(crate) in_time: u64,
     pub(crate) refused: u64,
     pub(crate) latency_us: Spread,
     pub(crate) service_time_us: Spread,
+}
+
+/// Of one code, and how long they took from sending.
+#[derive(Debug, Serialize)]
+pub(crate) struct Refusals {
+    pub(crate) count: u64,
+    pub(crate) time_us: Spread,
 }
 
 #[derive(Debug, Serialize)]
@@ -93,6 +109,7 @@ impl<'a> Record<'a> {
         let parts = [("create", &tally.create), ("read", &tally.read), ("replay", &tally.replay)];
         let sum = |of: fn(&Measured) -> u64| parts.iter().map(|(_, part)| of(part)).sum::<u64>();
         let (requests, ok) = (sum(|part| part.requests), sum(|part| part.ok));
+        let in_time = sum(|part| part.in_time);
         let server = Server::new(&used, requests, &tally);
         Self {
             at: at.to_string(),
@@ -109,15 +126,27 @@ impl<'a> Record<'a> {
             elapsed_s: elapsed.as_secs_f64(),
             requests,
             ok,
+            in_time,
             refused: sum(|part| part.refused),
             failed: tally.errors.values().map(|fault| fault.count).sum(),
             unsent: tally.unsent,
             reconnects: tally.reconnects,
             throughput_per_s: ratio(ok as f64, elapsed.as_secs_f64()),
+            in_time_per_s: ratio(in_time as f64, args.common().duration.0.as_secs_f64()),
             operations: parts
                 .into_iter()
                 .filter(|(_, part)| part.requests > 0)
                 .map(|(name, part)| (name, Operation::new(part)))
+                .collect(),
+            groups: tally
+                .groups
+                .iter()
+                .map(|(group, part)| (group.clone(), Operation::new(part)))
+                .collect(),
+            refusals: tally
+                .refusals
+                .iter()
+                .map(|(code, times)| (code.clone(), Refusals::new(times)))
                 .collect(),
             starts: Starts { late_by_over_1ms: tally.late, lateness_us: (&tally.lateness).into() },
             client: Client::new(&used, elapsed, args.common().threads),
@@ -138,10 +167,17 @@ impl Operation {
         Self {
             requests: measured.requests,
             ok: measured.ok,
+            in_time: measured.in_time,
             refused: measured.refused,
             latency_us: (&measured.latency).into(),
             service_time_us: (&measured.service).into(),
         }
+    }
+}
+
+impl Refusals {
+    fn new(times: &Histogram<u64>) -> Self {
+        Self { count: times.len(), time_us: times.into() }
     }
 }
 

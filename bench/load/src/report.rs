@@ -30,6 +30,10 @@ fn write(record: &Record<'_>, out: &mut String) -> fmt::Result {
         "{:<24}{:>12.0} ok/s in {:.1} s",
         "throughput", record.throughput_per_s, record.elapsed_s
     )?;
+    if record.arguments.common().within.is_some() {
+        let (count, rate) = (record.in_time, record.in_time_per_s);
+        writeln!(out, "{:<24}{count:>12} ok, {rate:.0} a second", "in time")?;
+    }
     latencies(record, out)?;
     writeln!(out)?;
     if let Some(server) = &record.server {
@@ -61,6 +65,12 @@ fn latencies(record: &Record<'_>, out: &mut String) -> fmt::Result {
                 &operation.service_time_us,
             )?;
         }
+    }
+    for (group, operation) in &record.groups {
+        row(out, &format!("of {group}"), operation.requests, &operation.latency_us)?;
+    }
+    for (code, refused) in &record.refusals {
+        row(out, &format!("refused, {code}"), refused.count, &refused.time_us)?;
     }
     if record.arguments.is_open() {
         row(out, "start late by", record.starts.late_by_over_1ms, &record.starts.lateness_us)?;

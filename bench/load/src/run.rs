@@ -17,7 +17,7 @@ use crate::{
     tally::Tally,
 };
 use jiff::Timestamp;
-use std::{io, sync::Arc, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &Args) -> Result<Record<'_>, Trouble> {
 
     let start = Instant::now();
     let measured_from = start + common.warmup.0;
-    let tally = Tally::new(measured_from, common.sample, Rng::derived(common.seed, SAMPLE));
+    let tally = Tally::new(common, measured_from, Rng::derived(common.seed, SAMPLE));
     let run_id = common.run_id.clone().unwrap_or_else(|| fresh_run_id(at));
     let plan = Arc::new(Plan::new(common, run_id, baskets, tally)?);
     let mut tasks = start_callers(args, clients, &plan, start)?;
@@ -65,6 +65,9 @@ pub(crate) async fn run(args: &Args) -> Result<Record<'_>, Trouble> {
         None => None,
     };
 
+    if let Some(path) = &common.acknowledged {
+        write_acknowledged(path, &plan).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let read_back = read_back(&target, &plan).await;
     let commit = match &common.commit {
         Some(commit) => Some(commit.clone()),
@@ -119,6 +122,12 @@ fn start_callers(
 /// The generator's and the service's.
 fn usage(common: &Common) -> io::Result<(Usage, Option<Usage>)> {
     Ok((Usage::of_self()?, common.pid.map(Usage::of).transpose()?))
+}
+
+fn write_acknowledged(path: &Path, plan: &Plan) -> io::Result<()> {
+    let named = plan.tally().named.take().unwrap_or_default();
+    let lines = named.iter().map(|(sequence, id)| format!("{} {id}\n", plan.key(*sequence)));
+    fs::write(path, lines.collect::<Vec<_>>().concat())
 }
 
 /// Reads the sample of acknowledged orders. Its times count for nothing: they lie after the run.

@@ -1,6 +1,7 @@
 //! What is counted during a run.
 
 use crate::{
+    args::Common,
     check::{Placed, Wrong},
     client::Lost,
     rng::Rng,
@@ -22,6 +23,13 @@ pub(crate) enum Operation {
     Replay,
 }
 
+/// What a request was for, and whose it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) group: &'a str,
+}
+
 /// When a request was due, left, and ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -34,17 +42,19 @@ pub(crate) struct Times {
 #[derive(Debug)]
 pub(crate) enum End {
     Right,
-    /// Not done, as the arguments allow.
-    Refused,
+    /// Not done, as the arguments allow; by its code.
+    Refused(String),
     Wrong(Wrong),
     Lost(Lost),
 }
 
-/// One operation within the measured part.
+/// One operation, or one group of tenants, within the measured part.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) requests: u64,
     pub(crate) ok: u64,
+    /// Of these, those that came soon enough.
+    pub(crate) in_time: u64,
     pub(crate) refused: u64,
     /// From the intended start, so a stall counts for all who had to wait behind it. Right answers and timeouts.
     pub(crate) latency: Histogram<u64>,
@@ -75,6 +85,11 @@ pub(crate) struct Tally {
     pub(crate) create: Measured,
     pub(crate) read: Measured,
     pub(crate) replay: Measured,
+    /// The same requests, by the groups of their tenants.
+    pub(crate) groups: BTreeMap<String, Measured>,
+    /// From the actual start, by code: they count for no latency.
+    pub(crate) refusals: BTreeMap<String, Histogram<u64>>,
+    within: Option<Duration>,
     /// Actual less intended start.
     pub(crate) lateness: Histogram<u64>,
     pub(crate) late: u64,
@@ -85,41 +100,42 @@ pub(crate) struct Tally {
     pub(crate) errors: BTreeMap<String, Fault>,
     /// Of the whole run.
     pub(crate) acknowledged: u64,
+    /// Number and id of every order acknowledged, where the arguments ask for them.
+    pub(crate) named: Option<Vec<(u64, String)>>,
     pub(crate) orders: Reservoir,
 }
 
 impl Tally {
-    pub(crate) fn new(measured_from: Instant, sample: usize, rng: Rng) -> Self {
-        let orders = Reservoir { kept: Vec::new(), capacity: sample, seen: 0, rng };
+    pub(crate) fn new(common: &Common, measured_from: Instant, rng: Rng) -> Self {
+        let orders = Reservoir { kept: Vec::new(), capacity: common.sample, seen: 0, rng };
+        let groups = common.tenants.iter().map(|tenant| (tenant.group.clone(), Measured::new()));
         Self {
             measured_from,
             last_done: measured_from,
             create: Measured::new(),
             read: Measured::new(),
             replay: Measured::new(),
+            groups: groups.collect(),
+            refusals: BTreeMap::new(),
+            within: common.within.map(|span| span.0),
             lateness: histogram(),
             late: 0,
             unsent: 0,
             reconnects: 0,
             errors: BTreeMap::new(),
             acknowledged: 0,
+            named: common.acknowledged.as_ref().map(|_| Vec::new()),
             orders,
         }
     }
 
     /// Counts a request and how it ended; `about` names it in the example of an error.
-    pub(crate) fn count(
-        &mut self,
-        operation: Operation,
-        times: Times,
-        end: End,
-        about: &dyn Display,
-    ) {
+    pub(crate) fn count(&mut self, asked: Asked<'_>, times: Times, end: End, about: &dyn Display) {
         if times.intended >= self.measured_from {
-            self.measure(operation, times, &end);
+            self.measure(asked, times, &end);
         }
         match end {
-            End::Right | End::Refused => {}
+            End::Right | End::Refused(_) => {}
             End::Wrong(wrong) => self.error(&wrong.kind, || format!("{about}: {}", wrong.detail)),
             End::Lost(lost) => self.error(lost.kind(), || format!("{about}: {}", lost.detail())),
         }
@@ -139,35 +155,53 @@ impl Tally {
 
     pub(crate) fn acknowledge(&mut self, placed: Placed) {
         self.acknowledged += 1;
+        if let Some(named) = &mut self.named {
+            named.push((placed.sequence, placed.id.clone()));
+        }
         self.orders.offer(placed);
     }
 
-    fn measure(&mut self, operation: Operation, times: Times, end: &End) {
-        if operation != Operation::Replay {
+    fn measure(&mut self, asked: Asked<'_>, times: Times, end: &End) {
+        if asked.operation != Operation::Replay {
             let late = times.sent.saturating_duration_since(times.intended);
             self.lateness.saturating_record(micros(late));
             self.late += u64::from(late > LATE);
         }
         self.last_done = self.last_done.max(times.done);
-        let measured = match operation {
+        let measured = match asked.operation {
             Operation::Create => &mut self.create,
             Operation::Read => &mut self.read,
             Operation::Replay => &mut self.replay,
         };
-        measured.requests += 1;
-        measured.ok += u64::from(matches!(end, End::Right));
-        measured.refused += u64::from(matches!(end, End::Refused));
-        // An early refusal or error would flatter the percentiles; leaving out timeouts would too.
-        if matches!(end, End::Right | End::Lost(Lost::Timeout(_))) {
-            measured.latency.saturating_record(micros(times.done - times.intended));
-            measured.service.saturating_record(micros(times.done - times.sent));
+        measured.add(times, end, self.within);
+        if let Some(group) = self.groups.get_mut(asked.group) {
+            group.add(times, end, self.within);
+        }
+        if let End::Refused(code) = end {
+            let refused = self.refusals.entry(code.clone()).or_insert_with(histogram);
+            refused.saturating_record(micros(times.done - times.sent));
         }
     }
 }
 
 impl Measured {
     fn new() -> Self {
-        Self { requests: 0, ok: 0, refused: 0, latency: histogram(), service: histogram() }
+        let (latency, service) = (histogram(), histogram());
+        Self { requests: 0, ok: 0, in_time: 0, refused: 0, latency, service }
+    }
+
+    fn add(&mut self, times: Times, end: &End, within: Option<Duration>) {
+        let latency = times.done - times.intended;
+        let right = matches!(end, End::Right);
+        self.requests += 1;
+        self.ok += u64::from(right);
+        self.in_time += u64::from(right && within.is_none_or(|within| latency <= within));
+        self.refused += u64::from(matches!(end, End::Refused(_)));
+        // An early refusal or error would flatter the percentiles; leaving out timeouts would too.
+        if matches!(end, End::Right | End::Lost(Lost::Timeout(_))) {
+            self.latency.saturating_record(micros(latency));
+            self.service.saturating_record(micros(times.done - times.sent));
+        }
     }
 }
 

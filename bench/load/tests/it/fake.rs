@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     Overloaded,
     /// Every fiftieth order closes its connection after the answer.
     Closes,
+    /// Nothing is done for those who do not say that they wait 950 ms.
+    Hurried,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct State {
     first_at: Option<Instant>,
     orders: HashMap<String, Value>,
     by_key: HashMap<String, String>,
+    /// Order → the credential that made it, which alone reads it.
+    owners: HashMap<String, String>,
 }
 
 impl Fake {
@@ -88,18 +92,29 @@ async fn answer(
             sleep_until(stall + Duration::from_millis(500)).await;
         }
     }
+    let header = |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap());
+    if fault == Fault::Hurried && header("x-request-timeout-ms") != "950" {
+        return Ok(respond(400, None));
+    }
+    let owner = header("authorization").to_owned();
     let mut state = state.lock().unwrap();
     if head.method == Method::GET {
         let id = head.uri.path().rsplit('/').next().unwrap();
-        let order = state.orders.get(id).filter(|_| fault != Fault::LosesOrders);
+        let known = fault != Fault::LosesOrders && state.owners.get(id) == Some(&owner);
+        let order = state.orders.get(id).filter(|_| known);
         return Ok(respond(if order.is_some() { 200 } else { 404 }, order));
     }
-    let key = head.headers["idempotency-key"].to_str().unwrap().to_owned();
-    Ok(state.create(key, &serde_json::from_slice(&body).unwrap(), fault))
+    let key = header("idempotency-key").to_owned();
+    Ok(state.create((key, owner), &serde_json::from_slice(&body).unwrap(), fault))
 }
 
 impl State {
-    fn create(&mut self, key: String, order: &Value, fault: Fault) -> Response<Full<Bytes>> {
+    fn create(
+        &mut self,
+        (key, owner): (String, String),
+        order: &Value,
+        fault: Fault,
+    ) -> Response<Full<Bytes>> {
         let known = self.by_key.get(&key).filter(|_| fault != Fault::ForgetsKeys);
         if let Some(id) = known {
             let mut again = respond(201, self.orders.get(id));
@@ -115,9 +130,11 @@ impl State {
         }
         let made = json!({"id": id, "version": 1, "state": "PENDING", "totals": {"total": total}});
         self.orders.insert(id.clone(), made.clone());
+        self.owners.insert(id.clone(), owner);
         self.by_key.insert(key, id);
         if fiftieth && fault == Fault::Overloaded {
-            return respond(503, None);
+            let problem = Bytes::from_static(br#"{"code":"overloaded"}"#);
+            return Response::builder().status(503).body(Full::new(problem)).unwrap();
         }
         let mut response = respond(201, Some(&made));
         if fiftieth && fault == Fault::Closes {

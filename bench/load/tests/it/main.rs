@@ -5,7 +5,7 @@ mod fake;
 
 use fake::{Fake, Fault};
 use serde_json::Value;
-use std::{process::Stdio, time::Duration};
+use std::{collections::HashSet, process::Stdio, time::Duration};
 use tokio::{process::Command, time::timeout};
 
 /// Far above the length of any run here.
@@ -127,7 +127,55 @@ async fn a_refusal_is_an_error_unless_allowed() {
     assert!(strict.errors("status 503") > 0, "{}", strict.table);
     let allowed = closed(Fault::Overloaded, "--allow-overload").await;
     assert_eq!(allowed.status, Some(0), "{}", allowed.table);
-    assert!(allowed.count("/refused") > 0, "{}", allowed.table);
+    let refused = allowed.count("/refused");
+    assert!(refused > 0, "{}", allowed.table);
+    assert_eq!(allowed.count("/refusals/503 overloaded/count"), refused);
+    assert!(allowed.count("/refusals/503 overloaded/time_us/p99") > 0);
+}
+
+#[tokio::test]
+async fn what_comes_too_late_is_right_but_not_in_time() {
+    let run = "open --rate 200 --arrivals uniform --in-flight 4 --synthetic --within 100ms";
+    let outcome = load(Fault::Stall, &format!("{run} --warmup 200ms --duration 3s")).await;
+    assert_eq!(outcome.status, Some(0), "{}", outcome.table);
+    // Due in the first 400 of the 500 ms of stall, 80 come more than 100 ms later.
+    let late = outcome.count("/ok") - outcome.count("/in_time");
+    assert!((50..=500).contains(&late), "{}", outcome.table);
+}
+
+#[tokio::test]
+async fn tenants_ask_by_their_weights_and_read_what_is_theirs() {
+    let tenants = "--tenant hot:18:key-a --tenant other:1:key-b --tenant other:1:key-c";
+    let outcome = closed(Fault::None, &format!("{tenants} --read-percent 20")).await;
+    assert_eq!(outcome.status, Some(0), "{}", outcome.table);
+    let (hot, other) =
+        (outcome.count("/groups/hot/requests"), outcome.count("/groups/other/requests"));
+    assert_eq!(hot + other, outcome.count("/requests"));
+    assert!(other > 0 && hot > 4 * other, "{}", outcome.table);
+    assert_eq!(outcome.count("/read_back/matched"), outcome.count("/read_back/sampled"));
+    assert!(!outcome.record.to_string().contains("key-a"));
+}
+
+#[tokio::test]
+async fn the_deadline_is_sent_with_every_request() {
+    let told = closed(Fault::Hurried, "--deadline 950ms").await;
+    assert_eq!(told.status, Some(0), "{}", told.table);
+    let silent = closed(Fault::Hurried, "").await;
+    assert!(silent.errors("status 400") > 0, "{}", silent.table);
+}
+
+#[tokio::test]
+async fn every_acknowledged_order_is_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("acknowledged");
+    let more = format!("--acknowledged {} --run-id of-this-test", file.display());
+    let outcome = closed(Fault::None, &more).await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: HashSet<&str> = text.lines().collect();
+    // Those of the warm-up too.
+    assert!(lines.len() as u64 >= outcome.count("/ok"), "{}", outcome.table);
+    assert!(lines.iter().all(|line| line.starts_with("load-of-this-test-")), "{text}");
+    assert!(lines.iter().any(|line| line.ends_with(" order-1")), "{text}");
 }
 
 #[tokio::test]
