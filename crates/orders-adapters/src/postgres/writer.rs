@@ -422,15 +422,6 @@ fn still_open(jobs: &[Job], outcomes: &mut [Option<Outcome>]) -> Vec<usize> {
 }
 
 impl Failed {
-    pub(super) fn unanswered() -> Self {
-        Self { what: What::Unknown, cause: "no answer in time".into() }
-    }
-
-    /// Whether another batch might pass on the same connection.
-    fn is_of_a_change(&self) -> bool {
-        matches!(self.what, What::Refused | What::Decided | What::Contended)
-    }
-
     /// The same for so many changes; the cause goes with the first.
     fn for_each(self, count: usize) -> Vec<Outcome> {
         let what = self.what;
