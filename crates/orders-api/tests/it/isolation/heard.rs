@@ -1,6 +1,6 @@
 //! What is heard over either protocol, in a form in which two answers can be held against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::{
     body::{Body, Bytes},
@@ -11,7 +11,7 @@ use orders_api::grpc::pb::{self, batch_create_orders_response::Outcome};
 use prost::Message as _;
 use serde_json::Value;
 use tonic::Status;
-use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
+use tonic_types::{ErrorDetails, ErrorInfo, RpcStatusExt as _, StatusExt as _};
 
 use super::row::Face;
 use crate::shop::Shop;
@@ -52,8 +52,11 @@ impl Heard {
         let headers = headers.map(|(name, value)| (name.as_str(), lossy(value.as_bytes())));
         let headers: BTreeMap<&str, String> =
             headers.filter(|(name, _)| !LEFT_OUT.contains(name)).collect();
-        let details = status.map(|status| lossy(status.details())).unwrap_or_default();
-        let text = lossy(&body);
+        let details = status.map(|status| details(status.get_error_details())).unwrap_or_default();
+        let text = match face {
+            Face::Grpc if is_batch => refused_order(&body).unwrap_or_else(|| lossy(&body)),
+            Face::Http | Face::Grpc => lossy(&body),
+        };
         let whole = format!("{} {headers:?} {details} {text}", head.status);
         Self { code: told.unwrap_or_default(), text, whole }
     }
@@ -75,11 +78,29 @@ fn http_code(body: &Bytes, place: &str) -> Option<String> {
 
 /// The code of the one order that a batch was asked for.
 fn order_code(body: &Bytes) -> Option<String> {
+    refusal(body).map(|status| code(status.get_details_error_info()))
+}
+
+/// What is said of the one order that a batch was asked for, if it was refused.
+fn refused_order(body: &Bytes) -> Option<String> {
+    let status = refusal(body)?;
+    Some(format!("{} {} {}", status.code, status.message, details(status.get_error_details())))
+}
+
+fn refusal(body: &Bytes) -> Option<tonic_types::Status> {
     let answer = pb::BatchCreateOrdersResponse::decode(body.get(FRAME..)?).expect("an answer");
     match answer.outcome.expect("an outcome") {
         Outcome::Order(_) => None,
-        Outcome::Problem(status) => Some(code(status.get_details_error_info())),
+        Outcome::Problem(status) => Some(status),
     }
+}
+
+/// All details of a status. Its metadata are a map, which comes in any order.
+fn details(mut details: ErrorDetails) -> String {
+    let info = details.error_info().cloned();
+    details.set_error_info("", "", HashMap::new());
+    let Some(ErrorInfo { reason, domain, metadata }) = info else { return format!("{details:?}") };
+    format!("{reason} {domain} {:?} {details:?}", BTreeMap::from_iter(metadata))
 }
 
 fn code(info: Option<ErrorInfo>) -> String {
