@@ -1,6 +1,6 @@
 //! Who asks, and what they may do.
 //!
-//! There are three kinds of identity, and all give one [`Principal`](mainstay_context::Principal) with
+//! There are three kinds of identity, and all give one [`Principal`] with
 //! its scopes: API keys of the form `ID.SECRET`, kept as HMACs under a pepper; tokens of an issuer,
 //! which are JWTs and told from keys by their two dots; and the peers of connections that were opened
 //! with a certificate. Whoever sends an `Authorization` header is who that says, also over such a
