@@ -4,7 +4,8 @@
 //! connections all have limits, a [`lifecycle`] whose shutdown nothing can hold up, an inbound
 //! [`http`] stack with deadlines and one log line per request, a [`client`] of other services, an
 //! [`admin`] router, [`metrics`], [`telemetry`] and layered [`config`]. The request context itself
-//! is the crate [`mainstay_context`]; breakers, retries and bulkheads are [`mainstay_resilience`].
+//! is the crate [`mainstay_context`]; breakers, retries, bulkheads, rate limits, admission and pools
+//! are [`mainstay_resilience`].
 //!
 //! The shortest way in replaces `axum::serve`:
 //!
