@@ -55,7 +55,7 @@ mod on_kafka {
 
     use super::{Config, ExitCode, Failure, TopicsCommand};
     use crate::{
-        cli::{Dlq, DropParked, Replay, Topic},
+        cli::topics::{Dlq, DropParked, Replay, Topic},
         console::{many, say},
         wired,
     };

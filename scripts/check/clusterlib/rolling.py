@@ -8,7 +8,7 @@ from pathlib import Path
 from clusterlib.load import Load
 from clusterlib.outages import missing_or_twice
 from clusterlib.stage import Replica, Stage, until
-from crashlib.service import TIED, Failed, end, free_port, spawn
+from crashlib.service import TIED, end, free_port, spawn
 from crashlib.table import Table
 from pglib import Postgres
 

@@ -59,9 +59,9 @@ pub use mainstay_resilience::retry::Safety;
 
 use self::{ask::Ask, origin::Origin};
 use super::guards::{Guards, Judge};
-use crate::metrics::Metrics;
+use crate::{http::answered_try, metrics::Metrics};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use mainstay_context::Context;
 use mainstay_resilience::{breaker, retry::Budget};
 use serde::Serialize;
@@ -76,6 +76,14 @@ type Answer = Response<Bytes>;
 /// `x-envoy-attempt-count` of the answer, and its count holds where it is larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tries(pub u32);
+
+impl Tries {
+    /// Of an answer with these headers to the try that `cx` is for. A proxy between may have tried it
+    /// again, and then says so.
+    pub(in crate::client) fn of(cx: &Context, headers: &HeaderMap) -> Self {
+        Self(answered_try(headers).map_or(cx.attempt(), |theirs| theirs.max(cx.attempt())))
+    }
+}
 
 /// A client of one service. Clones are the same client.
 #[derive(Clone)]
@@ -138,8 +146,8 @@ impl Client {
     /// Makes a call for the request of `cx`, and reads the whole answer, whatever its status.
     ///
     /// The address of `request` is a path with or without a query, and is put behind the path of
-    /// the base address as it is: encode what comes from outside. `safety` says whether it may be made again when it fails or is answered
-    /// with 429 or 5xx.
+    /// the base address as it is: encode what comes from outside. `safety` says whether it may be made
+    /// again when it fails or is answered with 429 or 5xx.
     ///
     /// # Errors
     ///

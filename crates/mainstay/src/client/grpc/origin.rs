@@ -9,7 +9,7 @@ use crate::{
         dial::Dialer,
         limit::{Cut, Limit},
     },
-    http::{answered_try, propagate_grpc},
+    http::propagate_grpc,
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -102,11 +102,8 @@ impl tower::Service<Ask> for Origin {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let mut answer = shared.attempt(&ask).await?;
-            let ours = ask.cx.attempt();
-            // A proxy between may have tried it again, and then says so.
-            let theirs = answered_try(&answer.head.headers);
-            let tries = theirs.map_or(ours, |theirs| theirs.max(ours));
-            answer.head.extensions.insert(Tries(tries));
+            let tries = Tries::of(&ask.cx, &answer.head.headers);
+            answer.head.extensions.insert(tries);
             Ok(answer)
         })
     }

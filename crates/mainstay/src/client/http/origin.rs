@@ -1,12 +1,9 @@
 //! The service at the other end: its connections, and one try of a call.
 
 use super::{Answer, Config, Error, NotSent, TlsError, Tries, ask::Ask, connection::Connection};
-use crate::{
-    client::{
-        dial::Dialer,
-        limit::{Cut, Limit},
-    },
-    http::answered_try,
+use crate::client::{
+    dial::Dialer,
+    limit::{Cut, Limit},
 };
 use bytes::Bytes;
 use http::Request;
@@ -60,10 +57,8 @@ impl tower::Service<Ask> for Origin {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let mut answer = shared.attempt(&ask).await?;
-            let ours = ask.cx.attempt();
-            // A proxy between may have tried it again, and then says so.
-            let tries = answered_try(answer.headers()).map_or(ours, |theirs| theirs.max(ours));
-            answer.extensions_mut().insert(Tries(tries));
+            let tries = Tries::of(&ask.cx, answer.headers());
+            answer.extensions_mut().insert(tries);
             Ok(answer)
         })
     }
