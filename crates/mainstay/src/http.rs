@@ -155,9 +155,10 @@ impl Stack {
         self
     }
 
-    /// Lets the route with exactly this pattern stream: only a deadline that the caller asks for
-    /// applies, and it ends with the head of the answer: the context of the handler has none. It is
-    /// told of the caller's by [`StreamDeadline`].
+    /// Lets the route with exactly this pattern stream. The head of its answer must be there by the
+    /// largest deadline, or by that of the caller where it is nearer: what is held for a request until then
+    /// is held no longer. After it nothing of ours applies, and the context of the handler has no deadline.
+    /// It is told of the caller's by [`StreamDeadline`].
     #[must_use]
     pub fn with_stream(mut self, route: impl Into<String>) -> Self {
         self.streams.push(route.into());
@@ -190,10 +191,12 @@ impl Stack {
     fn limits(&self, request: &Request, now: Instant) -> Result<Limits, Failure> {
         let asked = self.admit(asked(request.headers())?, now)?;
         Ok(if self.is_stream(request) {
-            Limits { head: asked.map(|time| now + time), whole: None }
+            let most = self.config.largest_deadline;
+            let head = now + asked.map_or(most, |time| time.min(most));
+            Limits { head, whole: None, stream: asked.map(|time| now + time) }
         } else {
-            let at = Some(now + self.config.limit(asked));
-            Limits { head: at, whole: at }
+            let at = now + self.config.limit(asked);
+            Limits { head: at, whole: Some(at), stream: None }
         })
     }
 
@@ -230,9 +233,11 @@ pub fn inbound(router: Router, stack: &Stack) -> Router {
 /// Until when a request may go on.
 struct Limits {
     /// By then the head of the answer must be there.
-    head: Option<Instant>,
+    head: Instant,
     /// By then all work must end. A stream has none: what it does after its head is not limited.
     whole: Option<Instant>,
+    /// By then the caller wants all of a stream, if it says so.
+    stream: Option<Instant>,
 }
 
 async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Next) -> Response {
@@ -256,7 +261,7 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
     }
     request.extensions_mut().insert(record.clone());
     request.extensions_mut().insert(cx.clone());
-    if let Ok(Limits { head: Some(at), whole: None }) = limits {
+    if let Some(at) = limits.as_ref().ok().and_then(|limits| limits.stream) {
         request.extensions_mut().insert(StreamDeadline(at));
     }
     let span = tracing::info_span!(
@@ -285,8 +290,7 @@ async fn answer(
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let Some(at) = limits?.head else { return Ok(next.run(request).await) };
-    tokio::time::timeout_at(at, next.run(request)).await.map_err(|_elapsed| {
+    tokio::time::timeout_at(limits?.head, next.run(request)).await.map_err(|_elapsed| {
         cx.cancel(Cause::DeadlineExceeded);
         Failure::DeadlineExceeded
     })

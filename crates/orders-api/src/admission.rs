@@ -3,7 +3,8 @@
 //! A request of one order or page takes a permit, and so does a batch that comes as a whole; a change is
 //! refused as well when it would wait for too long in the store's queue. Refused is before anything is
 //! read of the body. Pages of the feed and batches have no deadline of their own, since their routes may
-//! stream: they wait for as long as one of their steps may take.
+//! stream: they wait for as long as one of their steps may take, and have their permit until there is the
+//! head of their answer, which the stack bounds.
 //!
 //! No permit is asked of what streams, since each of its orders has a turn of its own in the store's
 //! queue; of health, reflection and the documents; and of the gateway's webhook, which no key opens, so

@@ -1,8 +1,9 @@
 //! What the handlers of both protocols share: the use cases, what is set, and the time there is.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::pending, sync::Arc, time::Duration};
 
-use mainstay::{lifecycle::Phase, telemetry::SPANS};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use mainstay::{http::StreamDeadline, lifecycle::Phase, telemetry::SPANS};
 use mainstay_context::Context;
 use mainstay_resilience::{
     Jitter,
@@ -13,7 +14,10 @@ use orders::{
     Error, Orders,
     ports::{Clock as _, Ports},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep_until, timeout},
+};
 use tracing::Instrument as _;
 
 use crate::{
@@ -141,6 +145,46 @@ impl<P: Ports> Api<P> {
 pub(crate) async fn use_case<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     let span = tracing::info_span!(target: SPANS, "use case", otel.name = name);
     work.instrument(span).await
+}
+
+/// All that is told here until it fails, or until the deadline of the caller, which is then told last.
+/// That the answer has a head by then is the stack's to see to.
+pub(crate) fn until<T: Send + 'static>(
+    by: Option<StreamDeadline>,
+    told: impl Stream<Item = Result<T, Problem>> + Send + 'static,
+) -> impl Stream<Item = Result<T, Problem>> + Send {
+    stream::unfold(Timed { told: Some(told.boxed()), by }, Timed::next)
+}
+
+/// What is told, under way.
+struct Timed<T> {
+    /// Nothing once it has failed: what it holds ends with it.
+    told: Option<BoxStream<'static, Result<T, Problem>>>,
+    by: Option<StreamDeadline>,
+}
+
+impl<T> Timed<T> {
+    async fn next(mut self) -> Option<(Result<T, Problem>, Self)> {
+        let told = self.told.as_mut()?;
+        let next = tokio::select! {
+            biased;
+            () = over(self.by) => Some(Err(out_of_time())),
+            next = told.next() => next,
+        };
+        let next = next?;
+        if next.is_err() {
+            self.told = None;
+        }
+        Some((next, self))
+    }
+}
+
+/// Waits for the deadline, if there is one.
+async fn over(by: Option<StreamDeadline>) {
+    match by {
+        Some(StreamDeadline(at)) => sleep_until(at).await,
+        None => pending().await,
+    }
 }
 
 /// The problem of work that was left under way when its time was spent.

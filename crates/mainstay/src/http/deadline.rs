@@ -19,7 +19,7 @@ const RESERVE_PART: u32 = 50;
 /// By when the caller of a stream wants all of it, if it says so: in the extensions of the request.
 ///
 /// The stack sees to the head of the answer. Whether what follows ends by then is for the handler to
-/// say: a call of gRPC does, a feed over HTTP does not.
+/// say: a call of gRPC and a batch do, a feed over HTTP does not.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamDeadline(pub Instant);
 

@@ -104,6 +104,19 @@ async fn the_longest_deadline_of_a_stream_is_no_panic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_head_of_a_stream_is_there_by_the_largest_deadline_whatever_its_caller_asks() {
+    let stack = Stack::new(&Metrics::new("test")).with_stream("/");
+    let app = inbound(Router::new().route("/", on_get(std::future::pending::<()>)), &stack);
+    for (headers, seconds) in
+        [(&[][..], 10), (&[("grpc-timeout", "1H")], 10), (&[("grpc-timeout", "3S")], 3)]
+    {
+        let start = tokio::time::Instant::now();
+        let (status, _) = ask(&app, "/", headers).await;
+        assert_eq!((status, start.elapsed().as_secs()), (504, seconds), "{headers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_is_told_by_when_its_caller_wants_all_of_it() {
     let stack = Stack::new(&Metrics::new("test")).with_stream("/stream");
     let routes = Router::new().route("/stream", on_get(by)).route("/whole", on_get(by));

@@ -1,16 +1,13 @@
 //! A call that is answered with a stream, to its end: what ends it too early is its status, and is
 //! counted and logged as if the head of the answer had said so.
 
-use std::future::pending;
-
-use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use mainstay::http::{Record, StreamDeadline};
 use mainstay_context::Context;
-use tokio::time::sleep_until;
 use tonic::{Request, Response, Status};
 
 use super::passed_by;
-use crate::{api::out_of_time, problem::Problem};
+use crate::{api::until, problem::Problem};
 
 /// What a call is told until it ends.
 pub(super) type Telling<T> = BoxStream<'static, Result<T, Status>>;
@@ -31,49 +28,18 @@ impl Call {
         Ok(Self { cx, by: all.get().copied(), record })
     }
 
-    /// Tells all of this, or until it fails, or until the deadline of the caller. That the answer has
-    /// a head by then is the stack's to see to.
+    /// Tells all of this, or until it fails, or until the deadline of the caller.
     pub(super) fn tell<T: Send + 'static>(
         self,
         told: impl Stream<Item = Result<T, Problem>> + Send + 'static,
     ) -> Response<Telling<T>> {
-        let answer = Answer { call: self, told: told.boxed(), ended: false };
-        Response::new(stream::unfold(answer, Answer::next).boxed())
+        let told = until(self.by, told);
+        let told = told.map(move |told| told.map_err(|problem| self.failed(&problem)));
+        Response::new(told.boxed())
     }
 
     fn failed(&self, problem: &Problem) -> Status {
         problem.ends(&self.record);
         problem.status(&self.cx)
-    }
-}
-
-/// What a call is told, under way.
-struct Answer<T> {
-    call: Call,
-    told: BoxStream<'static, Result<T, Problem>>,
-    ended: bool,
-}
-
-impl<T> Answer<T> {
-    async fn next(mut self) -> Option<(Result<T, Status>, Self)> {
-        if self.ended {
-            return None;
-        }
-        let next = tokio::select! {
-            biased;
-            () = over(self.call.by) => Some(Err(out_of_time())),
-            next = self.told.next() => next,
-        };
-        let next = next?.map_err(|problem| self.call.failed(&problem));
-        self.ended = next.is_err();
-        Some((next, self))
-    }
-}
-
-/// Waits for the deadline, if there is one.
-async fn over(by: Option<StreamDeadline>) {
-    match by {
-        Some(StreamDeadline(at)) => sleep_until(at).await,
-        None => pending().await,
     }
 }

@@ -37,8 +37,9 @@ const LARGE: usize = 64 * 1024;
 /// holds up to 100 orders. As `application/x-ndjson` there is one order per line and no limit to
 /// their number, and answers stream back while orders stream in. An order without a key of its own
 /// takes one derived from the batch's `Idempotency-Key` and its place, so that the same batch sent
-/// again replays. When no order comes for 5 seconds, when the body breaks off, and when the service
-/// stops, the batch ends with a line that says so and has no `index`: what was answered stands.
+/// again replays. When no order comes for 5 seconds, when the body breaks off, when the time of
+/// `x-request-timeout-ms` is over, and when the service stops, the batch ends with a line that says
+/// so and has no `index`: what was answered stands.
 #[utoipa::path(
     post,
     path = PATH,

@@ -11,12 +11,12 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::header;
-use mainstay::http::Record;
+use mainstay::http::{Record, StreamDeadline};
 use mainstay_context::Context;
 
 use super::body::read;
 use crate::{
-    api::Api,
+    api::{Api, until},
     batch::{self, Asked},
     body::too_large,
     items::{self, Came, Framing},
@@ -26,20 +26,23 @@ use crate::{
 
 pub(super) const TYPE: &str = "application/x-ndjson";
 
-/// Answers each line of the body with a line, and says with one more if it ends too early.
+/// Answers each line of the body with a line, and says with one more if it ends too early, such as by the
+/// deadline of the caller.
 pub(super) fn answer<P: Ports>(
     (api, cx): (Api<P>, Context),
     key: Option<IdempotencyKey>,
     request: Request,
 ) -> Response {
     let record = request.extensions().get::<Record>().cloned().unwrap_or_default();
+    let by = request.extensions().get::<StreamDeadline>().copied();
     let asked = move |line: Bytes| -> Result<Asked, Problem> {
         Ok(Asked { item: read::<BatchItem>(&line)?, batch: key.clone() })
     };
     let (framing, phase) = (Lines::new(api.config.body_limit), api.config.phase.clone());
     let lines = items::read(request.into_body(), framing, phase);
     let orders = lines.map(move |came| came.map(|line| line.and_then(&asked)));
-    let results = batch::place(api, cx.clone(), orders).map(move |answer| match answer {
+    let answers = until(by, batch::place(api, cx.clone(), orders));
+    let results = answers.map(move |answer| match answer {
         Ok(answer) => BatchResult::from(answer),
         Err(problem) => {
             problem.ends(&record);

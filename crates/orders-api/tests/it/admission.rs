@@ -161,6 +161,27 @@ fn batch(key: &str, bytes: usize) -> Request<Body> {
     request.header("idempotency-key", long(key)).body(Body::from(body)).unwrap()
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_batch_without_a_deadline_has_its_place_for_no_longer_than_the_largest_one() {
+    let admission = Admission::new(Config::default(), Jitter::none());
+    let shop = Shop::set(|config, _| {
+        config.admission = admission.clone();
+        config.step = Duration::from_mins(1);
+    });
+    shop.world.fail_next(Fault::Slow(Duration::from_hours(1)));
+    let start = Instant::now();
+    let answer = async {
+        shop.send(batch("slow", 0)).await.problem(504, "deadline-exceeded");
+        start.elapsed().as_secs()
+    };
+    let held = async {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        admission.snapshot().in_service
+    };
+    assert_eq!(tokio::join!(answer, held), (10, 1));
+    assert_eq!(admission.snapshot().in_service, 0);
+}
+
 /// A pool of one thread, and how many jobs it has run.
 fn small_pool() -> (Pool, Arc<AtomicUsize>) {
     let run = Arc::new(AtomicUsize::new(0));

@@ -180,6 +180,24 @@ async fn a_draining_service_answers_what_it_has_taken_and_ends_the_batch() {
     assert_eq!(outcome(&again[1]), (1, 201, ""));
 }
 
+#[tokio::test(start_paused = true)]
+async fn lines_are_answered_until_the_deadline_of_the_caller() {
+    let shop = Shop::new();
+    let line = json!({ "order": order() }).to_string() + "\n";
+    let open = stream::iter([Ok::<_, std::io::Error>(Bytes::from(line.repeat(2)))]);
+    let body = Body::from_stream(open.chain(stream::pending()));
+    let request = post("/v1/orders/batch").header("content-type", "application/x-ndjson");
+    let request = request.header("idempotency-key", long("batch"));
+    // More than a request that does not stream may have.
+    let request = request.header("x-request-timeout-ms", "12000").body(body).unwrap();
+    let start = Instant::now();
+    let results = answers(&shop.send(request).await);
+    assert_eq!((start.elapsed().as_secs(), results.len()), (12, 3), "{results:?}");
+    assert_eq!((outcome(&results[0]), outcome(&results[1])), ((0, 201, ""), (1, 201, "")));
+    assert_eq!(end(&results[2]), (504, "deadline-exceeded"));
+    assert!(shop.counts("/v1/orders/batch", 504), "though its head said 200");
+}
+
 /// How many orders there are, up to a page of them.
 async fn stored(shop: &Shop) -> usize {
     shop.get("/v1/orders").await.json()["orders"].as_array().unwrap().len()
