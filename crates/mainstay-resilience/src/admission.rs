@@ -23,11 +23,13 @@
 //! # });
 //! ```
 //!
-//! Guarantees: never more than [`Config::in_service`] permits are out, of one tenant never more than three
-//! quarters of them; never more than [`Config::queue`] wait, of one tenant never more than
-//! [`Config::queue_per_tenant`]; none waits beyond its deadline or its cancellation, and whoever has no
-//! deadline does not wait; while others wait, a tenant gets one place in turn with them, however much it
-//! asks for; a permit is free again when it, or the future that holds or waits for it, is dropped.
+//! Guarantees: never more than [`Config::in_service`] permits are out; no tenant is given more than three
+//! quarters of those that the others leave, so that of 16 or more one is free for a third tenant however
+//! much two ask for, and of 64 or more for a fourth; never more than [`Config::queue`] wait, of one tenant
+//! never more than [`Config::queue_per_tenant`]; none waits beyond its deadline or its cancellation, and
+//! whoever has no deadline does not wait; while others wait, a tenant gets one place in turn with them,
+//! however much it asks for; a permit is free again when it, or the future that holds or waits for it, is
+//! dropped.
 //!
 //! Not guaranteed: that what was let in ends in time: times of service vary, and the prediction is made
 //! of the usual one. Nothing is shared between processes.
@@ -61,8 +63,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// How much at a time, and how much that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The most in service at a time, at least 1, and of one tenant at most three quarters of it. Default
-    /// 1,024.
+    /// The most in service at a time, at least 1, and of one tenant at most three quarters of what the
+    /// others leave. Default 1,024.
     pub in_service: usize,
     /// The most that wait; one more is refused at once. Default 4,096.
     pub queue: usize,
@@ -254,15 +256,14 @@ impl Shared {
 
     /// Gives a place that one of this owner left to whose turn it is.
     fn hand_on(&self, owner: &Owner, now: Instant) {
-        let mut left = Arc::clone(owner);
-        loop {
-            let next = self.core().next(&left, now);
-            let Some((owner, called)) = next else { return };
-            if called.send(()).is_ok() {
-                return;
-            }
-            // Whoever has left the queue meanwhile is passed over.
-            left = owner;
+        let mut next = self.core().next(owner, now);
+        while let Some((owner, called)) = next {
+            next = if called.send(()).is_ok() {
+                self.core().more(now)
+            } else {
+                // Whoever has left the queue meanwhile is passed over.
+                self.core().next(&owner, now)
+            };
         }
     }
 }

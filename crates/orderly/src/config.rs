@@ -107,8 +107,8 @@ pub(crate) struct Http {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Admission {
     /// The most requests that are served at a time, those that `Prefer: wait` holds included; of one tenant
-    /// at most three quarters of them. At most 1,000,000. Default 1,024: four full batches of changes,
-    /// beyond which the store gets no faster.
+    /// at most three quarters of what others leave. At most 1,000,000. Default 1,024: four full batches of
+    /// changes, beyond which the store gets no faster.
     pub(crate) in_service: usize,
     /// The most requests that wait; more are refused. At most 1,000,000. Default 4,096.
     pub(crate) queue: usize,

@@ -109,17 +109,25 @@ impl Core {
         Entry::Queued(self.numbers, call)
     }
 
-    /// Gives the place that one of this owner left to the next whose time is not spent: the longest
-    /// waiting one of each owner in turn. With nobody there the place is free.
-    ///
-    /// One is enough: those who wait while places are free are of an owner that has its share of them.
+    /// Gives the place that one of this owner left to the next, as [`more`](Self::more) does.
     pub(super) fn next(
         &mut self,
         left: &Owner,
         now: Instant,
     ) -> Option<(Owner, oneshot::Sender<()>)> {
         self.free(left);
-        while let Some((owner, waiter)) = self.take() {
+        self.more(now)
+    }
+
+    /// Gives a free place to the next whose time is not spent: the longest waiting one of each owner in
+    /// turn, of those who may have it.
+    ///
+    /// One that is left may be as good as two: when it goes to another, whoever left it has fewer than it
+    /// may have.
+    pub(super) fn more(&mut self, now: Instant) -> Option<(Owner, oneshot::Sender<()>)> {
+        while self.in_service < self.config.in_service
+            && let Some((owner, waiter)) = self.take()
+        {
             if waiter.deadline > now {
                 self.serve(&owner);
                 return Some((owner, waiter.called));
@@ -144,13 +152,16 @@ impl Core {
 
     /// Whether an owner has as many places as it may.
     fn has_its_share(&self, owner: &Owner) -> bool {
-        self.places.get(owner).is_some_and(|places| *places >= self.share())
+        self.places.get(owner).is_some_and(|places| *places >= self.share(*places))
     }
 
-    /// The most places of one owner: three quarters, so that one whose requests take long, such as those
-    /// whose bodies come slowly, leaves places to others.
-    const fn share(&self) -> usize {
-        self.config.in_service - self.config.in_service / 4
+    /// The most places of an owner that has so many now: three quarters of what the others leave, so that
+    /// those whose requests take long, such as those whose bodies come slowly, leave some to whoever comes
+    /// next, however many of them there are. It is the dynamic threshold of shared buffers in switches
+    /// (Choudhury and Hahne, 1998).
+    const fn share(&self, own: usize) -> usize {
+        let left = self.config.in_service - (self.in_service - own);
+        left - left / 4
     }
 
     /// Whose turn it is of those who may have another place; an owner that may not keeps its turn.
@@ -196,7 +207,10 @@ impl Core {
             self.usual().saturating_mul(turn) / places
         };
         let all = wait(self.before(owner), self.config.in_service);
-        if self.has_its_share(owner) { all.max(wait(self.line(owner), self.share())) } else { all }
+        match self.places.get(owner).map(|places| (*places, self.share(*places))) {
+            Some((places, share)) if places >= share => all.max(wait(self.line(owner), share)),
+            Some(_) | None => all,
+        }
     }
 
     /// How many have their turn before a newcomer of this owner.
@@ -314,6 +328,49 @@ mod tests {
         let (owner, called) = core.next(&"a".into(), start()).unwrap();
         called.send(()).unwrap();
         assert_eq!((&*owner, first.try_recv()), ("a", Ok(())));
+        assert_eq!((core.in_service(), core.waiting()), (7, 0));
+    }
+
+    #[test]
+    fn whatever_two_tenants_ask_for_a_third_finds_a_place() {
+        let mut core = Core::new(Config { in_service: 16, queue: 100, queue_per_tenant: 90 });
+        let mut ask = |owner: &str| {
+            let entries = (0..40).map(|_| enter(&mut core, owner, 1_000, 0));
+            entries.filter(|entry| matches!(entry, Ok(Entry::Served))).count()
+        };
+        assert_eq!([ask("a"), ask("b")], [12, 3]);
+        // Who has more than its part of what is left now gives it up as its requests end.
+        let places = |core: &Core| ["a", "b"].map(|owner| core.places[owner]);
+        for _ in 0..3 {
+            assert_eq!(&*core.next(&"a".into(), start()).unwrap().0, "b");
+            assert!(core.more(start()).is_none());
+        }
+        assert_eq!((places(&core), core.in_service()), ([9, 6], 15));
+        // And so it stays, however their requests end.
+        for left in ["b", "a", "a", "b", "b", "b"] {
+            let mut next = core.next(&left.into(), start());
+            while next.is_some() {
+                next = core.more(start());
+            }
+            assert!(core.in_service() < 16, "{:?}", places(&core));
+            assert!(places(&core).iter().all(|places| *places > 4), "{:?}", places(&core));
+        }
+        assert!(matches!(enter(&mut core, "c", 1_000, 0), Ok(Entry::Served)));
+    }
+
+    #[test]
+    fn a_place_that_goes_to_another_may_leave_one_for_whoever_left_it() {
+        let mut core = Core::new(Config { in_service: 7, queue: 100, queue_per_tenant: 90 });
+        let serve = |core: &mut Core, owner: &str| {
+            let mut entries = (0..3).map(|_| enter(core, owner, 1_000, 0));
+            assert!(entries.all(|entry| matches!(entry, Ok(Entry::Served))));
+        };
+        serve(&mut core, "a");
+        serve(&mut core, "b");
+        let _waiting = [queued(&mut core, "b", 1_000), queued(&mut core, "a", 1_000)];
+        assert_eq!(&*core.next(&"a".into(), start()).unwrap().0, "b");
+        assert_eq!(&*core.more(start()).unwrap().0, "a");
+        assert!(core.more(start()).is_none());
         assert_eq!((core.in_service(), core.waiting()), (7, 0));
     }
 

@@ -125,9 +125,9 @@ impl Crowd {
             Act::Take(if is_stuck.is_ok() { 10 * usual } else { usual })
         });
         let mut callers = JoinSet::new();
-        for _ in 0..PLACES {
-            // Of two tenants, since one alone may not be given every place.
-            for tenant in ["one", "other"] {
+        // Of ten tenants, since a part is kept free for one that comes next: the less, the more there are.
+        for _ in 0..PLACES / 5 {
+            for tenant in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
                 callers.spawn(call_on(Arc::clone(admission), tenant, Arc::clone(&make)));
             }
         }
