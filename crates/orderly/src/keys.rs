@@ -207,6 +207,8 @@ pub(crate) fn new(options: &NewKey) -> Result<ExitCode, Failure> {
     let (tenant, principal) = (tenant(&options.tenant)?, principal(&options.principal)?);
     let config = config::load(&options.config)?.value;
     let files = KeyFiles::of(&config.auth, &options.config).ok_or(KeyError::NoFiles)?;
+    // Until this returns: what another adds meanwhile would be lost, or its pepper.
+    let _locked = lock(&files.keys)?;
     if !files.pepper.exists() && !files.keys.exists() {
         write_secret(&files.pepper, &format!("{}\n", random_hex()?))?;
     }
@@ -253,9 +255,7 @@ fn random_hex() -> Result<String, KeyError> {
 /// Writes a file that only its owner can read, and has it on the disk.
 fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
     let failed = |error| KeyError::File(path.to_owned(), error);
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
+    make_folder(path).map_err(failed)?;
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| {
         file.write_all(text.as_bytes())?;
@@ -264,15 +264,41 @@ fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
     written.map_err(failed)
 }
 
+/// Waits until nobody else adds to the file, and keeps others from it while the lock is held. It is on a file
+/// beside it, since this one is replaced; it ends with its process, however that ends, and the file stays.
+fn lock(path: &Path) -> Result<fs::File, KeyError> {
+    let beside = beside(path, ".lock");
+    let failed = |error| KeyError::File(beside.clone(), error);
+    make_folder(&beside).map_err(failed)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside);
+    let file = file.map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
+}
+
+/// The file beside this one, or beside the one that it leads to, whose name has this at its end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut beside = path.into_os_string();
+    beside.push(end);
+    beside.into()
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => fs::create_dir_all(folder),
+        None => Ok(()),
+    }
+}
+
 /// Puts new content in a file's place whole: a crash leaves the old or the new, never a part. Who may
 /// read the file stays as it was.
 fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
     let failed = |error| KeyError::File(path.to_owned(), error);
     let there = fs::metadata(path).ok();
+    let beside = beside(path, ".new");
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
     write_secret(&beside, text)?;
     if let Some(there) = there {
         fs::set_permissions(&beside, there.permissions()).map_err(failed)?;

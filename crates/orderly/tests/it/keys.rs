@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
+use futures_util::future::join_all;
 use hyper::header;
 
 use crate::support::{Client, Home, Process, Service, get, until};
@@ -39,6 +40,17 @@ async fn a_new_key_opens_the_api_and_nothing_else_does() {
         key.clone(),
     ] {
         assert_eq!(knock(&client, &nothing).await, 401, "{nothing:?}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_made_at_once_all_open_the_api() {
+    let home = Home::with_keys();
+    // The first of them makes the pepper as well.
+    let made = join_all((0..8).map(|_| home.new_key("acme", "till"))).await;
+    let service = home.serve().await;
+    for key in made {
+        assert_eq!(status(&service, &key).await, 200);
     }
 }
 

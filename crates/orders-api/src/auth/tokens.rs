@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    jwks::{Key, KeySet, NoKey, Source},
+    jwks::{Faulty, Key, KeySet, NoKey, Source},
     jwt::{Algorithm, Trust, Unproven},
     verified::{Digest, Verified, digest},
 };
@@ -198,6 +198,9 @@ impl Tokens {
                 let same = before.filter(|held| held.keys.is_same(&keys)).map(|held| held.keys);
                 if same.is_none() {
                     tracing::info!(keys = keys.count(), "new keys of the issuer taken up");
+                    for Faulty { key, fault } in keys.faulty() {
+                        tracing::warn!(kid = key, fault, "a key of the issuer cannot be used");
+                    }
                     state.changes += 1;
                     state.verified.clear();
                 }
