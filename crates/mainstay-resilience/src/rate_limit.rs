@@ -238,6 +238,14 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
         self.shared.keyed.held()
     }
 
+    /// How many keys could have nothing at `now`, each by the rate that `rate` tells of it; `None` is without
+    /// a limit. It looks at every key that is held: it is for people, not for a request.
+    pub fn spent(&self, now: Instant, rate: impl Fn(&K) -> Option<Rate>) -> usize {
+        let at = self.shared.moment(now);
+        let is_spent = |key: &K, owed| rate(key).is_some_and(|rate: Rate| rate.is_spent(owed, at));
+        self.shared.keyed.count(is_spent)
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.shared.queues.waiting()

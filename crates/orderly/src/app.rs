@@ -16,6 +16,7 @@ use mainstay::{
     telemetry,
 };
 use mainstay_context::Context;
+use mainstay_resilience::rate_limit::Rate;
 use orders::{Orders, ports::Ports as _};
 use orders_adapters::settings;
 use orders_api::{
@@ -302,13 +303,21 @@ fn gateway_now(opened: Opened) -> impl Fn() -> Value {
     }
 }
 
-/// What the status page tells of each limit.
+/// What the status page tells of each limit: what is set for those without an override, the share of this
+/// process, and how many addresses or principals it holds and has nothing left for just now.
 fn limits_now(limits: Limits) -> impl Fn() -> Value {
     move || {
         let standing = limits.standing();
         let told = standing.into_iter().map(|of| {
-            let share = f64::from(of.share) / 1e6;
-            let told = json!({ "held": of.held, "waiting": of.waiting, "share": share });
+            let told = json!({
+                "per_second": of.rate.map(Rate::per_second),
+                "burst": of.rate.map(Rate::burst),
+                "share": f64::from(of.share) / 1e6,
+                "held": of.held,
+                "over": of.spent,
+                "refused_last_minute": of.refused,
+                "waiting": of.waiting,
+            });
             (of.limit.to_owned(), told)
         });
         let mut told: serde_json::Map<_, _> = told.collect();

@@ -9,6 +9,7 @@ use std::{
 };
 
 use mainstay::{
+    client::http::Client,
     lifecycle::{Lifecycle, Phase},
     metrics::Metrics,
     telemetry::error_chain,
@@ -83,7 +84,9 @@ impl Identities {
     pub(crate) fn follow(self, lifecycle: &Lifecycle, told: &Told) {
         let Self { auth, followed, tokens, trouble, .. } = self;
         let (known, seen) = (Arc::clone(&auth), Arc::clone(&trouble));
-        let _set_once = told.set(Box::new(move || tell(&known, &seen))).is_ok();
+        let client = tokens.as_ref().and_then(|(_, source, _)| source.client().cloned());
+        let now = move || tell(&known, &seen, client.as_ref());
+        let _set_once = told.set(Box::new(now)).is_ok();
         if let Some(followed) = followed {
             until_draining(lifecycle, "keys", followed.keep_fresh(auth, trouble));
         }
@@ -172,8 +175,9 @@ fn set(trouble: &Trouble, now: Option<String>) -> Option<String> {
     mem::replace(&mut *held, now)
 }
 
-/// What the status page tells; no secret, and the name only of what a file is refused for.
-fn tell(auth: &Auth, trouble: &Trouble) -> Value {
+/// What the status page tells; no secret, and the name only of what a file is refused for. The client is
+/// the one that gets the issuer's keys, if they are on a server.
+fn tell(auth: &Auth, trouble: &Trouble, client: Option<&Client>) -> Value {
     let (keys, peers) = auth.keys().count();
     let last_error = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let tokens = auth.tokens().map(|status| {
@@ -182,6 +186,7 @@ fn tell(auth: &Auth, trouble: &Trouble) -> Value {
             "age_seconds": status.age.map(|age| age.as_secs()),
             "failures": status.failures,
             "last_error": status.last_error,
+            "client": client.map(Client::status),
         })
     });
     json!({ "keys": keys, "peers": peers, "last_error": last_error, "tokens": tokens })

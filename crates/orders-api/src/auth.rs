@@ -133,14 +133,14 @@ impl Auth {
         })
     }
 
-    /// Counts what came of a request.
-    pub(crate) fn count(&self, kind: Kind, outcome: &Result<(), Problem>) {
-        let outcome = match outcome.as_ref().map_err(|problem| problem.code) {
-            Ok(()) => "ok",
-            Err(Code::InsufficientScope) => "denied",
-            Err(Code::TokenKeysUnavailable) => "unavailable",
-            Err(Code::MethodNotAllowed) => "method",
-            Err(_) => "refused",
+    /// Counts what came of a request: nothing that stands in its way, or this problem.
+    pub(crate) fn count(&self, kind: Kind, problem: Option<&Problem>) {
+        let outcome = match problem.map(|problem| problem.code) {
+            None => "ok",
+            Some(Code::InsufficientScope) => "denied",
+            Some(Code::TokenKeysUnavailable) => "unavailable",
+            Some(Code::MethodNotAllowed) => "method",
+            Some(_) => "refused",
         };
         self.counted.inc(&[kind.as_str(), outcome]);
     }

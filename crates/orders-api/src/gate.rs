@@ -13,14 +13,16 @@ use tonic::Status;
 
 use crate::{
     api::Api,
-    auth::authorize,
+    auth,
     limits::{RATE_LIMIT, RATE_LIMIT_POLICY},
     problem::{Code, Problem},
 };
 
-/// Lets a request in when it is known who makes it and they may, and names them in the context.
+/// Lets a request in when it is known who makes it, and names them in the context. Whether they may is
+/// judged as well, and answered by [`authorize`], behind the limit: whoever may not must not be free to
+/// ask without end.
 ///
-/// It stands before the handlers, so that a replay is authorised as its first try was; and before what
+/// Both stand before the handlers, so that a replay is authorised as its first try was; and before what
 /// answers a method that an address does not have, which is one of the things nobody may do.
 pub(crate) async fn authenticate<P: Ports>(
     State(api): State<Api<P>>,
@@ -28,16 +30,30 @@ pub(crate) async fn authenticate<P: Ports>(
     next: Next,
 ) -> Result<Response, Problem> {
     let (mut head, body) = request.into_parts();
-    let auth = &api.config.auth;
-    let (kind, found) = auth.identify(&head, api.orders.ports().clock().now()).await;
-    let outcome = found.and_then(|principal| {
+    let known = &api.config.auth;
+    let (kind, found) = known.identify(&head, api.orders.ports().clock().now()).await;
+    let judged = found.map(|principal| {
         // Before it is judged, so that the log tells who was refused.
         set_principal(&mut head.extensions, principal.clone());
-        authorize(&principal, &head)
+        auth::authorize(&principal, &head)
     });
-    auth.count(kind, &outcome);
-    outcome?;
+    known.count(kind, judged.as_ref().map_or_else(Some, |may| may.as_ref().err()));
+    if let Err(problem) = judged? {
+        head.extensions.insert(Forbidden(problem));
+    }
     Ok(next.run(Request::from_parts(head, body)).await)
+}
+
+/// What stands in the way of a request whose principal is known: in its extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Forbidden(Problem);
+
+/// Refuses what whoever asks may not do.
+pub(crate) async fn authorize(mut request: Request, next: Next) -> Result<Response, Problem> {
+    match request.extensions_mut().remove::<Forbidden>() {
+        Some(Forbidden(problem)) => Err(problem),
+        None => Ok(next.run(request).await),
+    }
 }
 
 /// Writes the body of a problem, where the request's ids are known, and tells of it once.

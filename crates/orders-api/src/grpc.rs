@@ -110,7 +110,11 @@ pub(crate) fn routes<P: Ports>(api: &Api<P>) -> Router {
     let gate = middleware::from_fn_with_state(api.clone(), gate::authenticate::<P>);
     let limit = middleware::from_fn_with_state(api.config.limits.clone(), limits::limit);
     let calls = CALLS.iter().fold(Router::new(), route);
-    calls.route_layer(admission::layer(api)).route_layer(limit).route_layer(gate)
+    calls
+        .route_layer(admission::layer(api))
+        .route_layer(middleware::from_fn(gate::authorize))
+        .route_layer(limit)
+        .route_layer(gate)
 }
 
 struct Service<P>(Api<P>);

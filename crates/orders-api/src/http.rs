@@ -2,10 +2,10 @@
 //! stands in the same router, behind the same layers.
 //!
 //! Outermost first: a plain answer made acceptable, compression, the writer of problems, the limit on
-//! addresses, authentication and authorisation (everything under `/v1`; a webhook has its signature), the
-//! limit on principals, admission, the routes. The router
-//! expects to stand behind `mainstay::http::inbound`, which gives each request its context; the
-//! routes in [`STREAMS`] want no total deadline there.
+//! addresses, authentication (everything under `/v1`; a webhook has its signature), the limit on
+//! principals, authorisation, admission, the routes. The router expects to stand behind
+//! `mainstay::http::inbound`, which gives each request its context; the routes in [`STREAMS`] want no
+//! total deadline there.
 
 mod batch;
 mod body;
@@ -77,6 +77,7 @@ pub fn router<P: Ports>(orders: Arc<Orders<P>>, config: Config) -> Router {
     let whole = DefaultPredicate::new().and(NotForContentType::const_new("application/x-ndjson"));
     let all = v1
         .route_layer(admit)
+        .route_layer(middleware::from_fn(gate::authorize))
         .route_layer(limit)
         .route_layer(gate)
         .merge(hooks)

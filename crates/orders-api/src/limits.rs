@@ -1,17 +1,20 @@
 //! How much may be asked: by each address before it is known who asks, by each principal after.
 //!
 //! What a request counts as is told by its route: a [`Class`]. A batch costs nothing itself; each of
-//! its orders counts as a write, also one that cannot be read, and waits for its turn. Every answer of a
+//! its orders counts as a write, also one that cannot be read, and waits for its turn. What its principal
+//! may not do counts as if it might, and a batch that may not be sent as one order. Every answer of a
 //! limited route tells what is left, in the headers of draft-ietf-httpapi-ratelimit-headers-10, which are
 //! the metadata of a call.
 //!
 //! A request is refused before anything is decided about it, so that no key remembers the refusal.
 
 mod gate;
+mod minute;
 mod told;
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -25,6 +28,7 @@ use mainstay_context::{Context, Principal};
 use mainstay_resilience::rate_limit::{self, Left, Limiter, Outcome, Rate, Refused};
 use tokio::time::Instant;
 
+use self::minute::Minute;
 pub(crate) use self::{
     gate::limit,
     told::{RATE_LIMIT, RATE_LIMIT_POLICY, seconds},
@@ -134,10 +138,17 @@ struct Shared {
     config: Config,
     /// By tenant.
     overrides: HashMap<String, Vec<Override>>,
-    address: Limiter<IpAddr>,
-    read: Limiter<Principal>,
-    write: Limiter<Principal>,
-    watch: Limiter<Principal>,
+    address: Limit<IpAddr>,
+    read: Limit<Principal>,
+    write: Limit<Principal>,
+    watch: Limit<Principal>,
+}
+
+/// One limit, and what comes of it.
+#[derive(Debug)]
+struct Limit<K> {
+    limiter: Limiter<K>,
+    meter: Arc<Meter>,
 }
 
 /// How one limit stands in this process.
@@ -145,8 +156,14 @@ struct Shared {
 pub struct Standing {
     /// Its name.
     pub limit: &'static str,
+    /// What it allows an address or a principal that has no override; `None` is without a limit.
+    pub rate: Option<Rate>,
     /// How many addresses or principals are held.
     pub held: usize,
+    /// How many of them have nothing left just now.
+    pub spent: usize,
+    /// How often something was refused in the last minute, or would have been but for the shadow.
+    pub refused: u64,
     /// How many orders of batches wait.
     pub waiting: usize,
     /// The share of this process, in millionths.
@@ -163,13 +180,12 @@ impl Limits {
         let counted = Arc::clone(&shared);
         let told = "Addresses and principals of which it is remembered what they asked";
         metrics.gauge_fn("rate_limit_keys", told, move || {
-            let held: usize = counted.standing().iter().map(|standing| standing.held).sum();
-            u32::try_from(held).map_or(f64::INFINITY, f64::from)
+            u32::try_from(counted.held()).map_or(f64::INFINITY, f64::from)
         });
         Self(Some(shared))
     }
 
-    /// How each limit stands that there is.
+    /// How each limit stands that there is; for people, since it looks at everybody who is held.
     pub fn standing(&self) -> Vec<Standing> {
         self.0.as_ref().map_or_else(Vec::new, |shared| shared.standing())
     }
@@ -186,7 +202,7 @@ impl Limits {
         shared
             .config
             .classes()
-            .map(|class| (class.as_str(), shared.limiter(class).clone()))
+            .map(|class| (class.as_str(), shared.limit(class).limiter.clone()))
             .collect()
     }
 
@@ -205,7 +221,7 @@ impl Limits {
     ) -> Result<Option<Left>, Refused> {
         let Some(shared) = &self.0 else { return Ok(None) };
         let now = Instant::now().into_std();
-        shared.limiter(class).check(&counted(principal), rate, cost, now).map(Some)
+        shared.limit(class).limiter.check(&counted(principal), rate, cost, now).map(Some)
     }
 
     /// Waits until one order of a batch may be placed, as long as its context allows.
@@ -213,7 +229,7 @@ impl Limits {
         let (Some(shared), Some(principal)) = (&self.0, cx.principal()) else { return Ok(()) };
         let Some(rate) = shared.rates(principal).write else { return Ok(()) };
         let principal = counted(principal);
-        let waited = shared.write.acquire(&principal, rate, 1, Some(cx)).await;
+        let waited = shared.write.limiter.acquire(&principal, rate, 1, Some(cx)).await;
         waited.map_err(|refused| Problem::limited(Class::Write.as_str(), refused))?;
         Ok(())
     }
@@ -242,19 +258,17 @@ impl Shared {
         let now = Instant::now().into_std();
         let of = |class: Class| {
             let meter = Meter::new(class.as_str(), counter.clone());
-            Limiter::new(&rule, now).with_listener(move |principal: &Principal, outcome| {
-                meter.count(outcome, || principal.to_string());
-            })
+            Limit::new(Limiter::new(&rule, now), meter, Principal::to_string)
         };
         let (read, write, watch) = (of(Class::Read), of(Class::Write), of(Class::Watch));
         let meter = Meter::new(ADDRESS, counter.clone());
         // Whose address it is stays out of the log.
-        let address = Limiter::new(&rule, now)
-            .with_listener(move |_: &IpAddr, outcome| meter.count(outcome, || "an address".into()));
+        let address =
+            Limit::new(Limiter::new(&rule, now), meter, |_: &IpAddr| "an address".to_owned());
         Self { config, overrides, address, read, write, watch }
     }
 
-    const fn limiter(&self, class: Class) -> &Limiter<Principal> {
+    const fn limit(&self, class: Class) -> &Limit<Principal> {
         match class {
             Class::Read => &self.read,
             Class::Write => &self.write,
@@ -273,15 +287,46 @@ impl Shared {
     }
 
     fn standing(&self) -> Vec<Standing> {
-        let address = self.config.address.map(|_| standing(ADDRESS, &self.address));
-        let of = |class: Class| standing(class.as_str(), self.limiter(class));
-        address.into_iter().chain(self.config.classes().map(of)).collect()
+        let address = self.config.address;
+        let of_addresses = address.map(|_| self.address.standing(address, |_| address));
+        let of = |class: Class| {
+            let rate = |principal: &Principal| self.rates(principal).of(class);
+            self.limit(class).standing(self.config.principal.of(class), rate)
+        };
+        of_addresses.into_iter().chain(self.config.classes().map(of)).collect()
+    }
+
+    /// How many addresses and principals are held under limits that there are.
+    fn held(&self) -> usize {
+        let address = self.config.address.map_or(0, |_| self.address.limiter.held());
+        let of = |class: Class| self.limit(class).limiter.held();
+        address + self.config.classes().map(of).sum::<usize>()
     }
 }
 
-fn standing<K: Clone + Eq + std::hash::Hash>(limit: &'static str, of: &Limiter<K>) -> Standing {
-    let (held, waiting, share) = (of.held(), of.waiting(), of.share().as_millionths());
-    Standing { limit, held, waiting, share }
+impl<K: Clone + Eq + Hash + 'static> Limit<K> {
+    /// A limit that `meter` hears of, and which calls those that it refuses by `name`.
+    fn new(limiter: Limiter<K>, meter: Meter, name: fn(&K) -> String) -> Self {
+        let meter = Arc::new(meter);
+        let hears = Arc::clone(&meter);
+        let limiter =
+            limiter.with_listener(move |key: &K, outcome| hears.count(outcome, || name(key)));
+        Self { limiter, meter }
+    }
+
+    /// How it stands, with this rate where there is no override, and for each the rate that `of` tells.
+    fn standing(&self, rate: Option<Rate>, of: impl Fn(&K) -> Option<Rate>) -> Standing {
+        let (limiter, now) = (&self.limiter, Instant::now());
+        Standing {
+            limit: self.meter.limit,
+            rate,
+            held: limiter.held(),
+            spent: limiter.spent(now.into_std(), of),
+            refused: self.meter.minute.count(now),
+            waiting: limiter.waiting(),
+            share: limiter.share().as_millionths(),
+        }
+    }
 }
 
 /// Whom a limit counts: the principal, whatever the key or token that it shows opens. With its scopes it
@@ -291,9 +336,11 @@ fn counted(principal: &Principal) -> Principal {
 }
 
 /// Counts what comes of one limit, and tells now and then of what it refuses.
+#[derive(Debug)]
 struct Meter {
     limit: &'static str,
     counter: Counter,
+    minute: Minute,
     /// What was over the limit since the last line.
     over: AtomicU64,
     next: Mutex<Option<Instant>>,
@@ -301,7 +348,8 @@ struct Meter {
 
 impl Meter {
     fn new(limit: &'static str, counter: Counter) -> Self {
-        Self { limit, counter, over: AtomicU64::new(0), next: Mutex::new(None) }
+        let (minute, over) = (Minute::new(Instant::now()), AtomicU64::new(0));
+        Self { limit, counter, minute, over, next: Mutex::new(None) }
     }
 
     fn count(&self, outcome: Outcome, who: impl FnOnce() -> String) {
@@ -313,6 +361,7 @@ impl Meter {
         };
         self.over.fetch_add(1, Relaxed);
         let now = Instant::now();
+        self.minute.add(now);
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if next.is_some_and(|next| now < next) {
             return;
@@ -378,6 +427,29 @@ mod tests {
         };
         assert!(passes(&["orders:write"]));
         assert!(!passes(&["orders:read", "orders:write"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_told_who_has_nothing_left_and_what_was_refused_in_the_last_minute() {
+        let one = Override { tenant: "rival".to_owned(), principal: None, rates: writes(3) };
+        let config = Config { principal: writes(2), overrides: vec![one], ..Config::default() };
+        let limits = Limits::new(config, &Metrics::new("test"));
+        let ask = |tenant: &str, times: usize| {
+            let principal = Principal::new(tenant, "till");
+            let rate = limits.rate(&principal, Class::Write).unwrap();
+            let asked = (0..times).map(|_| limits.check(&principal, Class::Write, rate, 1));
+            asked.filter(Result::is_err).count()
+        };
+        assert_eq!((ask("shop", 5), ask("rival", 2)), (3, 0));
+        let told = || {
+            let [standing] = limits.standing()[..] else { panic!("one limit") };
+            (standing.rate, standing.held, standing.spent, standing.refused)
+        };
+        assert_eq!(told(), (Some(rate(2)), 2, 1, 3));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(told(), (Some(rate(2)), 2, 0, 3));
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(told(), (Some(rate(2)), 2, 0, 0));
     }
 
     #[test]

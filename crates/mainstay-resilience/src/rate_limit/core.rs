@@ -53,6 +53,16 @@ impl Rate {
         Err(Refused { retry_after: Some(at.share.takes(wait)), left: self.left(from, at) })
     }
 
+    /// How many a second.
+    pub fn per_second(self) -> f64 {
+        f64::from(self.count.get()) / self.period.as_secs_f64()
+    }
+
+    /// Whether who owes this could have nothing now.
+    pub(super) fn is_spent(self, mut owed: u64, at: Moment) -> bool {
+        self.take(&mut owed, 1, at).is_err()
+    }
+
     /// Has `cost` owed, whatever is left.
     pub(super) fn charge(self, owed: &mut u64, cost: u32, at: Moment) {
         *owed = (*owed).max(at.now).saturating_add(self.price(cost));

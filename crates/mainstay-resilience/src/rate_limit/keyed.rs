@@ -72,6 +72,14 @@ impl<K: Clone + Eq + Hash> Keyed<K> {
         self.shards.iter().map(|shard| lock(shard).owed.len()).sum()
     }
 
+    /// How many keys there are of which this holds, by what they owe.
+    pub(super) fn count(&self, holds: impl Fn(&K, u64) -> bool) -> usize {
+        let of = |shard: &Mutex<Shard<K>>| {
+            lock(shard).owed.iter().filter(|(key, owed)| holds(key, **owed)).count()
+        };
+        self.shards.iter().map(of).sum()
+    }
+
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K>> {
         let count = self.shards.len() as u64;
         let at = usize::try_from(self.hasher.hash_one(key) % count).unwrap_or(0);

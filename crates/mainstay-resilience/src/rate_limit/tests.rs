@@ -51,6 +51,18 @@ async fn each_key_has_a_limit_of_its_own_and_clones_share_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_nothing_left_is_counted_by_its_own_rate() {
+    let limiter = limiter();
+    for (key, count) in [(1, 2), (2, 1), (3, 2)] {
+        assert_eq!(pass(&limiter, key, count), count);
+    }
+    let spent = || limiter.spent(now(), |key| (*key != 3).then(rate));
+    assert_eq!(spent(), 1);
+    tokio::time::advance(100 * MS).await;
+    assert_eq!(spent(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn everything_is_told_and_counted() {
     let told = Arc::new(Mutex::new(Vec::new()));
     for (limiter, refused) in [(limiter(), Outcome::Limited), (shadow(), Outcome::Shadow)] {

@@ -30,6 +30,10 @@ async fn a_principal_that_asks_too_much_is_told_when_to_come_back() {
     .await;
     let limits = get(service.admin, "/status").await.json()["limits"].clone();
     assert_eq!((&limits["write"]["held"], &limits["shadow"]), (&1.into(), &false.into()));
+    let told = ["per_second", "burst", "share"].map(|name| limits["write"][name].as_f64());
+    assert_eq!(told, [Some(1.0), Some(2.0), Some(1.0)], "{limits}");
+    assert!(limits["write"]["refused_last_minute"].as_u64() >= Some(1), "{limits}");
+    assert!(limits["write"]["over"].is_u64(), "{limits}");
     let limited = "order_service_rate_limit_total{limit=\"write\",outcome=\"limited\"}";
     assert!(service.metric(limited).await >= 1.0);
     service.stop().await;

@@ -27,15 +27,32 @@ const BESIDE: &str = "docs/CLUSTER.md";
 /// What follows it is made from the code.
 const MADE: &str = "## Every metric\n\n";
 
+/// The key of an issuer of tokens, that of RFC 8037, appendix A.2.
+const ISSUER: &str = "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\
+                      \"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}";
+
+/// The same with everything that lets in and limits who asks, and a key.
+async fn guarded(home: Home) -> (Home, String) {
+    fs::write(home.path("jwks.json"), ISSUER).unwrap();
+    let home = home
+        .keyed()
+        .set("auth.jwt.issuer=https://id.test")
+        .set("auth.jwt.audience=orderly")
+        .set("auth.jwt.jwks_file=jwks.json")
+        .set("limits.principal.read.per_second=1000000");
+    let key = home.new_key("acme", "till").await;
+    (home, key)
+}
+
 /// A service that has done a bit of everything.
 async fn used() -> (Service, Sim) {
     let (sim, home) = pay::shop().await;
     let secret = gateway_sim::webhooks::DEVELOPMENT_SECRET;
     fs::write(home.path("webhook-secret"), secret).unwrap();
     let home = home.set("gateway.webhook_secret_file=webhook-secret");
-    let home = home.set("limits.principal.read.per_second=1000000");
+    let (home, key) = guarded(home).await;
     let service = home.serve().await;
-    let client = service.client();
+    let client = service.client_with(&key);
     use_it(&client, 1).await;
     pay::one_order(&client, &sim).await;
     assert_eq!(client.get("/nowhere").await.status, 404);
@@ -179,8 +196,9 @@ fn is_answered(answer: &Value) -> bool {
 
 #[tokio::test]
 async fn a_real_prometheus_answers_the_documented_queries() {
-    let service = Home::new().serve().await;
-    let client = service.client();
+    let (home, key) = guarded(Home::new()).await;
+    let service = home.serve().await;
+    let client = service.client_with(&key);
     let _feed = client.watch(0).await;
     let folder = tempfile::tempdir().unwrap();
     let settings = format!(

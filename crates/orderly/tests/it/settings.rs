@@ -440,6 +440,8 @@ async fn a_service_that_takes_tokens_starts_without_the_keys_of_their_issuer() {
     assert_eq!(service.client_with(&key).get("/v1/orders").await.status, 200);
     let status = get(service.admin, "/status").await.json();
     assert_eq!(status["auth"]["tokens"]["keys"], 0, "{status}");
+    // Of the client that gets them, since they are on a server.
+    assert!(status["auth"]["tokens"]["client"]["breaker"].is_string(), "{status}");
 }
 
 /// Settings under which something leaves for other machines as plain text, though nobody said so.

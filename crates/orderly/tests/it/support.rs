@@ -63,9 +63,13 @@ impl Home {
 
     /// An empty folder with the settings for keys of one's own; there are none yet.
     pub(crate) fn with_keys() -> Self {
-        let home = Self::new();
-        let (keys, pepper) = (home.path("keys.toml"), home.path("pepper"));
-        let mut home = home
+        Self::new().keyed()
+    }
+
+    /// The same with the settings for keys of one's own; there are none yet.
+    pub(crate) fn keyed(self) -> Self {
+        let (keys, pepper) = (self.path("keys.toml"), self.path("pepper"));
+        let mut home = self
             .set(&format!("auth.keys_file={}", keys.display()))
             .set(&format!("auth.pepper_file={}", pepper.display()));
         home.has_keys = true;

@@ -13,7 +13,7 @@ use mainstay_context::{Context, Principal};
 use mainstay_resilience::rate_limit::{Layer, Rate, Rules};
 
 use super::{ADDRESS, Class, GUESS, Limits, told};
-use crate::{grpc, http as api, problem::Problem};
+use crate::{gate::Forbidden, grpc, http as api, problem::Problem};
 
 impl Limits {
     /// The layer that limits addresses, if they are limited. A trusted proxy that speaks for itself is
@@ -31,13 +31,16 @@ impl Limits {
                 if answer.status() == StatusCode::UNAUTHORIZED { GUESS } else { 0 }
             },
         };
-        Some(Layer::new(shared.address.clone(), shared.config.address?, rules))
+        Some(Layer::new(shared.address.limiter.clone(), shared.config.address?, rules))
     }
 
     /// Under which limit a request stands, and what it costs.
     fn asked(&self, request: &Request) -> Option<Asked> {
         let principal = request.extensions().get::<Context>()?.principal()?;
         let (class, cost) = class(request);
+        // A batch that is refused as a whole has no orders that cost.
+        let is_refused = request.extensions().get::<Forbidden>().is_some();
+        let cost = cost.max(u32::from(is_refused));
         let rate = self.rate(principal, class)?;
         Some(Asked { principal: principal.clone(), class, rate, cost })
     }

@@ -3,14 +3,14 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use axum::body::Body;
-use http::{header, request};
+use http::{Request, header, request};
 use mainstay::{metrics::Format, server::PeerAddr};
 use mainstay_resilience::rate_limit::Rate;
 use orders_api::limits::{Config, Rates};
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance};
 
-use crate::shop::{Answer, FOREIGN, Shop, get, json_body, long, order, post};
+use crate::shop::{Answer, FOREIGN, NOTHING, Shop, get, json_body, long, order, post};
 
 /// So many in this time, all of which may come at once.
 pub(crate) fn rate(count: u32, period: Duration) -> Rate {
@@ -61,6 +61,23 @@ async fn what_is_left_is_told_beside_every_problem() {
     let refused = refused.await;
     refused.problem(401, "unauthenticated");
     assert_eq!(refused.header("ratelimit"), "", "nobody knows whose it would be");
+}
+
+#[tokio::test]
+async fn who_may_not_do_what_it_asks_is_limited_all_the_same() {
+    let shop = two_writes_an_hour();
+    let ask = async |path: &str| {
+        let request = Request::post(path).header(header::AUTHORIZATION, NOTHING);
+        shop.send(request.body(Body::empty()).unwrap()).await
+    };
+    let denied = ask("/v1/orders").await;
+    denied.problem(403, "insufficient-scope");
+    assert_eq!(denied.header("ratelimit"), "\"write\";r=1;t=1800");
+    // One that is let in costs nothing itself, since each of its orders does.
+    ask("/v1/orders/batch").await.problem(403, "insufficient-scope");
+    for path in ["/v1/orders", "/v1/orders/batch"] {
+        ask(path).await.problem(429, "rate-limited");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +191,7 @@ async fn an_address_that_guesses_keys_is_refused_before_it_is_asked_who_it_is() 
     let shop = Shop::with_limits(Config { address: Some(rate(40, HOUR)), ..Config::default() });
     let send =
         async |request: request::Builder| shop.send(request.body(Body::empty()).unwrap()).await;
-    let guess = || http::Request::get("/v1/orders").header("authorization", "Bearer own.guess");
+    let guess = || Request::get("/v1/orders").header("authorization", "Bearer own.guess");
     for _ in 0..2 {
         send(from("203.0.113.1", guess())).await.problem(401, "unauthenticated");
     }
@@ -183,7 +200,7 @@ async fn an_address_that_guesses_keys_is_refused_before_it_is_asked_who_it_is() 
     assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
     assert!(refused.header("ratelimit").starts_with("\"address\";r=0;t="));
     assert_eq!(refused.header("ratelimit-policy"), "\"address\";q=40;w=3600");
-    send(from("203.0.113.1", http::Request::get("/nowhere"))).await.problem(429, "rate-limited");
+    send(from("203.0.113.1", Request::get("/nowhere"))).await.problem(429, "rate-limited");
     let behind = get("/v1/orders").header("x-forwarded-for", "203.0.113.1");
     send(from("127.0.0.1", behind)).await.problem(429, "rate-limited");
     // Who is no proxy is not believed, and a proxy that speaks for itself is not counted.

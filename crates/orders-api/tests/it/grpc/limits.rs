@@ -5,8 +5,11 @@ use std::time::Duration;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::caller::{Caller, create, order, own, refused};
-use crate::limits::two_writes_an_hour;
+use super::{
+    caller::{Caller, create, order, own, refused},
+    rows::{call, framed, reason_of, send},
+};
+use crate::{limits::two_writes_an_hour, shop::NOTHING};
 
 #[tokio::test]
 async fn both_protocols_take_from_one_limit_and_tell_what_is_left() {
@@ -26,4 +29,19 @@ async fn both_protocols_take_from_one_limit_and_tell_what_is_left() {
     assert_eq!(quota.violations[0].subject, "write");
     assert_eq!(status.metadata().get("ratelimit").unwrap(), "\"write\";r=0;t=3600");
     assert!(status.metadata().get("retry-after").is_none());
+}
+
+#[tokio::test]
+async fn who_may_not_make_a_call_is_limited_all_the_same() {
+    let shop = two_writes_an_hour();
+    for (name, reason) in [
+        ("CreateOrder", "INSUFFICIENT_SCOPE"),
+        ("BatchCreateOrders", "INSUFFICIENT_SCOPE"),
+        ("CreateOrder", "RATE_LIMITED"),
+        ("BatchCreateOrders", "RATE_LIMITED"),
+    ] {
+        let request = call(name).header("authorization", NOTHING);
+        let status = send(&shop, request, framed(&[])).await.expect_err(name);
+        assert_eq!(reason_of(&status).0, reason, "{name}");
+    }
 }
