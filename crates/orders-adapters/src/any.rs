@@ -106,6 +106,10 @@ impl AnyStore {
     ///
     /// # Errors
     /// When the store cannot be reached.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, reason = "only the store of several processes is waited for")
+    )]
     pub async fn lead(&self) -> Result<AnyLead, Cause> {
         match self {
             Self::Sqlite(_) => Ok(AnyLead::Sole),

@@ -41,7 +41,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            /// The HTTP status it is answered with.
+            /// The HTTP status it is answered with, but for what has [no key](Problem::unkeyed).
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)+ }
             }
@@ -317,6 +317,15 @@ impl Problem {
         self
     }
 
+    /// The HTTP status that it is answered with: that of its code, but for a change without a key that may
+    /// have been made. Meshes and proxies look at the status alone, and many try a 503 again.
+    pub const fn answered(&self) -> StatusCode {
+        match (&self.facts, self.code) {
+            (Facts::Unkeyed, Code::OutcomeUnknown) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => self.code.status(),
+        }
+    }
+
     /// Whether the same request can succeed later, and does not take effect twice.
     pub const fn retryable(&self) -> bool {
         self.code.retryable() && !matches!(self.facts, Facts::Unkeyed)
@@ -444,7 +453,8 @@ pub fn table() -> String {
 
 const NOTES: &str = "\
 A change that was sent without an Idempotency-Key is not retryable after `outcome-unknown` or `deadline-exceeded`: it may have
-taken effect, and a second one would be another change. Read the order first. Over gRPC its `outcome-unknown` is UNKNOWN.
+taken effect, and a second one would be another change. Read the order first. Its `outcome-unknown` is 500, and UNKNOWN over
+gRPC, since meshes try a 503 or UNAVAILABLE again.
 
 A request that brings no deadline ends after 2 s, and none takes more than 10 s (`http.default_deadline`,
 `http.largest_deadline`); then it is `deadline-exceeded`. Over gRPC the deadline is the `grpc-timeout`, and `not-found` is

@@ -21,7 +21,7 @@ pub(super) use self::{
         BatchProblems, CancelReplies, ConfirmProblems, CreateProblems, FeedProblems,
         FulfillProblems, GetProblems, HistoryProblems, ListProblems, MoneyProblems, MoneyReplies,
         NoteProblems, PiecesProblems, RecordProblems, RefundProblems, ResolveProblems,
-        ReturnProblems, VerbReplies, WebhookProblems,
+        ReturnProblems, UnkeyedProblems, VerbReplies, WebhookProblems,
     },
 };
 use crate::problem::Body;

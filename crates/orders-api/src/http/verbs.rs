@@ -9,7 +9,7 @@ use super::{
     body::{Json, OptionalJson},
     openapi::{
         CancelReplies, ConfirmProblems, FulfillProblems, MoneyParams, NoteProblems, PiecesProblems,
-        PreferWait, ReturnProblems, VerbParams, VerbReplies,
+        PreferWait, ReturnProblems, UnkeyedProblems, VerbParams, VerbReplies,
     },
     replies::Changed,
     wait,
@@ -32,7 +32,7 @@ use crate::{
     tag = "verbs",
     params(VerbParams),
     request_body = Option<Because>,
-    responses(VerbReplies, ConfirmProblems)
+    responses(VerbReplies, ConfirmProblems, UnkeyedProblems)
 )]
 pub(super) async fn confirm<P: Ports>(
     State(api): State<Api<P>>,
@@ -56,7 +56,7 @@ pub(super) async fn confirm<P: Ports>(
     tag = "verbs",
     params(VerbParams, PreferWait),
     request_body = Option<SomePieces>,
-    responses(CancelReplies, PiecesProblems)
+    responses(CancelReplies, PiecesProblems, UnkeyedProblems)
 )]
 pub(super) async fn cancel<P: Ports>(
     State(api): State<Api<P>>,
@@ -127,7 +127,7 @@ pub(super) async fn take_back<P: Ports>(
     tag = "verbs",
     params(VerbParams),
     request_body = AddNote,
-    responses(VerbReplies, NoteProblems)
+    responses(VerbReplies, NoteProblems, UnkeyedProblems)
 )]
 pub(super) async fn add_note<P: Ports>(
     State(api): State<Api<P>>,

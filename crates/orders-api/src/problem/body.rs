@@ -116,7 +116,7 @@ impl Problem {
         let mut body = Body {
             kind: self.code.uri(),
             title: self.code.title(),
-            status: self.code.status().as_u16(),
+            status: self.answered().as_u16(),
             code: self.code.as_str(),
             detail: self.detail.clone(),
             advice: self.then(),
@@ -159,8 +159,8 @@ impl Problem {
     /// Tells the operator what the client cannot mend, and now and then who was denied what: called once,
     /// where the problem is answered.
     pub fn log(&self) {
-        // Of the process, as the log is: no limit stands before a denial, and each order of a batch may be
-        // one. `auth_total` counts all that stand for a request.
+        // Of the process, as the log is: there may be no limit, and each order of a batch may be a denial.
+        // `auth_total` counts all that stand for a request.
         static DENIED: Sampled = Sampled::new();
         if let Facts::Denied(denied) = &self.facts
             && let Some(left_out) = DENIED.line(Instant::now())
@@ -176,7 +176,7 @@ impl Problem {
     /// The complete answer to this request.
     pub fn answer(self, cx: &Context) -> Response {
         let json = serde_json::to_vec(&self.body(cx)).unwrap_or_default();
-        let mut response = (self.code.status(), json).into_response();
+        let mut response = (self.answered(), json).into_response();
         let headers = response.headers_mut();
         let set = HeaderValue::from_static;
         headers.insert(header::CONTENT_TYPE, set("application/problem+json"));
@@ -227,7 +227,7 @@ impl Code {
 /// The problem alone: the layer in [`crate::http`] that knows the request writes the answer.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.code.status().into_response();
+        let mut response = self.answered().into_response();
         response.extensions_mut().insert(self);
         response
     }

@@ -27,7 +27,7 @@ impl From<Failure> for Problem {
 impl Problem {
     /// Has the chassis count a request as failed whose answer ends with this after its head.
     pub(crate) fn ends(&self, record: &Record) {
-        record.set_failed(self.code.as_str(), self.code.status());
+        record.set_failed(self.code.as_str(), self.answered());
     }
 
     /// What the pool has no result of. One that it did not take may be sent again after this time.

@@ -238,8 +238,10 @@ mod tests {
     fn a_change_without_a_key_that_may_be_made_is_not_tried_again_by_a_proxy() {
         let unknown = Problem::new(Code::OutcomeUnknown, "It may be made.");
         assert_eq!(unknown.status(&context()).code(), Grpc::Unavailable);
-        let status = unknown.unkeyed().status(&context());
-        assert_eq!(status.code(), Grpc::Unknown);
+        assert_eq!(unknown.answered().as_u16(), 503);
+        let unkeyed = unknown.unkeyed();
+        let status = unkeyed.status(&context());
+        assert_eq!((status.code(), unkeyed.answered().as_u16()), (Grpc::Unknown, 500));
         assert!(status.get_details_retry_info().is_none());
         assert_eq!(status.get_details_error_info().unwrap().metadata["retryable"], "false");
     }

@@ -78,7 +78,7 @@ pub(crate) struct BatchResult {
 impl BatchResult {
     /// The line of a batch that ends too early.
     pub(crate) fn end(problem: &Problem, cx: &Context) -> Self {
-        let (status, replayed) = (problem.code.status().as_u16(), problem.is_replayed());
+        let (status, replayed) = (problem.answered().as_u16(), problem.is_replayed());
         let problem = Some(problem.body(cx));
         Self { index: None, status, replayed, order: None, problem }
     }

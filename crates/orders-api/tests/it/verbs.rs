@@ -137,14 +137,14 @@ async fn what_may_have_happened_is_tried_again_only_with_a_key() {
     let id = shop.created("a").await;
     let key = long("confirm");
     let with_key = &[("idempotency-key", key.as_str())][..];
-    for (headers, retryable, after, advice) in
-        [(&[][..], false, "", "Read the order"), (with_key, true, "1", "Idempotency-Key")]
+    for (headers, status, retryable, after, advice) in
+        [(&[][..], 500, false, "", "Read the order"), (with_key, 503, true, "1", "Idempotency-Key")]
     {
         for _ in 0..4 {
             shop.world.fail_next(Fault::RequestLost);
         }
         let answer = shop.verb(&id, "confirm", headers).await;
-        let problem = answer.problem(503, "outcome-unknown");
+        let problem = answer.problem(status, "outcome-unknown");
         assert_eq!(problem["retryable"], retryable);
         assert!(problem["advice"].as_str().unwrap().contains(advice), "{problem}");
         assert_eq!(answer.header("retry-after"), after);

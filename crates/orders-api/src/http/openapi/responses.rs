@@ -88,6 +88,18 @@ problems! {
         OutcomeUnknown StoreFull;
 }
 
+/// What is answered to a change that may come without a key, where it may have been made and must not be
+/// tried again: in the place of what its other problems say of the status.
+pub(in crate::http) struct UnkeyedProblems;
+
+impl IntoResponses for UnkeyedProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let response = problem(status, &[Code::Internal, Code::OutcomeUnknown]);
+        BTreeMap::from([(status.as_str().to_owned(), response.into())])
+    }
+}
+
 /// What a verb answers when it is carried out.
 pub(in crate::http) struct VerbReplies;
 
@@ -167,12 +179,12 @@ fn by_status(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
         by_status.entry(code.status()).or_default().push(*code);
     }
     let response = |(status, codes): (StatusCode, Vec<Code>)| {
-        (status.as_str().to_owned(), problem(&codes).into())
+        (status.as_str().to_owned(), problem(status, &codes).into())
     };
     by_status.into_iter().map(response).collect()
 }
 
-fn problem(codes: &[Code]) -> Response {
+fn problem(status: StatusCode, codes: &[Code]) -> Response {
     let lines: Vec<String> =
         codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.title())).collect();
     let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(Body::name()))).build();
@@ -183,7 +195,7 @@ fn problem(codes: &[Code]) -> Response {
     if codes.iter().any(|code| code.challenge().is_some()) {
         response = response.header("WWW-Authenticate", header("How to authenticate."));
     }
-    if codes.iter().any(|code| code.retry_after().is_some()) {
+    if codes.iter().any(|code| code.status() == status && code.retry_after().is_some()) {
         response = response.header("Retry-After", header("Seconds to wait before the next try."));
     }
     response.build()

@@ -39,10 +39,11 @@ pub(super) fn over_grpc(status: &Status) -> Value {
     let request = status.get_details_request_info().expect("a RequestInfo");
     let mut metadata = info.metadata;
     let retryable = metadata.remove("retryable").unwrap_or_default() == "true";
+    let http = if is_unkeyed(code, retryable) { 500 } else { code.status().as_u16() };
     let mut problem = json!({
         "type": code.uri(),
         "title": code.title(),
-        "status": code.status().as_u16(),
+        "status": http,
         "code": name,
         "detail": status.message(),
         "advice": metadata.remove("advice"),
@@ -150,9 +151,7 @@ fn facts(problem: &mut Value, mut known: HashMap<String, String>) {
 
 /// What a status says beside the one table, where it does not fit it.
 fn odd(problem: &mut Value, status: &Status, code: Code, retryable: bool) {
-    // A change without a key that may have been made: a proxy must not try it again.
-    let unkeyed = code == Code::OutcomeUnknown && !retryable;
-    let expected = if unkeyed { Grpc::Unknown } else { code.grpc() };
+    let expected = if is_unkeyed(code, retryable) { Grpc::Unknown } else { code.grpc() };
     if status.code() != expected {
         problem["grpc"] = format!("{:?}, not {expected:?}", status.code()).into();
     }
@@ -160,6 +159,11 @@ fn odd(problem: &mut Value, status: &Status, code: Code, retryable: bool) {
     if status.get_details_precondition_failure().is_some() != fails {
         problem["precondition"] = (!fails).into();
     }
+}
+
+/// Whether it is of a change without a key that may have been made: a proxy must not try it again.
+fn is_unkeyed(code: Code, retryable: bool) -> bool {
+    code == Code::OutcomeUnknown && !retryable
 }
 
 fn violation(violation: FieldViolation) -> Value {
