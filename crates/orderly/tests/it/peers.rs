@@ -42,8 +42,7 @@ async fn a_peer_is_known_by_its_certificate_from_its_order_to_the_history() {
     assert_eq!(told["entries"][0]["actor"], "warehouse", "{told}");
 
     let (mut calls, _driver) = warehouse.orders().await.unwrap();
-    let asked =
-        pb::ListHistoryRequest { order_id: id.clone(), ..pb::ListHistoryRequest::default() };
+    let asked = pb::ListHistoryRequest { order_id: id, ..pb::ListHistoryRequest::default() };
     let told = soon(calls.list_history(asked)).await.unwrap().into_inner();
     assert_eq!(told.entries[0].actor, "warehouse", "{told:?}");
 
