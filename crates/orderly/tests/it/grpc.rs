@@ -2,8 +2,6 @@
 
 use std::{fs, net::TcpListener, time::Duration};
 
-use hyper::{Request, Response, body::Incoming, client::conn::http2::handshake};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use orders_api::grpc::{
     health::pb::{
         HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -12,17 +10,14 @@ use orders_api::grpc::{
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinSet};
-use tonic::{Code, body::Body};
-use tower::{service_fn, util::BoxCloneService};
+use tonic::Code;
 
-use crate::support::{Client, Home, Process, Service, soon, until};
-
-type Connection = BoxCloneService<Request<Body>, Response<Incoming>, hyper::Error>;
+use crate::support::{Calls, Client, Home, Process, Service, calls, soon, until};
 
 /// Somebody with a key and a connection of HTTP/2.
 struct Caller {
-    calls: OrderServiceClient<Connection>,
-    health: HealthClient<Connection>,
+    calls: OrderServiceClient<Calls>,
+    health: HealthClient<Calls>,
     key: String,
     /// Ends with the caller.
     _driver: JoinSet<()>,
@@ -31,16 +26,8 @@ struct Caller {
 impl Caller {
     async fn of(client: &Client) -> Self {
         let stream = TcpStream::connect(client.api).await.unwrap();
-        let (executor, io) = (TokioExecutor::new(), TokioIo::new(stream));
-        let (sender, connection) = handshake::<_, _, Body>(executor, io).await.unwrap();
-        let mut driver = JoinSet::new();
-        driver.spawn(async move { drop(connection.await) });
-        let send = service_fn(move |request: Request<Body>| {
-            let mut sender = sender.clone();
-            async move { sender.send_request(request).await }
-        });
+        let (connection, driver) = calls(stream).await.unwrap();
         let origin: hyper::Uri = format!("http://{}", client.api).parse().unwrap();
-        let connection = Connection::new(send);
         let calls = OrderServiceClient::with_origin(connection.clone(), origin.clone());
         let health = HealthClient::with_origin(connection, origin);
         Self { calls, health, key: format!("Bearer {}", client.key), _driver: driver }
@@ -56,7 +43,7 @@ impl Caller {
 }
 
 /// The order of [`crate::support::order`].
-fn order() -> pb::NewOrder {
+pub(crate) fn order() -> pb::NewOrder {
     let unit_price = pb::UnitPrice { minor: "499".to_owned(), currency: "EUR".to_owned() };
     pb::NewOrder {
         customer_id: "c-1".to_owned(),

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod audit;
+mod certificates;
 mod crash;
 mod deadline;
 mod demo;
@@ -24,6 +25,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod pay;
+mod peers;
 mod reconcile;
 mod secrets;
 mod settings;

@@ -1,7 +1,11 @@
 //! The binary under test in a folder of its own, and waiting on conditions.
 
+#[path = "../../../mainstay/tests/it/support/authority.rs"]
+mod authority;
+mod calls;
 mod client;
 mod collector;
+mod guarded;
 mod process;
 
 use std::{
@@ -16,8 +20,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use self::{
-    client::{Answer, Client, Line, Told, Watcher, get, get_as, order, text, with_json},
+    authority::Authority,
+    calls::{Calls, calls},
+    client::{Answer, Client, Line, Lost, Told, Watcher, get, get_as, order, text, with_json},
     collector::{Collector, Span},
+    guarded::{Guarded, Visitor},
     process::{Process, Ran},
 };
 
@@ -175,7 +182,8 @@ impl Service {
             let rest = banner.split_once(text)?.1;
             rest.split(['/', '\n']).next().map(str::to_owned)
         };
-        let api = after("listening on http://").unwrap().parse().unwrap();
+        let api = after("listening on http://").or_else(|| after("listening on https://"));
+        let api = api.unwrap().parse().unwrap();
         let admin = after("health   http://").unwrap().parse().unwrap();
         let service = Self { process, api, admin, key: after("  key      ") };
         // The banner comes a moment before the service listens to signals.

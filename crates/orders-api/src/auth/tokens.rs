@@ -28,8 +28,9 @@ use super::{
 
 /// How long it rests at least between two looks for keys.
 pub const REST: Duration = Duration::from_secs(10);
-/// How long a request waits for a look that is under way.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for a look that is under way: less than the 2 s that it has by default,
+/// whose end would be told in the place of what is the matter.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Why nobody comes in with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

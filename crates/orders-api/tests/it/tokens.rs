@@ -1,6 +1,7 @@
 //! Tokens of an issuer, over both protocols: good ones, hostile ones, and the issuer's keys.
 
 mod issuer;
+mod key_server;
 
 use std::{
     fs,
@@ -25,7 +26,10 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 
-use self::issuer::{Issuer, NOW, claims, claims_with, put, tokens};
+use self::{
+    issuer::{Issuer, NOW, claims, claims_with, put, tokens},
+    key_server::{Away, KeyServer, pass, still},
+};
 use crate::{
     grpc::rows::{call, framed, reason_of, send},
     shop::{Answer, OWN, Shop, json_body, long, order, order_with},
@@ -280,16 +284,51 @@ async fn a_token_that_was_let_in_ends_in_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn known_keys_work_while_the_key_server_is_away_for_an_hour() {
-    let trusting = Trusting::new().await;
-    trusting.shop.world.clock().run();
-    fs::remove_file(trusting.file()).unwrap();
-    tokio::time::sleep(Duration::from_hours(1)).await;
-    let status = trusting.tokens.status();
-    assert!(status.failures >= 11 && status.last_error.is_some(), "{status:?}");
-    assert!(status.age.unwrap() >= Duration::from_hours(1), "{status:?}");
-    let header = json!({ "alg": "EdDSA", "kid": "ed" });
-    let later = claims_with(&json!({ "exp": NOW + 7200 }));
-    assert!(lets_in(&trusting.shop, &trusting.issuer.signed(&header, &later)).await);
+    for away in [Away::Closed, Away::Failing, Away::Hanging] {
+        let (issuer, mut server, tokens) = (Issuer::new(), KeyServer::new(), tokens());
+        server.tell(&issuer.keys()).await;
+        let source = Source::server(&server.url(), &Config::default(), &Metrics::new("keys"));
+        let _fresh = keep_fresh(&tokens, source.unwrap());
+        let shop = Shop::trusting(Arc::clone(&tokens));
+        shop.world.clock().run();
+        let later = claims_with(&json!({ "exp": NOW + 7_200 }));
+        let token = |kid: &str| issuer.signed(&json!({ "alg": "EdDSA", "kid": kid }), &later);
+        let (known, next) = (token("ed"), token("next"));
+        assert!(still(lets_in(&shop, &known)).await, "{away:?}");
+
+        server.leave(away).await;
+        let asked = server.asked();
+        for _ in 0..12 {
+            // Longer than it is remembered that a signature held.
+            pass(Duration::from_mins(5)).await;
+            assert!(still(lets_in(&shop, &known)).await, "{away:?}");
+            is_neither_good_nor_bad(&shop, &next).await;
+        }
+        // Until the last look for keys is over, and its rest.
+        pass(Duration::from_secs(30)).await;
+        let status = tokens.status();
+        assert!(status.failures >= 12 && status.last_error.is_some(), "{away:?}: {status:?}");
+        assert!(status.age.unwrap() >= Duration::from_hours(1), "{away:?}: {status:?}");
+        let came = server.asked() - asked;
+        assert_eq!(came >= 12, !matches!(away, Away::Closed), "{away:?}: {came}");
+
+        let mut keys = issuer.keys();
+        keys["keys"][2]["kid"] = json!("next");
+        server.tell(&keys).await;
+        assert!(still(lets_in(&shop, &next)).await, "at its first token: {away:?}");
+        assert_eq!(tokens.status().last_error, None, "{away:?}");
+    }
+}
+
+/// Asserts that a token is told to come again, over both protocols, before a request ends that is in
+/// a little more of a hurry than others.
+async fn is_neither_good_nor_bad(shop: &Shop, token: &str) {
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("x-request-timeout-ms", "1750")];
+    let (http, grpc) = (http(shop, &headers), grpc(shop, &headers));
+    let (answer, status, ()) = tokio::join!(http, grpc, pass(Duration::from_secs(2)));
+    answer.problem(503, "token-keys-unavailable");
+    assert_eq!(status.unwrap_err().code(), Code::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]

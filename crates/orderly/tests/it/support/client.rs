@@ -11,7 +11,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinSet,
+};
 
 use super::soon;
 
@@ -28,7 +32,14 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) async fn open(at: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(at).await?;
+        Self::over(TcpStream::connect(at).await?).await
+    }
+
+    /// Over a stream that is open.
+    pub(crate) async fn over<S>(stream: S) -> io::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let mut driver = JoinSet::new();
