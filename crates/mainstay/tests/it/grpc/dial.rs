@@ -76,7 +76,7 @@ impl Door {
 async fn a_dial_outlives_the_call_that_began_it() {
     let door = Door::start().await;
     let (channel, _) = channel(&door.config);
-    let within = |time| context().with_deadline((Instant::now() + time).into_std());
+    let within = |time: Duration| context().with_deadline((Instant::now() + time).into_std());
     let (hasty, patient) = (within(50 * MS), within(LONG));
     let first = async {
         let answer = open(&channel, &hasty, Some(Safety::Once)).await;
