@@ -35,7 +35,7 @@ fmt: ## Format the code
 generate: ## Write api/openapi.json, docs/PROBLEMS.md, docs/METRICS.md and docs/orderly.toml anew from the code
 	UPDATE_GENERATED=1 cargo test --quiet --locked -p orders-api --test it document
 	UPDATE_GENERATED=1 cargo test --quiet --locked -p orderly --test it every_metric
-	UPDATE_GENERATED=1 cargo test --quiet --locked -p orderly --test it settings::the_reference_of_all
+	UPDATE_GENERATED=1 cargo test --quiet --locked -p orderly --test it settings::shown::the_reference_of_all
 
 ##@ Prove
 checks: ## List the checks with the promise each holds and its last record

@@ -7,8 +7,9 @@ pub mod grpc;
 pub mod http;
 pub mod tls;
 
+mod ask;
 mod dial;
-mod guards;
 mod limit;
 mod meters;
+mod stack;
 mod unanswered;

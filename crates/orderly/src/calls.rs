@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
 use futures_util::{Stream, StreamExt as _};
 use mainstay::{
-    client::grpc::{Channel, Config},
+    client::grpc::{Channel, Config, TlsError},
     config::Secret,
     metrics::Metrics,
 };
@@ -35,7 +36,7 @@ pub(crate) fn health(options: &Health) -> Result<ExitCode, Failure> {
     let limits = Config { connect_timeout: time, try_timeout: time, tries: 1, ..limits };
     let cx = context("health")?.with_deadline((Instant::now() + time).into_std());
     let status = Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let channel = Channel::new("orderly", &limits, &Metrics::new("unread"))?;
+        let channel = channel(&limits)?;
         let status = client::health(&channel, &cx, "").await?;
         Ok::<_, Failure>(status)
     })?;
@@ -49,18 +50,33 @@ pub(crate) fn health(options: &Health) -> Result<ExitCode, Failure> {
 }
 
 fn limits(service: &Service) -> Config {
-    Config { ca_file: service.ca_file.clone(), ..client::config(service.url.clone()) }
+    let Service { url, ca_file, cert_file, cert_key_file } = service.clone();
+    Config { ca_file, cert_file, key_file: cert_key_file, ..client::config(url) }
+}
+
+fn channel(limits: &Config) -> Result<Channel, Failure> {
+    let channel = Channel::new("orderly", limits, &Metrics::new("unread"));
+    if matches!(channel, Err(TlsError::PlainText)) {
+        // What it says by itself is for whoever has a file of settings.
+        let fault = "--cert-file is given and --url is not https: nobody would be shown it";
+        return Err(fault.into());
+    }
+    Ok(channel?)
 }
 
 /// Prints every event as it happens, until it cannot go on or nobody reads any more.
 pub(crate) fn watch(options: &WatchEvents) -> Result<ExitCode, Failure> {
-    let file = &options.key_file;
-    let key = Secret::from_file(file);
-    let key = key.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let read = |file: &PathBuf| {
+        let key = Secret::from_file(file);
+        key.map_err(|error| format!("cannot read {}: {error}", file.display()))
+    };
+    let key = options.key_file.as_ref().map(read).transpose()?;
     Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let limits = limits(&options.service);
-        let channel = Channel::new("orderly", &limits, &Metrics::new("unread"))?;
-        let client = OrdersClient::new(channel.clone(), &key)?;
+        let channel = channel(&limits(&options.service))?;
+        let client = OrdersClient::new(channel.clone());
+        if let Some(key) = &key {
+            client.show(key)?;
+        }
         let cx = context("watch")?;
         look(&channel, &cx).await;
         print(client.watch(&cx, options.after)).await

@@ -51,16 +51,17 @@
 //! go out while calls are open, every 20 s, and one that is not answered in 10 s ends the connection.
 //! Never more streams are open than the peer allows: more of them wait, as part of their try. An answer
 //! that nobody reads takes no more than 1 MiB, and keeps no other from coming. The tasks of a
-//! connection end with the channel and the answers that are still read.
+//! connection end with the channel and the answers that are still read. A connection is made for all
+//! calls that need one, within `connect_timeout`: each waits no longer than its own time, and one that
+//! leaves takes it from no other.
 //!
-//! Not guaranteed: that several calls which need a connection at once are not all kept waiting by one
-//! that takes long: it is made in the time of the first, and each waits up to `connect_timeout`.
+//! Not guaranteed: that a call gets another connection where the one that is being made takes long: all
+//! who wait for it are told that it failed, and the next try has a new one made.
 //!
 //! Deliberately absent: several connections to one service, balancing, compression, retries of calls
 //! that stream.
 
 mod answer;
-mod ask;
 mod body;
 mod connection;
 mod error;
@@ -76,13 +77,13 @@ pub use super::http::{
 
 use self::{
     answer::Answer,
-    ask::Ask,
     body::{BoxError, Outgoing},
     origin::Origin,
 };
 use super::{
-    guards::{Guards, Judge},
+    ask::Ask,
     limit::Limit,
+    stack::{Judge, Stack},
 };
 use crate::{http as inbound, metrics::Metrics};
 use bytes::Bytes;
@@ -97,18 +98,14 @@ use std::{
     task::{self, Poll},
 };
 use tokio::time::Instant;
-use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 /// A channel to one service. Clones are the same channel.
 #[derive(Clone)]
 pub struct Channel(Arc<Inner>);
 
 struct Inner {
-    base: BaseUrl,
-    stack: BoxCloneSyncService<Ask, Answer, Error>,
-    guards: Guards,
+    stack: Stack<Answer>,
     origin: Origin,
-    config: Config,
 }
 
 impl Channel {
@@ -122,32 +119,34 @@ impl Channel {
     ///
     /// Fails when the certificates that an `https` address needs cannot be read.
     pub fn new(dependency: &str, config: &Config, metrics: &Metrics) -> Result<Self, TlsError> {
-        let (guards, origin) = (Guards::new(dependency, config, metrics), Origin::new(config)?);
+        let origin = Origin::new(config)?;
+        let connections = origin.clone();
         let judge = Judge { health: judge::health, verdict: judge::verdict };
-        let stack = guards.around(config, origin.clone(), judge);
-        let (base, config) = (config.base_url.clone(), config.clone());
-        Ok(Self(Arc::new(Inner { base, stack, guards, origin, config })))
+        let attempt = move |ask| connections.clone().attempt(ask);
+        let stack = Stack::new(dependency, config, metrics, judge, attempt);
+        Ok(Self(Arc::new(Inner { stack, origin })))
     }
 
     /// The circuit breaker, to be read and forced.
     pub fn breaker(&self) -> &breaker::Breaker {
-        &self.0.guards.breaker
+        &self.0.stack.breaker
     }
 
     /// The budget for more calls than were asked for, for [hedges](mainstay_resilience::race::hedge).
     pub fn budget(&self) -> &Budget {
-        &self.0.guards.budget
+        &self.0.stack.budget
     }
 
     /// What it tells of itself now.
     pub fn status(&self) -> Status {
-        self.0.guards.status(self.0.origin.idle())
+        self.0.stack.status(self.0.origin.idle())
     }
 }
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel").field("base", &self.0.base).finish_non_exhaustive()
+        let base = &self.0.stack.config.base_url;
+        f.debug_struct("Channel").field("base", base).finish_non_exhaustive()
     }
 }
 
@@ -176,8 +175,8 @@ impl Inner {
     async fn call(&self, request: Request<Outgoing>) -> Result<Response<Body>, Error> {
         let (mut head, body) = request.into_parts();
         let cx = context(&head).map_err(Error::NotSent)?;
-        head.uri = self.base.whole(&head.uri).map_err(Error::NotSent)?;
-        let exchange = self.guards.meters.begin(&cx);
+        head.uri = self.stack.config.base_url.whole(&head.uri).map_err(Error::NotSent)?;
+        let exchange = self.stack.meters.begin(&cx);
         if let Some(safety) = head.extensions.get::<Safety>().copied() {
             let result = self.ask(cx, safety, (head, body)).await;
             exchange.end(judge::label(&result));
@@ -199,7 +198,7 @@ impl Inner {
         let message = Limit::none(&cx).hold(body::message(body)).await;
         let message = message.map_err(|cut| Error::NotSent(cut.before()))?;
         let request = Request::from_parts(head, message.map_err(Error::NotSent)?);
-        self.stack.clone().oneshot(Ask::new(cx, safety, request)).await
+        self.stack.call(Ask::new(cx, safety, request)).await
     }
 
     /// The opening of a call that streams. The layers are those of the others, but for retries.
@@ -208,10 +207,10 @@ impl Inner {
         cx: &Context,
         request: Request<Outgoing>,
     ) -> Result<Response<Body>, Error> {
-        let permit = self.guards.breaker.admit(Instant::now().into_std())?;
-        let _place = self.guards.bulkhead.acquire(Some(cx)).await?;
+        let permit = self.stack.breaker.admit(Instant::now().into_std())?;
+        let _place = self.stack.bulkhead.acquire(Some(cx)).await?;
         let result = self.origin.open(cx, request).await;
-        let health = judge::health_of_head(&result, self.config.patience());
+        let health = judge::health_of_head(&result, self.stack.config.patience());
         permit.finish(health, Instant::now().into_std());
         result
     }

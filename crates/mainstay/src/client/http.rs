@@ -43,7 +43,6 @@
 //! of any kind.
 
 mod answer;
-mod ask;
 mod base_url;
 mod config;
 mod connection;
@@ -57,8 +56,11 @@ pub use self::error::{Error, NotSent, Unknown};
 pub use super::tls::TlsError;
 pub use mainstay_resilience::retry::Safety;
 
-use self::{ask::Ask, origin::Origin};
-use super::guards::{Guards, Judge};
+use self::origin::Origin;
+use super::{
+    ask::Ask,
+    stack::{Judge, Stack},
+};
 use crate::{http::answered_try, metrics::Metrics};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -66,7 +68,6 @@ use mainstay_context::Context;
 use mainstay_resilience::{breaker, retry::Budget};
 use serde::Serialize;
 use std::{fmt, sync::Arc};
-use tower::{ServiceExt, util::BoxCloneSyncService};
 
 type Answer = Response<Bytes>;
 
@@ -90,9 +91,7 @@ impl Tries {
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    base: BaseUrl,
-    stack: BoxCloneSyncService<Ask, Answer, Error>,
-    guards: Guards,
+    stack: Stack<Answer>,
     origin: Origin,
 }
 
@@ -137,10 +136,12 @@ impl Client {
     ///
     /// Fails when the certificates that an `https` address needs cannot be read.
     pub fn new(dependency: &str, config: &Config, metrics: &Metrics) -> Result<Self, TlsError> {
-        let (guards, origin) = (Guards::new(dependency, config, metrics), Origin::new(config)?);
+        let origin = Origin::new(config)?;
+        let connections = origin.clone();
         let judge = Judge { health: judge::health, verdict: judge::verdict };
-        let stack = guards.around(config, origin.clone(), judge);
-        Ok(Self(Arc::new(Inner { base: config.base_url.clone(), stack, guards, origin })))
+        let attempt = move |ask| connections.clone().attempt(ask);
+        let stack = Stack::new(dependency, config, metrics, judge, attempt);
+        Ok(Self(Arc::new(Inner { stack, origin })))
     }
 
     /// Makes a call for the request of `cx`, and reads the whole answer, whatever its status.
@@ -158,9 +159,10 @@ impl Client {
         safety: Safety,
         request: Request<Bytes>,
     ) -> Result<Answer, Error> {
-        let exchange = self.0.guards.meters.begin(cx);
-        let result = match Ask::new(cx, safety, request, &self.0.base) {
-            Ok(ask) => self.0.stack.clone().oneshot(ask).await,
+        let stack = &self.0.stack;
+        let exchange = stack.meters.begin(cx);
+        let result = match stack.config.base_url.request(request) {
+            Ok(request) => stack.call(Ask::new(cx.clone(), safety, request)).await,
             Err(invalid) => Err(Error::NotSent(invalid)),
         };
         exchange.end(judge::label(&result));
@@ -169,22 +171,23 @@ impl Client {
 
     /// The circuit breaker, to be read and forced.
     pub fn breaker(&self) -> &breaker::Breaker {
-        &self.0.guards.breaker
+        &self.0.stack.breaker
     }
 
     /// The budget for more calls than were asked for, for [hedges](mainstay_resilience::race::hedge).
     pub fn budget(&self) -> &Budget {
-        &self.0.guards.budget
+        &self.0.stack.budget
     }
 
     /// What it tells of itself now.
     pub fn status(&self) -> Status {
-        self.0.guards.status(self.0.origin.idle())
+        self.0.stack.status(self.0.origin.idle())
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base", &self.0.base).finish_non_exhaustive()
+        let base = &self.0.stack.config.base_url;
+        f.debug_struct("Client").field("base", base).finish_non_exhaustive()
     }
 }

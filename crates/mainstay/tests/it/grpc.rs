@@ -1,5 +1,6 @@
 //! Calls of gRPC to services that answer, push back, refuse, hang, and end in the middle.
 
+mod dial;
 mod ends;
 
 use crate::{

@@ -16,6 +16,13 @@ pub(crate) struct Service {
     /// The authorities that an https service is trusted by, in PEM; those of the system without it.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// The certificate to show an https service that asks for one, in PEM, and those that lead to its
+    /// authority. Files that are replaced meanwhile are taken up.
+    #[arg(long, value_name = "FILE", requires = "cert_key_file")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub(crate) cert_key_file: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -31,9 +38,10 @@ pub(crate) struct Health {
 pub(crate) struct WatchEvents {
     #[command(flatten)]
     pub(crate) service: Service,
-    /// File with the API key, as key new prints it.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key_file: PathBuf,
+    /// File with the API key, as key new prints it, or with a token. It may be left out where the
+    /// certificate says who asks.
+    #[arg(long, value_name = "FILE", required_unless_present = "cert_file")]
+    pub(crate) key_file: Option<PathBuf>,
     /// The last position already seen; without it, from the oldest event on.
     #[arg(long, value_name = "POSITION")]
     pub(crate) after: Option<u64>,

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod audit;
+mod calls;
 mod certificates;
 mod crash;
 mod deadline;

@@ -45,8 +45,8 @@ const STUCK: Duration = Duration::from_millis(20);
 /// One writer, until the queue is closed and empty.
 ///
 /// Writers take turns: what comes while the server carries out one batch makes one large batch for the next,
-/// which costs it much less than several small ones. While a batch is only being made durable, or is stuck,
-/// the next begins.
+/// which costs it much less than several small ones. When a batch is only being made durable and as much
+/// waits already, or when it is stuck, the next begins.
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let turn = Turn::wait(&shared.turn).await;
@@ -312,7 +312,14 @@ impl Desk<'_> {
         }
         let client = self.client().await?;
         let prepare = self.shared.config.prepare;
-        let sent = commit::write(&client, &self.begin, prepare, changes, || self.turn.end());
+        // While it is made durable the next begins, if that is as large: many small batches cost the
+        // server more than fewer large ones.
+        let carried_out = || {
+            if self.shared.queue.len() >= changes.len() {
+                self.turn.end();
+            }
+        };
+        let sent = commit::write(&client, &self.begin, prepare, changes, carried_out);
         let sent = self.bounded(sent).await;
         self.put_back(client, sent)
     }

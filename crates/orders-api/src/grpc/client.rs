@@ -10,7 +10,10 @@
 mod error;
 mod watch;
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use futures_util::{
     Stream, StreamExt as _, TryStreamExt as _,
@@ -38,17 +41,19 @@ use super::{
     pb::{self, order_service_client::OrderServiceClient},
 };
 
-/// A client of the service with a key. Clones are the same client.
+/// A client of the service. Clones are the same client.
+///
+/// It comes as whom the certificate of its channel names, until it is told to show a credential.
 #[derive(Clone)]
 pub struct OrdersClient {
     calls: OrderServiceClient<Channel>,
-    authorization: MetadataValue<Ascii>,
+    shown: Arc<Mutex<Option<MetadataValue<Ascii>>>>,
 }
 
-/// A text is no API key: it has other characters than visible ASCII.
+/// A text is no credential: it has other characters than visible ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an API key is visible ASCII characters")]
-pub struct InvalidKey;
+#[error("an API key or a token is visible ASCII characters")]
+pub struct InvalidCredential;
 
 /// The configuration of a channel to the service there: answers are as large as it sends them.
 pub fn config(base_url: BaseUrl) -> Config {
@@ -76,18 +81,24 @@ pub async fn health(
 }
 
 impl OrdersClient {
-    /// A client that calls through `channel`, whose configuration [`config`] makes, with this API key
-    /// (`ID.SECRET`).
+    /// A client that calls through `channel`, whose configuration [`config`] makes.
+    pub fn new(channel: Channel) -> Self {
+        let calls = OrderServiceClient::new(channel).max_decoding_message_size(LARGEST_OUT);
+        Self { calls, shown: Arc::default() }
+    }
+
+    /// Shows this API key (`ID.SECRET`) or token from the next call on, in the place of the one before. A
+    /// call that streams goes on with the one that it began with.
     ///
     /// # Errors
     ///
-    /// Fails when the key cannot be sent.
-    pub fn new(channel: Channel, key: &Secret<String>) -> Result<Self, InvalidKey> {
-        let text = format!("Bearer {}", key.expose());
-        let mut authorization: MetadataValue<Ascii> = text.parse().map_err(|_| InvalidKey)?;
-        authorization.set_sensitive(true);
-        let calls = OrderServiceClient::new(channel).max_decoding_message_size(LARGEST_OUT);
-        Ok(Self { calls, authorization })
+    /// Fails, and changes nothing, when the credential cannot be sent.
+    pub fn show(&self, credential: &Secret<String>) -> Result<(), InvalidCredential> {
+        let text = format!("Bearer {}", credential.expose());
+        let mut value: MetadataValue<Ascii> = text.parse().map_err(|_| InvalidCredential)?;
+        value.set_sensitive(true);
+        *self.shown() = Some(value);
+        Ok(())
     }
 
     /// Places many orders, each by itself: one answer for each, in the same order, while orders are
@@ -123,9 +134,15 @@ impl OrdersClient {
     /// A call for the request of `cx`, which streams unless it is said what another try of it does.
     fn ask<T>(&self, cx: &Context, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", self.authorization.clone());
+        if let Some(credential) = self.shown().clone() {
+            request.metadata_mut().insert("authorization", credential);
+        }
         request.extensions_mut().insert(cx.clone());
         request
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Option<MetadataValue<Ascii>>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -232,13 +249,23 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_header_is_refused() {
-        let channel = Channel::new(
-            "orders",
-            &config(BaseUrl::default()),
-            &mainstay::metrics::Metrics::new("test"),
-        );
-        let refused = OrdersClient::new(channel.unwrap(), &Secret::new("a\nb".to_owned()));
-        assert_eq!(refused.err(), Some(InvalidKey));
+    fn a_credential_is_shown_until_another_one_is() {
+        let limits = config(BaseUrl::default());
+        let channel = Channel::new("orders", &limits, &mainstay::metrics::Metrics::new("test"));
+        let client = OrdersClient::new(channel.unwrap());
+        let cx = Context::new("test".parse().unwrap());
+        let clone = client.clone();
+        let sent = || clone.ask(&cx, ()).metadata().get("authorization").cloned();
+        assert_eq!(sent(), None);
+        for (credential, is_taken, shown) in [
+            ("own.secret", true, "Bearer own.secret"),
+            ("a\nb", false, "Bearer own.secret"),
+            ("a.b.c", true, "Bearer a.b.c"),
+        ] {
+            let result = client.show(&Secret::new(credential.to_owned()));
+            assert_eq!(result.is_ok(), is_taken, "{credential:?}");
+            let sent = sent().unwrap();
+            assert!(sent == shown && sent.is_sensitive(), "{credential:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::client::limit;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use mainstay_context::{Cause, Context};
 use std::{
@@ -22,6 +22,11 @@ pub(super) type Outgoing = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The largest message that is kept to be sent again, in bytes.
 const MESSAGE_LIMIT: usize = 4 << 20;
+
+/// A message as it goes out.
+pub(super) fn outgoing(message: Bytes) -> Outgoing {
+    Full::new(message).map_err(|never| match never {}).boxed_unsync()
+}
 
 /// The message of a call, as a whole.
 pub(super) async fn message(mut body: Outgoing) -> Result<Bytes, NotSent> {

@@ -39,14 +39,15 @@ pub(super) struct Connection {
     sender: http2::SendRequest<Outgoing>,
     traffic: Arc<Traffic>,
     retired: Arc<AtomicBool>,
-    tasks: Arc<Driving>,
+    /// Those that move the bytes.
+    tasks: Arc<Owned>,
 }
 
-/// The tasks that move the bytes.
+/// Tasks that end with their owner.
 #[derive(Default)]
-struct Driving(Tasks);
+pub(super) struct Owned(pub(super) Tasks);
 
-impl Drop for Driving {
+impl Drop for Owned {
     fn drop(&mut self) {
         self.0.abort_all();
     }
@@ -70,7 +71,7 @@ pub(super) struct Failed {
 
 impl Connection {
     pub(super) async fn begin(stream: Stream) -> io::Result<Self> {
-        let tasks = Arc::new(Driving::default());
+        let tasks = Arc::new(Owned::default());
         let (io, traffic) = Watched::new(stream);
         let mut builder = http2::Builder::new(Spawn(tasks.0.clone()));
         builder

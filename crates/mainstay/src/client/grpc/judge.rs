@@ -4,7 +4,7 @@ use super::{
     Body, Error,
     answer::{Again, Answer, Said},
 };
-use crate::{client::unanswered, http::answered_try};
+use crate::client::{ask::was_tried_again, unanswered};
 use http::Response;
 use mainstay_resilience::{breaker::Outcome, retry::Verdict};
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn answered(said: Said) -> Outcome {
 /// What a result says of another try. A deadline that is spent there is spent here too.
 pub(super) fn verdict(result: &Result<Answer, Error>) -> Verdict {
     match result {
-        Ok(answer) if was_tried_again(answer) => Verdict::Final,
+        Ok(answer) if was_tried_again(&answer.head.headers) => Verdict::Final,
         Ok(answer) => match (answer.said.code, answer.said.again) {
             (Code::Unavailable, Again::Unsaid) => Verdict::MaybeSent { retry_after: None },
             (Code::Unavailable | Code::ResourceExhausted, Again::After(time)) => {
@@ -68,11 +68,6 @@ pub(super) fn verdict(result: &Result<Answer, Error>) -> Verdict {
         },
         Err(error) => unanswered::verdict(error),
     }
-}
-
-/// Whether a proxy between has made more than one try of this. Tries of tries would multiply.
-fn was_tried_again(answer: &Answer) -> bool {
-    answered_try(&answer.head.headers).is_some_and(|tries| tries > 1)
 }
 
 fn retry_after(again: Again) -> Option<Duration> {

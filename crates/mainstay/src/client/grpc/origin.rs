@@ -1,11 +1,13 @@
 //! The service at the other end: the connection that all calls share, and one try of a call.
 
 use super::{
-    Answer, Ask, Body, Config, Error, NotSent, Outgoing, TlsError, Tries, answer,
-    connection::{Connection, Failed},
+    Answer, Body, Config, Error, NotSent, Outgoing, TlsError, Tries, answer,
+    body::outgoing,
+    connection::{Connection, Failed, Owned},
 };
 use crate::{
     client::{
+        ask::Ask,
         dial::Dialer,
         limit::{Cut, Limit},
     },
@@ -17,12 +19,11 @@ use hyper::body::Incoming;
 use mainstay_context::Context;
 use std::{
     io,
-    pin::Pin,
-    sync::Arc,
-    task::{self, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::{
-    sync::Mutex,
+    sync::watch,
     time::{Instant, timeout},
 };
 
@@ -32,14 +33,39 @@ pub(super) struct Origin(Arc<Shared>);
 
 struct Shared {
     config: Config,
-    dialer: Dialer,
-    /// Locked while a connection is made, so that others wait for that one.
-    slot: Mutex<Option<Held>>,
+    dialer: Arc<Dialer>,
+    last: Mutex<Option<Dial>>,
+    /// The task of a dial that is under way.
+    dialling: Owned,
 }
 
-struct Held {
-    connection: Connection,
+/// A connection that is there, is being made or could not be, for all who need it.
+struct Dial {
+    outcome: watch::Receiver<Outcome>,
     used: Instant,
+}
+
+/// What came of a dial, once it is over.
+type Outcome = Option<Result<Connection, Arc<io::Error>>>;
+
+impl Dial {
+    /// Whether a call can be made over it, as far as is known.
+    fn is_usable(&self, idle_timeout: Duration) -> bool {
+        // Looked at first: an outcome is there before its dial is over, unless somebody ended that.
+        let is_over = self.outcome.is_closed();
+        match &*self.outcome.borrow() {
+            None => !is_over,
+            Some(Ok(connection)) => {
+                let rested = connection.is_idle() && self.used.elapsed() >= idle_timeout;
+                connection.is_usable() && !rested
+            }
+            Some(Err(_)) => false,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(&*self.outcome.borrow(), Some(Ok(connection)) if connection.is_idle())
+    }
 }
 
 /// How often something had come over a connection when a wait began.
@@ -57,15 +83,22 @@ impl Heard {
 
 impl Origin {
     pub(super) fn new(config: &Config) -> Result<Self, TlsError> {
-        let dialer = Dialer::new(config, Some(b"h2"))?;
-        Ok(Self(Arc::new(Shared { config: config.clone(), dialer, slot: Mutex::default() })))
+        let dialer = Arc::new(Dialer::new(config, Some(b"h2"))?);
+        let (config, last, dialling) = (config.clone(), Mutex::default(), Owned::default());
+        Ok(Self(Arc::new(Shared { config, dialer, last, dialling })))
     }
 
     /// How many connections carry nothing.
     pub(super) fn idle(&self) -> usize {
-        let slot = self.0.slot.try_lock();
-        let held = slot.as_deref().ok().and_then(Option::as_ref);
-        usize::from(held.is_some_and(|held| held.connection.is_idle()))
+        usize::from(self.0.last().as_ref().is_some_and(Dial::is_idle))
+    }
+
+    /// Makes one try of a call of one message.
+    pub(super) async fn attempt(self, ask: Ask) -> Result<Answer, Error> {
+        let mut answer = self.0.attempt(&ask).await?;
+        let tries = Tries::of(&ask.cx, &answer.head.headers);
+        answer.head.extensions.insert(tries);
+        Ok(answer)
     }
 
     /// Opens a call that streams: sends it, and waits for the head of its answer.
@@ -89,31 +122,11 @@ impl Origin {
     }
 }
 
-impl tower::Service<Ask> for Origin {
-    type Response = Answer;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
-
-    fn poll_ready(&mut self, _task: &mut task::Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, ask: Ask) -> Self::Future {
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move {
-            let mut answer = shared.attempt(&ask).await?;
-            let tries = Tries::of(&ask.cx, &answer.head.headers);
-            answer.head.extensions.insert(tries);
-            Ok(answer)
-        })
-    }
-}
-
 impl Shared {
     async fn attempt(&self, ask: &Ask) -> Result<Answer, Error> {
         let limit = Limit::new(&ask.cx, self.config.try_timeout);
-        let request = ask.request(&limit).map_err(Error::NotSent)?;
-        let (response, connection) = self.send(request, &limit).await?;
+        let request = ask.request(&limit, propagate_grpc).map_err(Error::NotSent)?;
+        let (response, connection) = self.send(request.map(outgoing), &limit).await?;
         let heard = Heard::of(&connection);
         let read = answer::read(response, self.config.reply_limit, limit.start);
         match limit.hold(read).await {
@@ -156,30 +169,50 @@ impl Shared {
     }
 
     async fn connection(&self, limit: &Limit<'_>) -> Result<Connection, NotSent> {
-        let got = limit.hold(timeout(self.config.connect_timeout, self.shared())).await;
-        match got {
-            Ok(Ok(got)) => got.map_err(NotSent::Connect),
-            Ok(Err(_)) | Err(Cut::Try) => Err(NotSent::Connect(io::ErrorKind::TimedOut.into())),
+        match limit.hold(dialled(self.dial())).await {
+            Ok(dialled) => dialled.map_err(NotSent::Connect),
+            Err(Cut::Try) => Err(NotSent::Connect(io::ErrorKind::TimedOut.into())),
             Err(Cut::Ended(cause)) => Err(NotSent::Ended(cause)),
         }
     }
 
-    /// The connection there is, or a new one in its place.
-    async fn shared(&self) -> io::Result<Connection> {
-        let mut slot = self.slot.lock().await;
-        if let Some(held) = slot.as_mut().filter(|held| self.is_usable(held)) {
-            held.used = Instant::now();
-            return Ok(held.connection.clone());
+    /// The dial there is, or a new one in its place.
+    fn dial(&self) -> watch::Receiver<Outcome> {
+        let mut last = self.last();
+        if let Some(dial) = last.as_mut().filter(|dial| dial.is_usable(self.config.idle_timeout)) {
+            dial.used = Instant::now();
+            return dial.outcome.clone();
         }
-        // Those whose calls it carries have clones of it.
-        *slot = None;
-        let connection = Connection::begin(self.dialer.dial().await?).await?;
-        *slot = Some(Held { connection: connection.clone(), used: Instant::now() });
-        Ok(connection)
+        let outcome = self.begin();
+        // Those whose calls the connection before carries have clones of it.
+        *last = Some(Dial { outcome: outcome.clone(), used: Instant::now() });
+        outcome
     }
 
-    fn is_usable(&self, held: &Held) -> bool {
-        let rested = held.connection.is_idle() && held.used.elapsed() >= self.config.idle_timeout;
-        held.connection.is_usable() && !rested
+    /// Dials in a task of the channel's own, so that it does not end with the call that needed it first.
+    fn begin(&self) -> watch::Receiver<Outcome> {
+        let (tell, outcome) = watch::channel(None);
+        let (dialer, time) = (Arc::clone(&self.dialer), self.config.connect_timeout);
+        self.dialling.0.spawn("dial of gRPC", async move {
+            let dial = async { Connection::begin(dialer.dial().await?).await };
+            let made = timeout(time, dial).await;
+            let made = made.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into()));
+            tell.send_replace(Some(made.map_err(Arc::new)));
+        });
+        outcome
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Dial>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the connection of a dial; its one error is that of all who wait.
+async fn dialled(mut outcome: watch::Receiver<Outcome>) -> io::Result<Connection> {
+    let outcome = outcome.wait_for(Option::is_some).await;
+    match outcome.as_deref() {
+        Ok(Some(Ok(connection))) => Ok(connection.clone()),
+        Ok(Some(Err(error))) => Err(io::Error::new(error.kind(), Arc::clone(error))),
+        Ok(None) | Err(_) => Err(io::Error::other("the dial was given up")),
     }
 }

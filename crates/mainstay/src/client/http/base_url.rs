@@ -5,7 +5,6 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     uri::{PathAndQuery, Scheme},
 };
-use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -41,7 +40,7 @@ impl BaseUrl {
     }
 
     /// The request as it goes over a connection to this service.
-    pub(super) fn request(&self, request: Request<Bytes>) -> Result<Request<Full<Bytes>>, NotSent> {
+    pub(super) fn request(&self, request: Request<Bytes>) -> Result<Request<Bytes>, NotSent> {
         let (mut parts, body) = request.into_parts();
         if parts.method == Method::CONNECT {
             return Err(NotSent::Invalid("a tunnel is no call"));
@@ -59,7 +58,7 @@ impl BaseUrl {
         }
         parts.headers.insert(HOST, self.host.clone());
         parts.version = http::Version::HTTP_11;
-        Ok(Request::from_parts(parts, Full::new(body)))
+        Ok(Request::from_parts(parts, body))
     }
 
     /// The address of a path of this service, as HTTP/2 says it, whatever host `uri` names.
@@ -125,7 +124,7 @@ impl fmt::Display for BaseUrl {
 mod tests {
     use super::*;
 
-    fn sent(base: &str, path: &str) -> Result<Request<Full<Bytes>>, NotSent> {
+    fn sent(base: &str, path: &str) -> Result<Request<Bytes>, NotSent> {
         let base: BaseUrl = base.parse().unwrap();
         base.request(Request::get(path).body(Bytes::new()).unwrap())
     }

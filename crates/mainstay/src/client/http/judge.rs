@@ -1,7 +1,7 @@
 //! What an answer or an error means, side by side: for the breaker, for another try, for metrics.
 
 use super::{Answer, Error, answer::retry_after};
-use crate::{client::unanswered, http::answered_try};
+use crate::client::{ask::was_tried_again, unanswered};
 use http::StatusCode;
 use mainstay_resilience::{breaker::Outcome, retry::Verdict};
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn answered(answer: &Answer) -> Outcome {
 /// What a result says of another try.
 pub(super) fn verdict(result: &Result<Answer, Error>) -> Verdict {
     match result {
-        Ok(answer) if is_worth_another(answer.status()) && !was_tried_again(answer) => {
+        Ok(answer) if is_worth_another(answer.status()) && !was_tried_again(answer.headers()) => {
             Verdict::MaybeSent { retry_after: retry_after(answer.headers()) }
         }
         Ok(_) => Verdict::Final,
@@ -43,11 +43,6 @@ pub(super) fn verdict(result: &Result<Answer, Error>) -> Verdict {
 fn is_worth_another(status: StatusCode) -> bool {
     let never = [StatusCode::NOT_IMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED];
     status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() && !never.contains(&status)
-}
-
-/// Whether a proxy between has made more than one try of this. Tries of tries would multiply.
-fn was_tried_again(answer: &Answer) -> bool {
-    answered_try(answer.headers()).is_some_and(|tries| tries > 1)
 }
 
 /// How metrics call a result.

@@ -1,23 +1,25 @@
 //! The service at the other end: its connections, and one try of a call.
 
-use super::{Answer, Config, Error, NotSent, TlsError, Tries, ask::Ask, connection::Connection};
-use crate::client::{
-    dial::Dialer,
-    limit::{Cut, Limit},
+use super::{Answer, Config, Error, NotSent, TlsError, Tries, connection::Connection};
+use crate::{
+    client::{
+        ask::Ask,
+        dial::Dialer,
+        limit::{Cut, Limit},
+    },
+    http::propagate,
 };
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use std::{
     io,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{self, Poll},
 };
 use tokio::time::Instant;
 
 /// Connections to one service. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Origin(Arc<Shared>);
 
 struct Shared {
@@ -42,32 +44,20 @@ impl Origin {
     pub(super) fn idle(&self) -> usize {
         self.0.idle().len()
     }
-}
 
-impl tower::Service<Ask> for Origin {
-    type Response = Answer;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
-
-    fn poll_ready(&mut self, _task: &mut task::Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, ask: Ask) -> Self::Future {
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move {
-            let mut answer = shared.attempt(&ask).await?;
-            let tries = Tries::of(&ask.cx, answer.headers());
-            answer.extensions_mut().insert(tries);
-            Ok(answer)
-        })
+    /// Makes one try of a call.
+    pub(super) async fn attempt(self, ask: Ask) -> Result<Answer, Error> {
+        let mut answer = self.0.attempt(&ask).await?;
+        let tries = Tries::of(&ask.cx, answer.headers());
+        answer.extensions_mut().insert(tries);
+        Ok(answer)
     }
 }
 
 impl Shared {
     async fn attempt(&self, ask: &Ask) -> Result<Answer, Error> {
         let limit = Limit::new(&ask.cx, self.config.try_timeout);
-        let request = ask.request(&limit).map_err(Error::NotSent)?;
+        let request = ask.request(&limit, propagate).map_err(Error::NotSent)?.map(Full::new);
         // Each was opened before, so that this ends.
         while let Some(connection) = self.take_idle() {
             match self.exchange(connection, request.clone(), &limit).await {
@@ -136,12 +126,5 @@ impl Shared {
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let base = &self.config.base_url;
-        f.debug_struct("Origin").field("base", base).finish_non_exhaustive()
     }
 }

@@ -50,6 +50,7 @@ impl Guarded {
         let (servers, clients) = (Authority::new("of servers"), Authority::new("of clients"));
         servers.server().write(&home.path("."));
         fs::write(home.path("clients-ca.pem"), clients.pem()).unwrap();
+        fs::write(home.path("servers-ca.pem"), servers.pem()).unwrap();
         let rival = home.new_key("rival", "till").await;
         let keys = fs::read_to_string(home.path("keys.toml")).unwrap();
         Self { home, clients, servers, keys, rival }

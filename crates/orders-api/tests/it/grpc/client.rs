@@ -88,7 +88,13 @@ fn channel(config: &Config) -> Channel {
 }
 
 fn client_by(config: &Config) -> OrdersClient {
-    OrdersClient::new(channel(config), &Secret::new("own.secret".to_owned())).unwrap()
+    client_with("own.secret", config)
+}
+
+fn client_with(credential: &str, config: &Config) -> OrdersClient {
+    let client = OrdersClient::new(channel(config));
+    client.show(&Secret::new(credential.to_owned())).unwrap();
+    client
 }
 
 fn client_at(address: SocketAddr) -> OrdersClient {
@@ -334,9 +340,7 @@ async fn a_watch_goes_on_where_it_was_over_breaks_and_drains() {
 async fn a_watch_ends_with_what_cannot_be_mended_and_with_its_request() {
     let (shop, street) = (Shop::new(), Street::new());
     street.open(&shop);
-    let stranger = Secret::new("nobody.secret".to_owned());
-    let channel = channel(&config_at(street.address()));
-    let stranger = OrdersClient::new(channel, &stranger).unwrap();
+    let stranger = client_with("nobody.secret", &config_at(street.address()));
     let mut watch = stranger.watch(&context(), None);
     let error = soon(watch.next()).await.unwrap().unwrap_err();
     assert_eq!(error.reason(), Some("UNAUTHENTICATED"));
@@ -351,6 +355,27 @@ async fn a_watch_ends_with_what_cannot_be_mended_and_with_its_request() {
     let (told, ()) = future::join(soon(watch.next()), end).await;
     assert_eq!(told.unwrap().unwrap_err().code(), Code::Cancelled);
     assert!(soon(watch.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_client_shows_nothing_until_it_is_told_to_and_then_what_it_was_told_last() {
+    let (shop, street) = (Shop::new(), Street::new());
+    street.open(&shop);
+    let client = OrdersClient::new(channel(&config_at(street.address())));
+    let clone = client.clone();
+    let refusal = async || {
+        let answer = soon(clone.list_orders(&context(), pb::ListOrdersRequest::default())).await;
+        answer.err().map(|error| error.code())
+    };
+    assert_eq!(refusal().await, Some(Code::Unauthenticated));
+    for (credential, expected) in [
+        ("own.secret", None),
+        ("nobody.secret", Some(Code::Unauthenticated)),
+        ("other.secret", None),
+    ] {
+        client.show(&Secret::new(credential.to_owned())).unwrap();
+        assert_eq!(refusal().await, expected, "{credential}");
+    }
 }
 
 #[tokio::test]

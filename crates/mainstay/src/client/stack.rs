@@ -1,6 +1,7 @@
 //! What stands before the connections to one service, the same for every protocol.
 
 use super::{
+    ask::Ask,
     http::{Config, Error, Status},
     meters::Meters,
 };
@@ -9,18 +10,20 @@ use mainstay_resilience::{
     Jitter,
     breaker::{self, Breaker, Outcome},
     bulkhead::{self, Bulkhead},
-    retry::{self, Budget, Repeat, Verdict},
+    retry::{self, Budget, Verdict},
 };
 use std::time::Duration;
 use tokio::time::Instant;
-use tower::{Layer, util::BoxCloneSyncService};
+use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-/// The breaker, the budget and the permits of one client, and what it reports to.
-pub(super) struct Guards {
+/// The breaker, the budget and the permits of one client, whose answers are `T`, and what it reports to.
+pub(super) struct Stack<T> {
+    pub(super) config: Config,
     pub(super) breaker: Breaker,
     pub(super) budget: Budget,
     pub(super) bulkhead: Bulkhead,
     pub(super) meters: Meters,
+    layers: BoxCloneSyncService<Ask, T, Error>,
 }
 
 /// What the results of one protocol mean.
@@ -31,39 +34,40 @@ pub(super) struct Judge<T> {
     pub(super) verdict: fn(&Result<T, Error>) -> Verdict,
 }
 
-impl Guards {
-    pub(super) fn new(dependency: &str, config: &Config, metrics: &Metrics) -> Self {
+impl<T: Send + 'static> Stack<T> {
+    /// Puts the layers around `attempt`, which makes one try, in the order in which they belong.
+    pub(super) fn new<F>(
+        dependency: &str,
+        config: &Config,
+        metrics: &Metrics,
+        judge: Judge<T>,
+        attempt: impl Fn(Ask) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
         let now = Instant::now().into_std();
         let meters = Meters::new(dependency, metrics);
         let listener = meters.clone();
         let breaker = Breaker::new(config.breaker.settings(), Jitter::system(), now)
             .with_listener(move |change| listener.changed(change));
         let budget = Budget::new(&config.budget(), now);
-        Self { breaker, budget, bulkhead: Bulkhead::new(config.bulkhead()), meters }
+        let bulkhead = Bulkhead::new(config.bulkhead());
+
+        let (Judge { health, verdict }, patience) = (judge, config.patience());
+        let health = move |result: &Result<T, Error>| health(result, patience);
+        let listener = meters.clone();
+        let retries = retry::Layer::new(config.policy(), budget.clone(), Jitter::system(), verdict)
+            .with_listener(move |what| listener.tried(what));
+        let layers = bulkhead::Layer::new(bulkhead.clone()).layer(service_fn(attempt));
+        let layers = retries.layer(breaker::Layer::new(breaker.clone(), health).layer(layers));
+        let layers = BoxCloneSyncService::new(layers);
+        Self { config: config.clone(), breaker, budget, bulkhead, meters, layers }
     }
 
-    /// Puts the layers around the connections, in the order in which they belong.
-    pub(super) fn around<Req, T, S>(
-        &self,
-        config: &Config,
-        connections: S,
-        judge: Judge<T>,
-    ) -> BoxCloneSyncService<Req, T, Error>
-    where
-        Req: Repeat + Send + Sync + 'static,
-        T: Send + 'static,
-        S: tower::Service<Req, Response = T, Error = Error> + Clone + Send + Sync + 'static,
-        S::Future: Send + 'static,
-    {
-        let (Judge { health, verdict }, patience) = (judge, config.patience());
-        let meters = self.meters.clone();
-        let health = move |result: &Result<T, Error>| health(result, patience);
-        let retries =
-            retry::Layer::new(config.policy(), self.budget.clone(), Jitter::system(), verdict)
-                .with_listener(move |what| meters.tried(what));
-        let breaker = breaker::Layer::new(self.breaker.clone(), health);
-        let bulkhead = bulkhead::Layer::new(self.bulkhead.clone());
-        BoxCloneSyncService::new(retries.layer(breaker.layer(bulkhead.layer(connections))))
+    /// Makes a call of one message, with as many tries as may be.
+    pub(super) async fn call(&self, ask: Ask) -> Result<T, Error> {
+        self.layers.clone().oneshot(ask).await
     }
 
     /// What the client tells of itself now, when so many of its connections rest.

@@ -1,13 +1,20 @@
-use super::{NotSent, Safety, body::Outgoing};
-use crate::{client::limit::Limit, http::propagate_grpc};
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt as _, Full};
-use mainstay_context::Context;
-use mainstay_resilience::{Call, retry::Repeat};
-use std::sync::Arc;
+//! One try of a call with one message, the same for every protocol.
 
-/// One try of a call with one message.
+use super::{
+    http::{NotSent, Safety},
+    limit::Limit,
+};
+use crate::http::answered_try;
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use mainstay_context::{Cause, Context};
+use mainstay_resilience::{Call, retry::Repeat};
+use std::{sync::Arc, time::Instant};
+
+/// Has a context sent on by the headers of one protocol.
+pub(super) type SendOn = fn(&Context, Instant, &mut HeaderMap) -> Result<(), Cause>;
+
+/// One try of a call.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub(super) cx: Context,
@@ -22,11 +29,15 @@ impl Ask {
     }
 
     /// The request of the try with this limit.
-    pub(super) fn request(&self, limit: &Limit<'_>) -> Result<Request<Outgoing>, NotSent> {
+    pub(super) fn request(
+        &self,
+        limit: &Limit<'_>,
+        send_on: SendOn,
+    ) -> Result<Request<Bytes>, NotSent> {
         let mut request = Request::clone(&self.request);
         let (cx, now) = (limit.context(), limit.start.into_std());
-        propagate_grpc(&cx, now, request.headers_mut()).map_err(NotSent::Ended)?;
-        Ok(request.map(|message| Full::new(message).map_err(|never| match never {}).boxed_unsync()))
+        send_on(&cx, now, request.headers_mut()).map_err(NotSent::Ended)?;
+        Ok(request)
     }
 }
 
@@ -45,4 +56,10 @@ impl Repeat for Ask {
         let Self { cx, safety, request } = self.clone();
         Self { cx: cx.with_attempt(attempt), safety, request }
     }
+}
+
+/// Whether a proxy between has made more than one try of what is answered so. Tries of tries would
+/// multiply.
+pub(super) fn was_tried_again(answer: &HeaderMap) -> bool {
+    answered_try(answer).is_some_and(|tries| tries > 1)
 }
