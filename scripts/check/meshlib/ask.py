@@ -3,7 +3,7 @@
 import json
 import subprocess
 from http.client import HTTPConnection
-from typing import Iterable, NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
 from clusterlib.stage import Replica, until
 
@@ -21,8 +21,15 @@ class Answer(NamedTuple):
         return json.loads(self.body).get("code", "") if self.body.startswith(b"{") else ""
 
 
-def http(port: int, method: str, path: str, headers: dict[str, str] | None = None, body: str | None = None) -> Answer:
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+def http(
+    port: int,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: str | Iterator[bytes] | None = None,
+    come_from: str = "127.0.0.1",
+) -> Answer:
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=(come_from, 0))
     try:
         if body is not None:
             headers = {"content-type": "application/json", **(headers or {})}

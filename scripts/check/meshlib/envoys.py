@@ -18,6 +18,9 @@ from meshlib import certificates
 FILES = ROOT / "deploy" / "mesh"
 ENVOY = ROOT / "target" / "envoy" / "bin" / "envoy"
 PATIENCE = 30
+# In a mesh the client's side has an address of its own, by which the service's side knows it.
+NEAR = "127.0.0.2"
+OWN_ADDRESS = f"cluster_manager: {{ upstream_bind_config: {{ source_address: {{ address: {NEAR}, port_value: 0 }} }} }}"
 
 
 class Mesh:
@@ -46,6 +49,8 @@ class Mesh:
         for side in ("far", "near"):
             # A worker is enough for the load, and the machine is shared with all else.
             command = [*TIED, self.envoy, "-c", self.work / f"{side}.yaml", "--disable-hot-restart", "--concurrency", 1]
+            if side == "near":
+                command += ["--config-yaml", OWN_ADDRESS]
             with (self.work / f"{side}.log").open("ab") as log:
                 self.processes[side] = spawn([*command, "--log-level", "warn"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for side in ("far", "near"):

@@ -27,18 +27,23 @@ def run(table: Table, scene: Scene) -> dict:
 
 def said(mesh: Mesh, who: str | None) -> bytes:
     """The beginning of the answer that a caller with this certificate gets; nothing when it gets none."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The service is named by a URI, which this library does not look at.
-    context.check_hostname = False
-    context.load_verify_locations(mesh.work / "authority.pem")
-    if who:
-        context.load_cert_chain(mesh.work / f"{who}.pem", mesh.work / f"{who}.key")
     try:
-        with socket.create_connection(("127.0.0.1", mesh.far), 10) as raw, context.wrap_socket(raw) as tls:
+        with socket.create_connection(("127.0.0.1", mesh.far), 10) as raw, context(mesh, who).wrap_socket(raw) as tls:
             tls.sendall(ASKED)
             return tls.recv(12)
     except (ConnectionError, ssl.SSLError):
         return b""
+
+
+def context(mesh: Mesh, who: str | None) -> ssl.SSLContext:
+    """How a caller with this certificate speaks to the service's side."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # The service is named by a URI, which this library does not look at.
+    made.check_hostname = False
+    made.load_verify_locations(mesh.work / "authority.pem")
+    if who:
+        made.load_cert_chain(mesh.work / f"{who}.pem", mesh.work / f"{who}.key")
+    return made
 
 
 def plain(mesh: Mesh) -> bytes:

@@ -1,31 +1,34 @@
-"""What Envoy makes of each refusal: which it tries again and when, and which takes a replica out."""
+"""What Envoy makes of each refusal: which it tries again and when, and what takes a replica out."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from clusterlib.stage import until
 from crashlib.table import Table
 from meshlib import ask
 from meshlib.envoys import Mesh
 from meshlib.scene import Scene, fresh
-from meshlib.stub import Stub, Try
+from meshlib.stub import Gone, Stub, Try
 
 TITLE = "Refusals: what is tried again, and what takes a replica out"
 EJECTED = "cluster.orders.outlier_detection.ejections_enforced_total"
-# Answers that say nothing of the health of a replica: more of them in a row than take one out.
-HARMLESS, IN_A_ROW = (429, 500, 501, 507), 20
-OK_AFTERWARDS = 20
+# What a replica says itself is no reason to take it out, however often in a row: 503 is how a healthy one refuses.
+REFUSALS, IN_A_ROW = (429, 500, 501, 503, 504, 507), 20
+# With half of them at the one that is gone, more than it takes in a row.
+AT_ONCE, OK_AFTERWARDS = 16, 20
 
 
-def run(table: Table, scene: Scene) -> dict:
+def run(table: Table, scene: Scene, *, gone: tuple[str, ...]) -> dict:
     stubs = [Stub(), Stub()]
     mesh = Mesh(scene.stage.work / "stubs", [(stub.port, stub.port) for stub in stubs]).start()
     try:
         asked = tried_again(table, mesh, stubs)
-        asked += harmless(table, mesh, stubs)
-        asked += ejected(table, mesh, stubs)
+        asked += refused(table, mesh, stubs)
     finally:
         mesh.stop()
-    return {"requests": asked}
+    # Without this, that nothing was ejected would say nothing of Envoy.
+    return {"requests": asked + sum(ejected(table, scene.stage.work / "gone", how) for how in gone)}
 
 
 def tried_again(table: Table, mesh: Mesh, stubs: list[Stub]) -> int:
@@ -54,35 +57,43 @@ def tried_again(table: Table, mesh: Mesh, stubs: list[Stub]) -> int:
     return len(rows)
 
 
-def harmless(table: Table, mesh: Mesh, stubs: list[Stub]) -> int:
-    before = mesh.count("far", EJECTED)
-    for status in HARMLESS:
-        for stub in stubs:
-            stub.answer = lambda path, tries, status=status: status
-        answers = [ask.http(mesh.near, "GET", f"/{fresh('row')}").status for _ in range(IN_A_ROW)]
-        table.claim(f"{status} in a row: answers", IN_A_ROW, answers.count(status))
+def refused(table: Table, mesh: Mesh, stubs: list[Stub]) -> int:
+    """One replica refuses all that it is asked, the other one nothing."""
+    asked = 0
+    for status in REFUSALS:
+        stubs[0].answer = lambda path, tries, status=status: status
+        stubs[1].answer = lambda path, tries: 200
+        # They take turns. Were it taken out, it would give only so many as that takes.
+        answers = [ask.http(mesh.near, "POST", f"/{fresh('row')}").status for _ in range(2 * IN_A_ROW)]
+        asked += len(answers)
+        table.at_least(f"{status} in a row by one replica: its answers", IN_A_ROW // 2, answers.count(status))
     # Ejection is decided as an answer comes, and once more every second.
     time.sleep(1.5)
-    table.claim("replicas that these took out", 0, mesh.count("far", EJECTED) - before)
-    return len(HARMLESS) * IN_A_ROW
+    table.claim("replicas that these took out", 0, mesh.count("far", EJECTED))
+    return asked
 
 
-def ejected(table: Table, mesh: Mesh, stubs: list[Stub]) -> int:
-    """Without this, that nothing was ejected would say nothing of Envoy."""
-    before, asked = mesh.count("far", EJECTED), 0
-    stubs[0].answer = lambda path, tries: 503
-    stubs[1].answer = lambda path, tries: 200
+def ejected(table: Table, work: Path, how: str) -> int:
+    """One replica is gone, though it says that it is ready."""
+    ready, good, asked = Stub(), Stub(), 0
+    mesh = Mesh(work, [(Gone(how).port, ready.port), (good.port, good.port)]).start()
+
+    def status(_: int = 0) -> int:
+        return ask.http(mesh.near, "POST", f"/{fresh(how)}").status
 
     def is_out() -> bool:
         nonlocal asked
-        asked += 1
-        ask.http(mesh.near, "POST", f"/{fresh('bad')}")
-        return mesh.count("far", EJECTED) > before
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            asked += len(list(pool.map(status, range(AT_ONCE))))
+        return mesh.count("far", EJECTED) > 0
 
-    until("the replica that answers 503 is taken out", 30, is_out)
-    statuses = [ask.http(mesh.near, "POST", f"/{fresh('good')}").status for _ in range(OK_AFTERWARDS)]
-    table.claim("503 in a row: replicas that it took out", 1, mesh.count("far", EJECTED) - before)
-    table.claim("requests served by the other one after that", OK_AFTERWARDS, statuses.count(200))
+    try:
+        until(f"the replica that {how} is taken out", 30, is_out)
+        statuses = [status() for _ in range(OK_AFTERWARDS)]
+        table.claim(f"a replica that {how}: taken out", 1, mesh.count("far", EJECTED))
+        table.claim("… requests served by the other one after that", OK_AFTERWARDS, statuses.count(200))
+    finally:
+        mesh.stop()
     return asked + OK_AFTERWARDS
 
 

@@ -1,5 +1,7 @@
-"""Something in a replica's place that answers as it is told to, and is ready all the while."""
+"""Something in a replica's place that answers as it is told to, or not at all, and is ready all the while."""
 
+import socket
+import struct
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,3 +49,38 @@ class Stub:
             before = sum(seen.path == request.path for seen in self.tries)
             self.tries.append(Try(time.monotonic(), request.path, request.headers.get("x-envoy-attempt-count", "none")))
         return self.answer(request.path, before)
+
+
+class Gone:
+    """A port where nobody answers: it refuses connections, drops them, resets what is asked, or hangs."""
+
+    def __init__(self, how: str) -> None:
+        self.how, self.taken = how, []
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        if how == "drops":
+            # With more of them than wait for being accepted, the next ones are left unanswered.
+            self.socket.listen(0)
+            self.taken = [self.waits() for _ in range(4)]
+        elif how != "refuses":
+            self.socket.listen()
+            threading.Thread(target=self.accept, daemon=True).start()
+
+    def waits(self) -> socket.socket:
+        connection = socket.socket()
+        connection.setblocking(False)
+        connection.connect_ex(("127.0.0.1", self.port))
+        return connection
+
+    def accept(self) -> None:
+        while True:
+            connection = self.socket.accept()[0]
+            self.taken.append(connection)
+            threading.Thread(target=self.ask, args=(connection,), daemon=True).start()
+
+    def ask(self, connection: socket.socket) -> None:
+        asked = connection.recv(65536)
+        if asked and self.how == "resets":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()

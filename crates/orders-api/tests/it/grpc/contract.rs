@@ -108,6 +108,21 @@ fn the_calls_that_stream_are_routes_that_stream() {
     assert_eq!(routes.map(|route| (*route).to_owned()).collect::<BTreeSet<_>>(), calls);
 }
 
+/// The mesh is given routes without a time limit by hand, which stand before those of all else.
+#[test]
+fn the_files_of_the_mesh_give_no_time_limit_to_what_streams() {
+    let near = include_str!("../../../../../deploy/mesh/near.yaml");
+    let far = include_str!("../../../../../deploy/mesh/far.yaml");
+    let streams = BTreeSet::from(STREAMS);
+    for file in [near, far] {
+        let routes = file.lines().take_while(|line| !line.contains("prefix: /"));
+        let unlimited = routes.filter(|line| line.contains(" timeout: 0s"));
+        let path = |line: &'static str| line.split_once("path: ")?.1.split(' ').next();
+        assert_eq!(unlimited.map(|line| path(line).expect(line)).collect::<BTreeSet<_>>(), streams);
+        assert_eq!(file.matches(" timeout: 0s").count(), streams.len());
+    }
+}
+
 /// The reasons that stand at each status code at the head of the contract.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
     let contract = include_str!("../../../../../api/orders/v1/orders.proto");
