@@ -40,7 +40,7 @@ pub use self::{
     jwks::{InvalidKeySet, KeySet, KeysUrl, Source},
     jwt::{Algorithm, InvalidAlgorithm, Trust},
     keys::{Entry, File, InvalidKeys, Keys, PeerEntry, hash},
-    scopes::{Scope, table},
+    scopes::{OPERATIONS, Operation, Scope, table},
     tokens::{KeysStatus, REST, Tokens},
 };
 

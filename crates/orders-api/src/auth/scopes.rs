@@ -68,13 +68,16 @@ pub(super) fn names(scopes: impl IntoIterator<Item = Scope>) -> Arc<[&'static st
 }
 
 /// An operation: how it is asked for over both protocols, and what opens it.
-#[derive(Debug)]
-struct Operation {
-    scope: Scope,
-    method: &'static str,
-    route: &'static str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// What opens it.
+    pub scope: Scope,
+    /// Its method over HTTP.
+    pub method: &'static str,
+    /// Its path over HTTP; `{id}` is the order.
+    pub route: &'static str,
     /// Its call in the contract of gRPC, which is also what it is called in a refusal.
-    call: &'static str,
+    pub call: &'static str,
 }
 
 const fn operation(
@@ -90,7 +93,7 @@ const fn operation(
 const SERVICE: &str = "/orders.v1.OrderService/";
 
 /// Every operation of both protocols.
-const OPERATIONS: &[Operation] = &[
+pub const OPERATIONS: &[Operation] = &[
     operation(OrdersWrite, "POST", "/v1/orders", "CreateOrder"),
     operation(OrdersWrite, "POST", "/v1/orders/batch", "BatchCreateOrders"),
     operation(OrdersRead, "GET", "/v1/orders/{id}", "GetOrder"),

@@ -29,3 +29,4 @@ mod tokens;
 mod verbs;
 mod wait;
 mod webhook;
+mod who;

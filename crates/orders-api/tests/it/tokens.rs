@@ -1,6 +1,6 @@
 //! Tokens of an issuer, over both protocols: good ones, hostile ones, and the issuer's keys.
 
-mod issuer;
+pub(crate) mod issuer;
 mod key_server;
 
 use std::{
@@ -50,12 +50,7 @@ impl Trusting {
         let (issuer, folder) = (Issuer::new(), TempDir::new().unwrap());
         put(&folder.path().join("jwks.json"), &issuer.keys());
         let trusting = Self::over(issuer, folder);
-        let known = async {
-            while trusting.tokens.status().keys != 3 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(Duration::from_mins(1), known).await.expect("the keys");
+        known(&trusting.tokens).await;
         trusting
     }
 
@@ -76,10 +71,21 @@ impl Trusting {
     }
 }
 
-fn keep_fresh(tokens: &Arc<Tokens>, source: Source) -> JoinSet<()> {
+/// Looks for the issuer's keys until it is dropped.
+pub(crate) fn keep_fresh(tokens: &Arc<Tokens>, source: Source) -> JoinSet<()> {
     let (mut tasks, tokens) = (JoinSet::new(), Arc::clone(tokens));
     tasks.spawn(async move { match tokens.keep_fresh(&source, Duration::from_mins(5)).await {} });
     tasks
+}
+
+/// Waits until the issuer's keys were found.
+pub(crate) async fn known(tokens: &Tokens) {
+    let known = async {
+        while tokens.status().keys != 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_mins(1), known).await.expect("the keys");
 }
 
 /// Lists orders over HTTP with these headers.

@@ -9,8 +9,11 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::rows::{Key, Row, changed, names, reason_of, rows};
-use crate::shop::{Answer, FOREIGN, OTHER, OWN, Shop};
+use super::rows::{Asked, Key, Row, changed, names, reason_of, rows};
+use crate::{
+    shop::{Answer, FOREIGN, OWN, Shop},
+    who::{self, Credential, Whose},
+};
 
 /// The row of this call.
 fn row(call: &str) -> Row {
@@ -70,35 +73,79 @@ async fn a_key_and_a_list_are_their_tenants_own() {
     }
 }
 
-/// What a change was answered with over HTTP: the order, its version, and whether it is a replay.
+/// What a change was answered with: the order, its version, and whether it is a replay.
+type Made = (String, u64, bool);
+
 #[track_caller]
-fn over_http(row: &Row, answer: &Answer) -> (String, u64, bool) {
+fn over_http(row: &Row, answer: &Answer) -> Made {
     assert!(answer.status.is_success(), "{}: {}", row.call, answer.text());
     let order = answer.json();
     let id = order["id"].as_str().unwrap().to_owned();
     (id, order["version"].as_u64().unwrap(), answer.header("idempotent-replayed") == "true")
 }
 
+/// Tries a change over HTTP or as a call, as one of its tenant.
+async fn tries(row: &Row, shop: &Shop, asked: &Asked, (http, by): (bool, Credential)) -> Made {
+    let token = by.of(Whose::Own);
+    if http {
+        return over_http(row, &row.ask_as(shop, asked, token).await);
+    }
+    let answer = row.call(shop, asked, token, &[]).await;
+    let message = answer.unwrap_or_else(|status| panic!("{}: {status}", row.call));
+    let (order, replayed) = changed(&message);
+    (order.id, order.version, replayed)
+}
+
+/// A try and one after it, each over HTTP or not and by which credential: a key and then a token, a token
+/// and then a key, a key and then another principal's, and each of them over either protocol first.
+fn retries() -> impl Iterator<Item = [(bool, Credential); 2]> {
+    let credentials = [
+        (Credential::Key, Credential::Token),
+        (Credential::Token, Credential::Key),
+        (Credential::Key, Credential::OtherKey),
+    ];
+    credentials.into_iter().flat_map(|(first, again)| {
+        [true, false].map(|http_first| [(http_first, first), (!http_first, again)])
+    })
+}
+
+fn changes() -> impl Iterator<Item = Row> {
+    rows().into_iter().filter(|row| row.key != Key::None)
+}
+
 #[tokio::test]
 async fn a_change_is_made_once_whichever_protocol_and_credential_tries_it_again() {
-    for http_first in [true, false] {
-        let shop = Shop::new();
-        for row in rows().into_iter().filter(|row| row.key != Key::None) {
+    for [first, again] in retries() {
+        let shop = who::shop();
+        for row in changes() {
             let asked = row.ready(&shop).await;
-            let mut told = Vec::new();
-            for (http, token) in [(http_first, OWN), (!http_first, OTHER)] {
-                told.push(if http {
-                    over_http(&row, &row.ask_as(&shop, &asked, token).await)
-                } else {
-                    let answer = row.call(&shop, &asked, token, &[]).await;
-                    let message = answer.unwrap_or_else(|status| panic!("{}: {status}", row.call));
-                    let (order, replayed) = changed(&message);
-                    (order.id, order.version, replayed)
-                });
-            }
-            let (id, version, _) = told[0].clone();
-            let expected = [(id.clone(), version, false), (id, version, true)];
-            assert_eq!(told, expected, "{}, HTTP first: {http_first}", row.call);
+            let (id, version, replayed) = Box::pin(tries(&row, &shop, &asked, first)).await;
+            assert!(!replayed, "{}, {first:?}", row.call);
+            let told = Box::pin(tries(&row, &shop, &asked, again)).await;
+            assert_eq!(told, (id, version, true), "{}, {first:?}, {again:?}", row.call);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_made_once_while_its_first_try_is_under_way() {
+    let slow = Duration::from_millis(100);
+    for [first, again] in retries() {
+        let shop = who::shop();
+        for row in changes() {
+            let asked = row.ready(&shop).await;
+            shop.world.fail_next(Fault::Slow(slow));
+            shop.world.fail_next(Fault::Slow(slow));
+            let began = Instant::now();
+            let (one, other) = tokio::join!(
+                Box::pin(tries(&row, &shop, &asked, first)),
+                Box::pin(tries(&row, &shop, &asked, again)),
+            );
+            // One after the other they would take twice as long.
+            let took = began.elapsed();
+            assert!((slow..2 * slow).contains(&took), "{}: {took:?}", row.call);
+            assert_eq!((&one.0, one.1), (&other.0, other.1), "{}, {first:?}", row.call);
+            assert_ne!(one.2, other.2, "{}, {first:?}, {again:?}: one is the replay", row.call);
         }
     }
 }

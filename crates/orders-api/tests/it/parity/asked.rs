@@ -1,8 +1,15 @@
 //! What is asked, so that both protocols can be asked the same, and the one form of what is answered.
 
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use orders_api::{
+    auth::{self, OPERATIONS},
+    http::openapi,
+};
+use orders_testkit::World;
 use serde_json::{Value, json};
 
-use crate::shop::{FOREIGN, FOREIGN_OTHER, OTHER, OWN};
+use crate::who::{Credential, Whose};
 
 /// What both protocols can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,80 +68,83 @@ impl Operation {
         O::Resolve,
     ];
 
-    /// Its name in the OpenAPI document, its address over HTTP, the status it is answered with there
-    /// when all is well, and its call.
-    const fn row(self) -> (&'static str, &'static str, u16, &'static str) {
+    /// Its call, by which the service's own tables know it.
+    pub(super) const fn call(self) -> &'static str {
         match self {
-            O::Create => ("createOrder", "POST /v1/orders", 201, "CreateOrder"),
-            O::Batch => ("createOrders", "POST /v1/orders/batch", 200, "BatchCreateOrders"),
-            O::Get => ("getOrder", "GET /v1/orders/{id}", 200, "GetOrder"),
-            O::List => ("listOrders", "GET /v1/orders", 200, "ListOrders"),
-            O::History => ("listHistory", "GET /v1/orders/{id}/history", 200, "ListHistory"),
-            O::Feed => ("listEvents", "GET /v1/events", 200, "WatchEvents"),
-            O::Confirm => ("confirmOrder", "POST /v1/orders/{id}/confirm", 200, "ConfirmOrder"),
-            O::Cancel => ("cancelOrder", "POST /v1/orders/{id}/cancel", 200, "CancelOrder"),
-            O::Fulfill => {
-                ("createFulfillment", "POST /v1/orders/{id}/fulfillments", 200, "CreateFulfillment")
-            }
-            O::Return => ("returnOrder", "POST /v1/orders/{id}/return", 200, "ReturnOrder"),
-            O::Note => ("addNote", "POST /v1/orders/{id}/notes", 200, "AddNote"),
-            O::Pay => ("payOrder", "POST /v1/orders/{id}/pay", 202, "PayOrder"),
-            O::Capture => ("captureOrder", "POST /v1/orders/{id}/capture", 202, "CaptureOrder"),
-            O::Refund => ("refundOrder", "POST /v1/orders/{id}/refund", 202, "RefundOrder"),
-            O::Record => ("recordPayment", "POST /v1/orders/{id}/payments", 200, "RecordPayment"),
-            O::Resolve => ("resolvePayment", "POST /v1/orders/{id}/resolve", 200, "ResolvePayment"),
+            O::Create => "CreateOrder",
+            O::Batch => "BatchCreateOrders",
+            O::Get => "GetOrder",
+            O::List => "ListOrders",
+            O::History => "ListHistory",
+            O::Feed => "WatchEvents",
+            O::Confirm => "ConfirmOrder",
+            O::Cancel => "CancelOrder",
+            O::Fulfill => "CreateFulfillment",
+            O::Return => "ReturnOrder",
+            O::Note => "AddNote",
+            O::Pay => "PayOrder",
+            O::Capture => "CaptureOrder",
+            O::Refund => "RefundOrder",
+            O::Record => "RecordPayment",
+            O::Resolve => "ResolvePayment",
         }
     }
 
-    pub(super) const fn id(self) -> &'static str {
-        self.row().0
+    fn over_http(self) -> &'static OverHttp {
+        OVER_HTTP.get(self.call()).expect("a row of the service's table")
     }
 
     /// Its method and path; `{id}` is the order.
     pub(super) fn address(self) -> (&'static str, &'static str) {
-        self.row().1.split_once(' ').expect("a method and a path")
+        self.over_http().address
     }
 
-    pub(super) const fn done(self) -> u16 {
-        self.row().2
+    /// The status it is answered with over HTTP when all is well.
+    pub(super) fn done(self) -> u16 {
+        self.over_http().done
     }
 
-    pub(super) const fn call(self) -> &'static str {
-        self.row().3
+    /// Whether its answer can be held back until payments settle.
+    pub(super) fn waits(self) -> bool {
+        self.over_http().waits
     }
 
     /// Whether it is a read over HTTP.
     pub(super) fn is_read(self) -> bool {
         self.address().0 == "GET"
     }
-
-    /// Whether its answer can be held back until payments settle.
-    pub(super) const fn waits(self) -> bool {
-        match self {
-            O::Create | O::Cancel | O::Fulfill | O::Pay | O::Capture | O::Refund => true,
-            O::Batch
-            | O::Get
-            | O::List
-            | O::History
-            | O::Feed
-            | O::Confirm
-            | O::Return
-            | O::Note
-            | O::Record
-            | O::Resolve => false,
-        }
-    }
 }
 
-/// The credentials: two of each of two tenants, and one that nobody has.
-pub(super) const WHO: [&str; 5] = [OWN, OTHER, FOREIGN, FOREIGN_OTHER, "Bearer own.wrong"];
+/// What the service says of an operation over HTTP.
+struct OverHttp {
+    address: (&'static str, &'static str),
+    done: u16,
+    waits: bool,
+}
+
+/// By the call: the addresses are those of the service's table, the rest is what its document says there.
+static OVER_HTTP: LazyLock<BTreeMap<&str, OverHttp>> = LazyLock::new(|| {
+    let document = serde_json::to_value(openapi::<World>()).unwrap();
+    let row = |one: &auth::Operation| {
+        let documented = &document["paths"][one.route][one.method.to_lowercase()];
+        let statuses = documented["responses"].as_object().expect(one.call).keys();
+        let statuses = statuses.filter_map(|status| status.parse::<u16>().ok());
+        // Of two the lower one is told when nothing is stored.
+        let done = statuses.filter(|status| (200..300).contains(status)).max().expect(one.call);
+        let mut parameters = documented["parameters"].as_array().into_iter().flatten();
+        let waits = parameters.any(|parameter| parameter["name"] == "Prefer");
+        (one.call, OverHttp { address: (one.method, one.route), done, waits })
+    };
+    OPERATIONS.iter().map(row).collect()
+});
 
 /// One request, whichever protocol it goes over.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) operation: Operation,
-    /// By which credential of [`WHO`].
-    pub(super) who: usize,
+    pub(super) whose: Whose,
+    /// By which of their credentials.
+    pub(super) credential: Credential,
     /// The order's id or number, where it is for one.
     pub(super) order: String,
     /// The idempotency key; of a batch that of the batch.
@@ -154,7 +164,7 @@ impl Asked {
     pub(super) fn headers(&self) -> [(&'static str, String); 3] {
         let number = self.number;
         [
-            ("authorization", WHO[self.who].to_owned()),
+            ("authorization", self.credential.of(self.whose).to_owned()),
             ("x-request-id", format!("request-{number}")),
             ("traceparent", format!("00-{:032x}-{:016x}-01", number + 1, 7)),
         ]

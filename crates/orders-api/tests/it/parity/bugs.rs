@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::asked::Asked;
+use crate::who::{Credential, Whose};
 
 /// A planted difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +31,16 @@ pub(super) enum Bug {
     ConditionUnread,
     /// A reason is not passed on: only histories and receipts differ.
     ReasonUnread,
+    /// A token opens what is the first tenant's, whoever's it is.
+    TokenWithoutTenant,
+    /// What is asked with a token has keys of its own.
+    KeyOfToken,
+    /// The first change of a page of history is told to be another's.
+    ActorWrong,
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::FieldUntold,
         Self::AmountWrong,
         Self::TransitionUntold,
@@ -45,6 +52,9 @@ impl Bug {
         Self::PageEndsEarly,
         Self::ConditionUnread,
         Self::ReasonUnread,
+        Self::TokenWithoutTenant,
+        Self::KeyOfToken,
+        Self::ActorWrong,
     ];
 
     /// What a call asks with this bug.
@@ -54,6 +64,14 @@ impl Bug {
         }
         if self == Self::ReasonUnread {
             drop_field(&mut asked.body, "reason");
+        }
+        let by_token = asked.credential == Credential::Token;
+        if self == Self::TokenWithoutTenant && by_token && asked.whose == Whose::Foreign {
+            asked.whose = Whose::Own;
+        }
+        // Of one that is too short to be read nothing is made.
+        if self == Self::KeyOfToken && by_token && asked.key.len() >= 16 {
+            asked.key.push_str("-token");
         }
         asked
     }
@@ -87,7 +105,15 @@ impl Bug {
             Self::ReplayUntold => answer["replayed"] = false.into(),
             Self::EventUntold => pop(body, "/events"),
             Self::PageEndsEarly => drop_field(body, "next_page_token"),
-            Self::ConditionUnread | Self::ReasonUnread => {}
+            Self::ActorWrong => {
+                if let Some(actor) = body.pointer_mut("/entries/0/actor") {
+                    *actor = "nobody".into();
+                }
+            }
+            Self::ConditionUnread
+            | Self::ReasonUnread
+            | Self::TokenWithoutTenant
+            | Self::KeyOfToken => {}
         }
         answer
     }

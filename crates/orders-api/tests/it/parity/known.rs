@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
-    asked::{Asked, Operation, WHO},
+    asked::{Asked, Operation},
     drafts,
-    steps::{By, Draft, What, Words},
+    steps::{Draft, What, Words},
     words,
 };
+use crate::who::{Credential, Whose};
 
 /// The id of no order, payment or operation.
 pub(super) const NOBODYS: &str = "019acc1e-0000-7000-8000-000000000000";
@@ -15,7 +16,7 @@ pub(super) const NOBODYS: &str = "019acc1e-0000-7000-8000-000000000000";
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Each order as it was last told whole, and whose it is: newest last.
-    orders: Vec<(usize, Value)>,
+    orders: Vec<(Whose, Value)>,
     /// All that was asked.
     asked: Vec<Asked>,
     /// Where the last lists and histories went on.
@@ -25,15 +26,9 @@ pub(super) struct Known {
     drawn: u32,
 }
 
-/// Which tenant a credential belongs to.
-const fn tenant(who: usize) -> usize {
-    who / 2
-}
-
 impl Known {
     /// What a step asks.
-    pub(super) fn asks(&mut self, by: By, what: &What) -> Asked {
-        let who = usize::from(by.who) % WHO.len();
+    pub(super) fn asks(&mut self, whose: Whose, what: &What) -> Asked {
         let mut asked = match what {
             What::Create { key, draft, validate_only, wait } => Asked {
                 key: self.key(*key),
@@ -43,16 +38,16 @@ impl Known {
                 ..nothing(Operation::Create)
             },
             What::Batch { key, items } => self.batch(*key, items),
-            What::Verb { verb, words } => self.verb(who, *verb, *words),
+            What::Verb { verb, words } => self.verb(whose, *verb, *words),
             What::Get { order, name } => {
-                Asked { order: self.name(who, *order, *name), ..nothing(Operation::Get) }
+                Asked { order: self.name(whose, *order, *name), ..nothing(Operation::Get) }
             }
             What::List { filter, size, token } => {
                 let body = self.list(*filter, *size, *token);
                 Asked { body, ..nothing(Operation::List) }
             }
             What::History { order, size, token } => {
-                let order = self.name(who, *order, 0);
+                let order = self.name(whose, *order, 0);
                 let body = self.history(*size, *token);
                 Asked { order, body, ..nothing(Operation::History) }
             }
@@ -60,18 +55,15 @@ impl Known {
                 Asked { body: feed(*after, *limit), ..nothing(Operation::Feed) }
             }
         };
-        asked.who = who;
+        asked.whose = whose;
         self.numbered(asked)
     }
 
-    /// Something that was asked before, by another credential or the same.
-    pub(super) fn asks_again(&mut self, by: By, asked: u8) -> Option<Asked> {
+    /// Something that was asked before, for the same tenant.
+    pub(super) fn asks_again(&mut self, asked: u8) -> Option<Asked> {
         let at = usize::from(asked).checked_rem(self.asked.len())?;
         let before = self.asked[self.asked.len() - 1 - at].clone();
-        // Mostly of the same tenant, so that it is the same request.
-        let other = before.who ^ 1;
-        let who = if by.who == 0 || other >= WHO.len() { before.who } else { other };
-        Some(self.numbered(Asked { who, ..before }))
+        Some(self.numbered(before))
     }
 
     fn numbered(&mut self, asked: Asked) -> Asked {
@@ -83,9 +75,9 @@ impl Known {
     /// Takes note of what an answer tells.
     pub(super) fn learn(&mut self, asked: &Asked, answer: &Value) {
         let body = &answer["body"];
-        self.meet(asked.who, body);
+        self.meet(asked.whose, body);
         for result in body["results"].as_array().into_iter().flatten() {
-            self.meet(asked.who, &result["order"]);
+            self.meet(asked.whose, &result["order"]);
         }
         if let Some(token) = body["next_page_token"].as_str() {
             let history = asked.operation == Operation::History;
@@ -94,26 +86,26 @@ impl Known {
         }
     }
 
-    fn meet(&mut self, who: usize, order: &Value) {
+    fn meet(&mut self, whose: Whose, order: &Value) {
         if !order["payments"].is_array() {
             return;
         }
         match self.orders.iter_mut().find(|(_, known)| known["id"] == order["id"]) {
             Some((_, known)) => *known = order.clone(),
-            None => self.orders.push((tenant(who), order.clone())),
+            None => self.orders.push((whose, order.clone())),
         }
     }
 
     /// The order of this place, newest first, among those of the tenant.
-    fn order(&self, who: usize, place: u8) -> Option<&Value> {
-        let own = self.orders.iter().rev().filter(|(of, _)| *of == tenant(who));
+    fn order(&self, whose: Whose, place: u8) -> Option<&Value> {
+        let own = self.orders.iter().rev().filter(|(of, _)| *of == whose);
         let own: Vec<&Value> = own.map(|(_, order)| order).collect();
         own.get(usize::from(place).checked_rem(own.len())?).copied()
     }
 
-    fn name(&self, who: usize, place: u8, name: u8) -> String {
-        let stranger = self.orders.iter().find(|(of, _)| *of != tenant(who));
-        let order = self.order(who, place);
+    fn name(&self, whose: Whose, place: u8, name: u8) -> String {
+        let stranger = self.orders.iter().find(|(of, _)| *of != whose);
+        let order = self.order(whose, place);
         let text = |order: Option<&Value>, field: &str| {
             order.and_then(|order| order[field].as_str()).unwrap_or(NOBODYS).to_owned()
         };
@@ -141,10 +133,10 @@ impl Known {
         }
     }
 
-    fn verb(&mut self, who: usize, verb: Operation, words: Words) -> Asked {
-        let order = self.order(who, words.order).cloned().unwrap_or_default();
+    fn verb(&mut self, whose: Whose, verb: Operation, words: Words) -> Asked {
+        let order = self.order(whose, words.order).cloned().unwrap_or_default();
         Asked {
-            order: self.name(who, words.order, words.name),
+            order: self.name(whose, words.order, words.name),
             key: self.key(words.key),
             etag: words::etag(&order, words.etag),
             body: words::body(verb, &order, words),
@@ -205,7 +197,8 @@ impl Known {
 fn nothing(operation: Operation) -> Asked {
     Asked {
         operation,
-        who: 0,
+        whose: Whose::Own,
+        credential: Credential::Key,
         order: String::new(),
         key: String::new(),
         etag: String::new(),

@@ -1,14 +1,19 @@
 //! One sequence, played three times side by side: over HTTP, over gRPC, and over both in turn. Each has
-//! a world of its own; all of them draw the same ids and stand at the same time.
+//! a world of its own; all of them draw the same ids and stand at the same time. What is asked is the same,
+//! and each is shown another credential of whoever asks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use mainstay_context::{Context, TraceContext};
-use orders::ports::{AuditSource as _, Dossier, Page};
+use orders::{
+    domain::Position,
+    ports::{AuditSource as _, Dossier, Page, Store as _},
+};
 use orders_testkit::{Fault, GatewayFault, World};
 use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
@@ -18,9 +23,10 @@ use super::{
     bugs::Bug,
     grpc, http,
     known::Known,
-    steps::{Step, sequence},
+    signed::Signed,
+    steps::{By, Step, sequence},
 };
-use crate::shop::Shop;
+use crate::{shop::Shop, who};
 
 /// How often a sequence that fails is played again to make it shorter.
 const SHRINKS: usize = 300;
@@ -79,7 +85,7 @@ impl Counts {
 
     pub(super) fn report(&self) -> Value {
         let of = |(operation, (done, refused)): (&Operation, &(u64, u64))| {
-            (operation.id().to_owned(), json!({ "done": done, "refused": refused }))
+            (operation.call().to_owned(), json!({ "done": done, "refused": refused }))
         };
         let operations: serde_json::Map<String, Value> = self.operations.iter().map(of).collect();
         let commands: u64 = self.operations.values().map(|(done, refused)| done + refused).sum();
@@ -147,8 +153,13 @@ pub(super) async fn shrink(
 
 /// Plays a sequence, and says where the protocols differ.
 pub(super) async fn play(steps: &[Step], bug: Option<Bug>) -> Result<Counts, String> {
-    let shops = [(); 3].map(|()| Shop::over(World::new(1)));
-    let mut run = Run { shops, bug, known: Known::default(), counts: Counts::default() };
+    let mut run = Run {
+        shops: [(); 3].map(|()| who::shop()),
+        signed: <[Signed; 3]>::default(),
+        bug,
+        known: Known::default(),
+        counts: Counts::default(),
+    };
     for (at, step) in steps.iter().enumerate() {
         for part in step.parts() {
             let played = Box::pin(run.part(&part)).await;
@@ -161,6 +172,8 @@ pub(super) async fn play(steps: &[Step], bug: Option<Bug>) -> Result<Counts, Str
 
 struct Run {
     shops: [Shop; 3],
+    /// What each of them told of who did what.
+    signed: [Signed; 3],
     bug: Option<Bug>,
     known: Known,
     counts: Counts,
@@ -170,11 +183,11 @@ impl Run {
     async fn part(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Ask { by, what } => {
-                let asked = self.known.asks(*by, what);
-                self.ask(asked, by.grpc).await
+                let asked = self.known.asks(by.whose, what);
+                self.ask(asked, *by).await
             }
-            Step::Again { by, asked } => match self.known.asks_again(*by, *asked) {
-                Some(asked) => self.ask(asked, by.grpc).await,
+            Step::Again { by, asked } => match self.known.asks_again(*asked) {
+                Some(asked) => self.ask(asked, *by).await,
                 None => Ok(()),
             },
             Step::Work
@@ -192,14 +205,15 @@ impl Run {
     }
 
     /// Asks all three, and compares the answers.
-    async fn ask(&mut self, asked: Asked, grpc: bool) -> Result<(), String> {
-        let in_turn = if grpc { Face::Grpc } else { Face::Http };
-        let http = self.send(0, Face::Http, &asked).await;
+    async fn ask(&mut self, asked: Asked, by: By) -> Result<(), String> {
+        let in_turn = if by.grpc { Face::Grpc } else { Face::Http };
+        let as_by = |at| Asked { credential: by.credential(asked.whose, at), ..asked.clone() };
+        let http = self.send(0, Face::Http, as_by(0)).await;
         for (at, face) in [(1, Face::Grpc), (2, in_turn)] {
-            let other = self.send(at, face, &asked).await;
+            let other = self.send(at, face, as_by(at)).await;
             if let Some(difference) = difference("", &http, &other) {
                 let told = format!("over HTTP: {http:#}\nover {face:?}: {other:#}");
-                return Err(format!("{difference}\n{asked:#?}\n{told}"));
+                return Err(format!("{difference}\n{asked:#?}\n{by:?}\n{told}"));
             }
         }
         self.counts.add(asked.operation, &http);
@@ -207,20 +221,23 @@ impl Run {
         Ok(())
     }
 
-    async fn send(&self, at: usize, face: Face, asked: &Asked) -> Value {
+    /// The answer of one of them, without who did what.
+    async fn send(&mut self, at: usize, face: Face, asked: Asked) -> Value {
         let shop = &self.shops[at];
-        match self.bug.filter(|_| face == Face::Grpc) {
+        let mut answer = match self.bug.filter(|_| face == Face::Grpc) {
             Some(bug) => bug.hear(face.send(shop, &bug.ask(asked.clone())).await),
-            None => face.send(shop, asked).await,
-        }
+            None => face.send(shop, &asked).await,
+        };
+        self.signed[at].take(&asked, &mut answer);
+        answer
     }
 
     /// Compares all that is stored, and all that the provider did.
     async fn ends_alike(&self) -> Result<(), String> {
         let [http, others @ ..] = &self.shops;
-        let expected = stored(&http.world).await;
-        for (other, face) in others.iter().zip(["gRPC", "both"]) {
-            let found = stored(&other.world).await;
+        let expected = self.stored(0).await?;
+        for (at, (other, face)) in others.iter().zip(["gRPC", "both"]).enumerate() {
+            let found = self.stored(at + 1).await?;
             for (expected, found) in expected.iter().zip(&found) {
                 if !is_same(expected, found) {
                     return Err(format!("over HTTP {expected:#?}\nover {face} {found:#?}"));
@@ -237,6 +254,14 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// All that one of them keeps about each order, without who did what: that must be as it was asked.
+    async fn stored(&self, at: usize) -> Result<Vec<Dossier>, String> {
+        placed(&self.shops[at].world);
+        let mut all = stored(&self.shops[at].world).await;
+        self.signed[at].check(&mut all).map_err(|why| format!("of service {at}: {why}"))?;
+        Ok(all)
     }
 }
 
@@ -263,10 +288,20 @@ fn difference(at: &str, one: &Value, other: &Value) -> Option<String> {
     }
 }
 
-/// All that is kept about each order. Spans are left out: every request draws its own.
+/// Lets every event have its place in the feed. PostgreSQL gives them a moment after their commits, and
+/// before it tells where the feed ends.
+fn placed(world: &World) {
+    let _looked = world.events_after(Position(0)).now_or_never();
+}
+
+/// All that is kept about each order. Spans are left out: every request draws its own; receipts stand in one
+/// order, which not every store gives them.
 async fn stored(world: &World) -> Vec<Dossier> {
     let mut all = world.dossiers(Page { after: None, limit: MANY }).await.expect("the dossiers");
     let spanless = |trace: TraceContext| trace.child_span([1; 8]);
+    for dossier in &mut all {
+        dossier.receipts.sort_by(|one, other| one.key.cmp(&other.key));
+    }
     for told in all.iter_mut().flat_map(|dossier| dossier.history.iter_mut()) {
         told.entry.trace = spanless(told.entry.trace);
         if let Some(event) = &mut told.event {
@@ -323,6 +358,8 @@ async fn work(world: &World) {
 }
 
 async fn forget(world: &World) {
+    // Only what has its place can be forgotten.
+    placed(world);
     let (orders, cx) = (world.orders(), worker());
     while let Ok(forgotten) = orders.forget(&cx).await {
         if forgotten.events == 0 {

@@ -7,14 +7,15 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use super::asked::{Operation, WHO};
+use super::asked::Operation;
+use crate::who::{Credential, Whose};
 
 /// One step.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// Ask for something.
     Ask { by: By, what: What },
-    /// Ask again for something that was asked before: another credential may, over another protocol.
+    /// Ask again for something that was asked before: by another credential, over another protocol.
     Again { by: By, asked: u8 },
     /// Ask for several things that lead far into the life of an order.
     Tale { by: By, tale: u8 },
@@ -33,8 +34,18 @@ pub(super) enum Step {
 /// Who asks, and over which protocol where both are used in turn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct By {
-    pub(super) who: u8,
+    pub(super) whose: Whose,
+    /// By which of their credentials, at each of the services that are played side by side.
+    credentials: [Credential; 3],
     pub(super) grpc: bool,
+}
+
+impl By {
+    /// The credential that is shown to the service of this place. What opens nothing is refused by its
+    /// kind, so all of them are shown the same.
+    pub(super) fn credential(self, whose: Whose, place: usize) -> Credential {
+        self.credentials[if whose == Whose::Nobodys { 0 } else { place }]
+    }
 }
 
 /// What is asked for.
@@ -141,9 +152,21 @@ fn mostly_well(most: u8) -> impl Strategy<Value = u8> {
 }
 
 fn by() -> impl Strategy<Value = By> {
-    let nobody = u8::try_from(WHO.len() - 1).expect("a few");
-    let who = prop_oneof![20 => 0..nobody, 1 => Just(nobody)];
-    (who, any::<bool>()).prop_map(|(who, grpc)| By { who, grpc })
+    let whose = prop_oneof![
+        10 => Just(Whose::Own),
+        10 => Just(Whose::Foreign),
+        1 => Just(Whose::Nobodys),
+    ];
+    let credentials = (credential(), credential(), credential());
+    (whose, credentials, any::<bool>()).prop_map(|(whose, (http, grpc, both), over_grpc)| By {
+        whose,
+        credentials: [http, grpc, both],
+        grpc: over_grpc,
+    })
+}
+
+fn credential() -> impl Strategy<Value = Credential> {
+    (0..Credential::ALL.len()).prop_map(|at| Credential::ALL[at])
 }
 
 fn step() -> impl Strategy<Value = Step> {

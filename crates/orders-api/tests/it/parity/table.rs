@@ -3,30 +3,32 @@
 use std::cell::Cell;
 
 use jiff::SignedDuration;
-use orders_testkit::{
-    World,
-    idempotency::{Call, IdempotencyDriver, Outcome, Request, run},
-};
+use orders_testkit::idempotency::{Call, IdempotencyDriver, Outcome, Request, run};
 use serde_json::Value;
 
 use super::{
     asked::{Asked, Operation},
     run::Face,
 };
-use crate::shop::Shop;
+use crate::{
+    shop::Shop,
+    who::{self, Credential, Whose},
+};
 
 /// A service of its own for each row of the table.
 struct Driver {
     shop: Shop,
     /// The protocols that are used in turn.
     faces: [Face; 2],
+    /// What the second principal of a tenant shows.
+    other: Credential,
     sent: Cell<u64>,
 }
 
 impl IdempotencyDriver for Driver {
     async fn send(&self, request: Request) -> Outcome {
         let number = self.sent.replace(self.sent.get() + 1);
-        let asked = asked(request, number);
+        let asked = asked(request, self.other, number);
         let face = self.faces[usize::from(number % 2 == 1)];
         outcome(asked.operation, &face.send(&self.shop, &asked).await)
     }
@@ -36,22 +38,27 @@ impl IdempotencyDriver for Driver {
     }
 }
 
-fn asked(request: Request, number: u64) -> Asked {
+fn asked(request: Request, other: Credential, number: u64) -> Asked {
     let (operation, order) = match request.call {
         Call::Create => (Operation::Create, String::new()),
         Call::Confirm(order) => (Operation::Confirm, order),
         Call::Cancel(order) => (Operation::Cancel, order),
         Call::AddNote(order) => (Operation::Note, order),
     };
-    let who = match (request.tenant.as_str(), request.principal.as_str()) {
-        ("acme", "till-1") => 0,
-        ("acme", "till-2") => 1,
-        ("rival", "till-1") => 2,
-        other => panic!("{other:?} has no key"),
+    let whose = match request.tenant.as_str() {
+        "acme" => Whose::Own,
+        "rival" => Whose::Foreign,
+        tenant => panic!("{tenant} has no key"),
+    };
+    let credential = match request.principal.as_str() {
+        "till-1" => Credential::Key,
+        "till-2" => other,
+        principal => panic!("{principal} has no key"),
     };
     Asked {
         operation,
-        who,
+        whose,
+        credential,
         order,
         key: request.key.unwrap_or_default(),
         etag: request.if_match.map(|version| format!("\"v{version}\"")).unwrap_or_default(),
@@ -82,12 +89,14 @@ fn outcome(operation: Operation, answer: &Value) -> Outcome {
 
 #[tokio::test]
 async fn both_protocols_keep_the_idempotency_table() {
-    for faces in [
-        [Face::Http, Face::Http],
-        [Face::Grpc, Face::Grpc],
-        [Face::Http, Face::Grpc],
-        [Face::Grpc, Face::Http],
+    for (faces, other) in [
+        ([Face::Http, Face::Http], Credential::Token),
+        ([Face::Grpc, Face::Grpc], Credential::Token),
+        ([Face::Http, Face::Grpc], Credential::Token),
+        ([Face::Grpc, Face::Http], Credential::Token),
+        ([Face::Http, Face::Grpc], Credential::OtherKey),
+        ([Face::Grpc, Face::Http], Credential::OtherKey),
     ] {
-        run(async || Driver { shop: Shop::over(World::new(1)), faces, sent: Cell::new(0) }).await;
+        run(async || Driver { shop: who::shop(), faces, other, sent: Cell::new(0) }).await;
     }
 }

@@ -15,18 +15,18 @@ use ring::{
 use serde_json::{Value, json};
 
 /// When every world begins: 2026-01-01T00:00:00Z.
-pub(super) const NOW: i64 = 1_767_225_600;
+pub(crate) const NOW: i64 = 1_767_225_600;
 
 /// Three keys, one of each kind. That of RSA is made for these tests, and is no secret: it takes too
 /// long to draw one.
-pub(super) struct Issuer {
+pub(crate) struct Issuer {
     rsa: RsaKeyPair,
     ec: EcdsaKeyPair,
     ed: Ed25519KeyPair,
 }
 
 impl Issuer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (random, kind) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
         let ec = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
         let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
@@ -38,7 +38,7 @@ impl Issuer {
     }
 
     /// Its keys, named `rsa`, `ec` and `ed`.
-    pub(super) fn keys(&self) -> Value {
+    pub(crate) fn keys(&self) -> Value {
         let (rsa, point): (Value, &[u8]) = (self.rsa_key(), self.ec.public_key().as_ref());
         let (x, y) = point[1..].split_at(32);
         let (x, y) = (BASE64.encode(x), BASE64.encode(y));
@@ -70,7 +70,7 @@ impl Issuer {
 
     /// A token with this header and these claims, and the signature that its `alg` asks for, if it is
     /// one of the issuer's; else that of Ed25519.
-    pub(super) fn signed(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn signed(&self, header: &Value, claims: &Value) -> String {
         self.signed_text(&header.to_string(), &claims.to_string())
     }
 
@@ -119,7 +119,7 @@ pub(super) fn claims() -> Value {
 }
 
 /// The same with these in addition, or in the place of what it says; `null` takes one out.
-pub(super) fn claims_with(more: &Value) -> Value {
+pub(crate) fn claims_with(more: &Value) -> Value {
     let mut claims = claims();
     for (name, value) in more.as_object().unwrap() {
         if value.is_null() {
@@ -132,7 +132,7 @@ pub(super) fn claims_with(more: &Value) -> Value {
 }
 
 /// What the service trusts.
-pub(super) fn tokens() -> Arc<Tokens> {
+pub(crate) fn tokens() -> Arc<Tokens> {
     Arc::new(Tokens::new(Trust {
         issuer: "https://id.test".to_owned(),
         audience: "orderly".to_owned(),
@@ -143,7 +143,7 @@ pub(super) fn tokens() -> Arc<Tokens> {
 }
 
 /// Puts a set of keys there, whole.
-pub(super) fn put(path: &Path, keys: &Value) {
+pub(crate) fn put(path: &Path, keys: &Value) {
     let beside = path.with_extension("new");
     fs::write(&beside, keys.to_string()).unwrap();
     fs::rename(beside, path).unwrap();
