@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -14,8 +14,8 @@ use orders::{
 use orders_adapters::postgres::{self, Config, OpenError, Postgres};
 use orders_testkit::{World, builders, servers};
 use tokio::task::JoinSet;
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::{Dispatch, subscriber::DefaultGuard};
+use tracing_subscriber::{fmt::MakeWriter, registry};
 
 use super::{
     beside::{Session, in_the_way, sound, until},
@@ -164,6 +164,10 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Takes what this thread logs, for as long as the guard is held.
     fn listen(&self) -> DefaultGuard {
+        // While there is one dispatcher only, a line that is first met by a thread without it is never
+        // logged on any.
+        static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(registry()));
+        LazyLock::force(&ANOTHER);
         let subscriber = tracing_subscriber::fmt().with_writer(self.clone()).finish();
         tracing::subscriber::set_default(subscriber)
     }
