@@ -29,7 +29,7 @@ CONFIG = {"methodConfig": [{"name": [{"service": "orders.v1.OrderService"}], "re
 TIMEOUT = 9
 # So many clients, each of which waits so long between two orders (s).
 CLIENTS, PAUSE = 4, 0.1
-# A batch of which nothing comes is ended after 5 s.
+# A stream of the client of which nothing comes is ended after 5 s.
 PACE = 1.0
 REFLECTION = tuple(f"/grpc.reflection.{of}.ServerReflection/ServerReflectionInfo" for of in ("v1", "v1alpha"))
 
@@ -100,7 +100,8 @@ def streams(client: Client, seconds: str, after: str) -> dict:
     until = time.monotonic() + float(seconds)
     while time.monotonic() < until:
         time.sleep(PACE)
-        told["BatchCreateOrders"] &= works["BatchCreateOrders"]()
+        for name in ("BatchCreateOrders", *REFLECTION):
+            told[name] = told[name] and works[name]()
     for name, try_it in works.items():
         told[name] = told[name] and try_it()
     # It says nothing while nothing changes.
