@@ -8,6 +8,7 @@ from meshlib.scene import Scene
 
 # What a feed ends with when its replica stops.
 DRAIN = "drain"
+PROBLEM = "problem"
 # Feeds say something every 15 s.
 SILENCE = 40
 
@@ -50,7 +51,7 @@ class Feed(threading.Thread):
                 continue
             # A frame counts when the empty line after it has come, and not before.
             position, last = int(frame.get("id", self.next)), frame.get("event", last)
-            if "data" in frame and last != DRAIN:
+            if "data" in frame and last not in (DRAIN, PROBLEM):
                 self.told.append(position)
             self.next, frame = position, {}
         if last != DRAIN:
