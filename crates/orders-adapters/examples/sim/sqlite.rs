@@ -6,6 +6,8 @@ use std::{
     future::Future,
     pin::pin,
     task::{Context, Poll, Waker},
+    thread,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -16,7 +18,7 @@ use orders::{
         Forgotten, Leased, OrderRef, Page, ReadError, Receipt, ReceiptKey, Scope, Task, TaskId,
     },
 };
-use orders_adapters::sqlite::{Config, Inline};
+use orders_adapters::sqlite::{Config, Inline, OpenError};
 use orders_testkit::Engine;
 use tempfile::TempDir;
 
@@ -34,6 +36,19 @@ struct File {
     store: Option<Inline>,
     config: Config,
     _folder: TempDir,
+}
+
+/// A store that nobody uses. Who starts a process beside this has its lock for a moment as well: a child has
+/// all files that are open until it becomes a program of its own.
+#[expect(clippy::disallowed_methods, reason = "the store is called from this thread as well")]
+fn opened(config: &Config) -> Inline {
+    for _ in 0..1_000 {
+        match Inline::open(config) {
+            Err(OpenError::InUse(_)) => thread::sleep(Duration::from_millis(5)),
+            opened => return opened.expect("a store after a crash"),
+        }
+    }
+    panic!("the store stays in use")
 }
 
 impl File {
@@ -118,6 +133,6 @@ impl Engine for File {
     fn crash(&mut self) {
         // The lock goes with the connection, so this comes first.
         self.store = None;
-        self.store = Some(Inline::open(&self.config).expect("a store after a crash"));
+        self.store = Some(opened(&self.config));
     }
 }
