@@ -15,6 +15,7 @@
 
 mod jwks;
 mod jwt;
+mod key_source;
 mod keys;
 mod scopes;
 mod tokens;
@@ -37,8 +38,9 @@ use sha2::Sha256;
 
 pub(crate) use self::scopes::{authorize, must_be_let_pay};
 pub use self::{
-    jwks::{InvalidKeySet, KeySet, KeysUrl, Source},
+    jwks::{InvalidKeySet, KeySet},
     jwt::{Algorithm, InvalidAlgorithm, Trust},
+    key_source::{KeysUrl, Source},
     keys::{Entry, File, InvalidKeys, Keys, PeerEntry, hash},
     scopes::{OPERATIONS, Operation, Scope, table},
     tokens::{KeysStatus, REST, Tokens},

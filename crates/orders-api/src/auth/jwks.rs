@@ -1,4 +1,4 @@
-//! The keys that an issuer signs with (RFC 7517), and where they come from.
+//! The keys that an issuer signs with (RFC 7517).
 //!
 //! A key that cannot be used is left out, as the standard has it: one for something else, of another
 //! kind, or a secret. So is one that would be for this and is no key, such as a point off its curve; with
@@ -6,17 +6,9 @@
 //!
 //! Not told of a key of Ed25519 is whether it is a point: `ring` has no way to ask that.
 
-use std::{fs, ops::RangeInclusive, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
-use mainstay::{
-    client::http::{BaseUrl, Client, Config, InvalidBaseUrl, Safety, TlsError},
-    metrics::Metrics,
-    telemetry::error_chain,
-};
-use mainstay_context::{Context, RequestId};
 use ring::{
     agreement::{self, ECDH_P256, EphemeralPrivateKey, agree_ephemeral},
     rand::SystemRandom,
@@ -27,7 +19,6 @@ use ring::{
 };
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
 
 use super::jwt::Algorithm;
 
@@ -39,8 +30,6 @@ const MOST_RSA: usize = 1_024;
 const EXPONENTS: RangeInclusive<u64> = 3..=(1 << 33) - 1;
 /// The length of a coordinate of P-256, and of a key of Ed25519, in bytes.
 const COORDINATE: usize = 32;
-/// How long the key server may take, all tries together.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The keys of an issuer.
 #[derive(Debug)]
@@ -287,88 +276,13 @@ fn is_on_curve(point: &[u8]) -> bool {
     own.and_then(|own| agree_ephemeral(own, &other, |_secret| ())).is_ok()
 }
 
-/// Where the keys of an issuer are.
-#[derive(Debug)]
-pub enum Source {
-    /// On a server, at this address of it.
-    Server(Client, Uri),
-    /// In a file.
-    File(PathBuf),
-}
-
-impl Source {
-    /// The keys at this URL; what the client's section says of an address does not count.
-    ///
-    /// # Errors
-    /// Fails when the certificates that an `https` address needs cannot be read.
-    pub fn server(url: &KeysUrl, config: &Config, metrics: &Metrics) -> Result<Self, TlsError> {
-        let config = Config { base_url: url.server.clone(), ..config.clone() };
-        Ok(Self::Server(Client::new("jwks", &config, metrics)?, url.path.clone()))
-    }
-
-    /// What asks the server, if they are on one.
-    pub const fn client(&self) -> Option<&Client> {
-        match self {
-            Self::Server(client, _) => Some(client),
-            Self::File(_) => None,
-        }
-    }
-
-    /// The keys as they are now.
-    pub(super) async fn ask(&self) -> Result<KeySet, String> {
-        let json = match self {
-            Self::Server(client, path) => fetch(client, path).await?,
-            Self::File(path) => read(path.clone()).await?,
-        };
-        KeySet::read(&json).map_err(|error| error.to_string())
-    }
-}
-
-async fn fetch(client: &Client, path: &Uri) -> Result<Bytes, String> {
-    let id = "jwks".parse::<RequestId>().map_err(|error| error.to_string())?;
-    let cx = Context::new(id).with_deadline((Instant::now() + PATIENCE).into_std());
-    let request =
-        Request::get(path.clone()).header(header::ACCEPT, "application/json").body(Bytes::new());
-    let request = request.map_err(|error| error.to_string())?;
-    let answer = client.call(&cx, Safety::Safe, request).await;
-    let answer = answer.map_err(|error| error_chain(&error))?;
-    match answer.status() {
-        StatusCode::OK => Ok(answer.into_body()),
-        status => Err(format!("the key server answered {status}")),
-    }
-}
-
-/// A file system may hang, and must hold up no other task.
-async fn read(path: PathBuf) -> Result<Bytes, String> {
-    let cannot = format!("cannot read {}", path.display());
-    let read = tokio::task::spawn_blocking(move || fs::read(path)).await;
-    let read = read.map_err(|error| error.to_string())?;
-    read.map(Bytes::from).map_err(|error| format!("{cannot}: {error}"))
-}
-
-/// The URL of a set of keys: a server, and a path on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeysUrl {
-    server: BaseUrl,
-    path: Uri,
-}
-
-impl FromStr for KeysUrl {
-    type Err = InvalidBaseUrl;
-
-    fn from_str(text: &str) -> Result<Self, InvalidBaseUrl> {
-        let uri: Uri = text.parse().map_err(|_| InvalidBaseUrl)?;
-        let mut parts = uri.into_parts();
-        let path = parts.path_and_query.take().map_or_else(|| Uri::from_static("/"), Uri::from);
-        let (scheme, authority) = parts.scheme.zip(parts.authority).ok_or(InvalidBaseUrl)?;
-        Ok(Self { server: format!("{scheme}://{authority}").parse()?, path })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use mainstay_resilience::pool::{self, Pool};
     use serde_json::{Value, json};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -448,7 +362,7 @@ mod tests {
     #[expect(clippy::print_stderr, reason = "figures are for whoever runs it")]
     async fn a_signature_checked_in_place_beside_one_checked_by_a_pool() {
         let pool = Pool::start("verify", &pool::Config::default()).unwrap();
-        let deadline = || (Instant::now() + PATIENCE).into_std();
+        let deadline = || (Instant::now() + Duration::from_secs(10)).into_std();
         let hop = timed(async || pool.submit_by(None, deadline(), || ()).await.unwrap()).await;
         eprintln!("the way to the pool and back alone: {hop:?}");
         for (name, key, length) in [
@@ -550,20 +464,5 @@ mod tests {
         // A standard lets keys of two kinds have one name.
         let same = set(&[p256("a"), ed25519("a")]);
         assert_eq!(found(&same, Some("a"), Algorithm::EdDsa), Ok(()));
-    }
-
-    #[test]
-    fn a_url_is_a_server_and_a_path() {
-        let read = |text: &str| text.parse::<KeysUrl>();
-        let url = read("https://id.test:8443/realms/shop/certs?p=1").unwrap();
-        assert_eq!(
-            (url.server.to_string(), url.path.to_string()),
-            ("https://id.test:8443/".to_owned(), "/realms/shop/certs?p=1".to_owned())
-        );
-        assert_eq!(read("http://127.0.0.1:9000").unwrap().path, "/");
-        for wrong in ["", "id.test/keys", "/keys", "ftp://id.test/keys", "https://u:p@id.test/keys"]
-        {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
     }
 }

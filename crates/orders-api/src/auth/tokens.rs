@@ -21,8 +21,9 @@ use tokio::{
 };
 
 use super::{
-    jwks::{Faulty, Key, KeySet, NoKey, Source},
+    jwks::{Faulty, Key, KeySet, NoKey},
     jwt::{Algorithm, Trust, Unproven},
+    key_source::Source,
     verified::{Digest, Verified, digest},
 };
 
