@@ -5,7 +5,9 @@
 //! before anything was done for it, and so is whoever finds the queue full, or its tenant's share of
 //! it. How long it would wait is predicted from the usual time of service and from how many have
 //! their turn before it; what it would wait for afterwards, such as a store's queue, is told by whoever
-//! asks.
+//! asks. Where the processor is what is short, requests wait before anybody has seen them: whoever serves
+//! [tells](Admission::take_up) for how long each did, and once that is too long for a while, what has waited
+//! is refused until the line is short again.
 //!
 //! ```
 //! use mainstay_context::Context;
@@ -34,13 +36,17 @@
 //! Not guaranteed: that what was let in ends in time: times of service vary, and the prediction is made
 //! of the usual one. Nothing is shared between processes.
 //!
-//! Deliberately absent: a limit that adapts by itself. One that reads load from latency took a healthy
-//! change of it for overload and gave away most of what a service can do.
+//! Deliberately absent: a limit that adapts to times of service. One that reads load from latency took a
+//! healthy change of it for overload and gave away most of what a service can do.
 
 mod core;
+mod lag;
 mod layer;
 
-pub use self::layer::{Layer, Service};
+pub use self::{
+    lag::Behind,
+    layer::{Layer, Service},
+};
 
 use self::core::{Ask, Core, Entry, Owner};
 use crate::{Jitter, clock};
@@ -87,13 +93,16 @@ pub enum Reason {
     Full,
     /// As much of its tenant waits as may.
     Share,
+    /// The threads are behind, it has waited to be taken up, and its tenant asks for as much as others or
+    /// more.
+    Behind,
     /// It ended itself, before its turn came.
     Ended(Cause),
 }
 
 impl Reason {
     /// Each, by its name.
-    pub const NAMES: [&'static str; 4] = ["late", "full", "share", "ended"];
+    pub const NAMES: [&'static str; 5] = ["late", "full", "share", "behind", "ended"];
 
     /// Its name, for people and labels.
     pub const fn as_str(self) -> &'static str {
@@ -101,6 +110,7 @@ impl Reason {
             Self::Late => "late",
             Self::Full => "full",
             Self::Share => "share",
+            Self::Behind => "behind",
             Self::Ended(_) => "ended",
         }
     }
@@ -121,6 +131,7 @@ impl fmt::Display for Refused {
             Reason::Late => f.write_str("too much waits already for it to be done in time"),
             Reason::Full => f.write_str("too much waits already"),
             Reason::Share => f.write_str("too much of its tenant waits already"),
+            Reason::Behind => f.write_str("more comes than the processors can do"),
             Reason::Ended(cause) => write!(f, "waiting for its turn: {cause}"),
         }
     }
@@ -148,6 +159,8 @@ pub struct Snapshot {
     pub tenants: usize,
     /// The usual time of service of late; zero before the first.
     pub usual: Duration,
+    /// How far the threads are behind.
+    pub behind: Behind,
 }
 
 type Listener = Arc<dyn Fn(Told) + Send + Sync>;
@@ -195,7 +208,9 @@ impl Admission {
         }
         let owner = cx.and_then(Context::principal).map(|principal| &principal.tenant);
         let owner = owner.unwrap_or(&self.shared.nobody);
-        let ask = Ask { owner, deadline: cx.and_then(Context::deadline), beyond };
+        let deadline = cx.and_then(Context::deadline);
+        let waited = cx.map_or(Duration::ZERO, |cx| cx.spent(Activity::Queued, now));
+        let ask = Ask { owner, deadline, waited, beyond };
         let entry = self.shared.core().enter(&ask, now);
         let place = match entry {
             Ok(Entry::Served) => return Ok(Permit::new(&self.shared, owner, now)),
@@ -210,6 +225,20 @@ impl Admission {
         let permit = permit.map_err(|cause| self.refused(Reason::Ended(cause), Duration::ZERO))?;
         self.tell(Told::Waited(permit.since.saturating_duration_since(now)));
         Ok(permit)
+    }
+
+    /// Tells that a request is taken up which has waited for so long to be read. To be asked of each before
+    /// anything is done for it: without it nobody is refused for [`Reason::Behind`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is not to be served, because the threads are [far](Behind::Far) behind.
+    pub fn take_up(&self, waited: Duration) -> Result<(), Refused> {
+        let mut core = self.shared.core();
+        let in_service = core.in_service();
+        let is_late = core.lag.takes_up(waited, in_service, clock::now());
+        drop(core);
+        if is_late { Err(self.refused(Reason::Behind, waited)) } else { Ok(()) }
     }
 
     fn refused(&self, reason: Reason, wait: Duration) -> Refused {
@@ -237,6 +266,7 @@ impl Admission {
             waiting: core.waiting(),
             tenants: core.owners(),
             usual: core.usual(),
+            behind: core.lag.behind(),
         }
     }
 }

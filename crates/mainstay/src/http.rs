@@ -27,6 +27,10 @@
 //! where traces are sent, of the request's span, whose parent is the caller's. The flag "sampled"
 //! then says whether the trace is recorded here; where none is sent, it stays as the caller set it.
 //!
+//! A request that came through [`Server`](crate::server::Server) begins when the last bytes of its header
+//! came to this machine, where the system tells ([`Arrived`]): its deadline and its duration count from
+//! then, and what it waited to be read is in `queue_ms`.
+//!
 //! Each request that came through [`Server`](crate::server::Server) is told the address of its client,
 //! [`ClientAddr`].
 //!
@@ -49,13 +53,17 @@ pub use self::deadline::{StreamDeadline, TimeoutHeader};
 pub use self::failure::Failure;
 pub use self::in_flight::{InFlight, InFlightRequest};
 pub use self::outbound::{propagate, propagate_grpc};
-pub(crate) use self::{deadline::asked, ids::random, outbound::answered_try};
+pub(crate) use self::{
+    deadline::asked,
+    ids::{Ids, random},
+    outbound::answered_try,
+};
 
-use self::{access::Exchange, ids::Ids, spent::SpentDeadlines};
+use self::{access::Exchange, spent::SpentDeadlines};
 use crate::{
     metrics::{self, Counter, Gauge, Histogram, Metrics},
     panics,
-    server::{Network, PeerAddr},
+    server::{Arrived, Network, PeerAddr},
     telemetry,
 };
 use axum::{
@@ -65,7 +73,7 @@ use axum::{
     response::Response,
 };
 use futures_util::FutureExt;
-use mainstay_context::{Cause, Context};
+use mainstay_context::{Activity, Cause, Context};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -242,10 +250,11 @@ struct Limits {
 
 async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Next) -> Response {
     let now = Instant::now();
+    let came = request.extensions().get().map_or(now, |Arrived(at)| *at);
     let (method, path) = (access::known_method(request.method()), access::shown_path(&request));
     let server = telemetry::server(&request, method, path);
     let ids = Ids::of(request.headers(), &server);
-    let limits = stack.limits(&request, now);
+    let limits = stack.limits(&request, came);
     let cx = Context::new(ids.request_id.clone())
         .with_trace(ids.trace)
         .with_attempt(outbound::attempt(request.headers()));
@@ -253,7 +262,8 @@ async fn handle(State(stack): State<Arc<Stack>>, mut request: Request, next: Nex
         Some(at) => cx.with_deadline(at.into_std()),
         None => cx,
     };
-    let exchange = Exchange::begin(&stack, &cx, &request, (server.clone(), now));
+    let exchange = Exchange::begin(&stack, &cx, &request, (server.clone(), came));
+    cx.enter(Activity::Working, now.into_std());
     let record = exchange.record();
     if let Some(PeerAddr(peer)) = request.extensions().get().copied() {
         let client = ClientAddr::of(peer.ip(), request.headers(), &stack.proxies);

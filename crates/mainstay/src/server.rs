@@ -18,6 +18,7 @@
 //! taking it, and the drain; the age of its connection does not cut it. On HTTP/1, a header whose
 //! first part came before the last answer ended has the idle limit and not the header's.
 
+mod arrived;
 mod arriving;
 mod config;
 mod connection;
@@ -34,10 +35,12 @@ mod peer;
 mod protocol;
 mod pulse;
 mod seats;
+mod shed;
 mod stream;
 mod tally;
 pub mod tls;
 
+pub use self::arrived::Arrived;
 pub use self::arriving::BodyIdle;
 pub use self::config::Config;
 pub(crate) use self::config::open_files_limit;
@@ -52,10 +55,13 @@ use self::{
     handshakes::Barred,
     last_call::last_call,
     seats::Seats,
+    shed::Shed,
     tally::{Ended, Open, Tally},
 };
 use crate::{metrics::Metrics, tasks::Tasks};
-use axum::Router;
+use axum::{Router, response::Response};
+use http::request::Parts;
+use mainstay_context::Context;
 use std::{
     convert::Infallible,
     future, io,
@@ -108,6 +114,7 @@ pub struct Server {
     seats: Seats,
     tls: Option<Tls>,
     tally: Option<Tally>,
+    shed: Option<Shed>,
 }
 
 impl Server {
@@ -131,7 +138,7 @@ impl Server {
     /// [`exclusive`](Self::exclusive).
     pub fn from_listener(listener: TcpListener, config: Config) -> Self {
         let seats = Seats::new(&config);
-        Self { listener, shared: true, config, seats, tls: None, tally: None }
+        Self { listener, shared: true, config, seats, tls: None, tally: None, shed: None }
     }
 
     /// Declares that nobody else holds the socket, as is so for one that this process has bound.
@@ -156,6 +163,20 @@ impl Server {
     #[must_use]
     pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
         self.tally = Some(Tally::new(metrics));
+        self
+    }
+
+    /// Refuses requests before the router sees them, at the least cost: those of which `decide`, which is
+    /// asked of each and told how long it has waited to be read, says when to come again. `tell` is the
+    /// answer, to which the ids of the request are added; there is neither a line in the log nor a metric
+    /// of it but what these two make.
+    #[must_use]
+    pub fn with_shedding(
+        mut self,
+        decide: impl Fn(&Parts, Duration) -> Option<Duration> + Send + Sync + 'static,
+        tell: fn(&Parts, &Context, Duration) -> Response,
+    ) -> Self {
+        self.shed = Some(Shed::new(decide, tell));
         self
     }
 
@@ -202,9 +223,15 @@ impl Server {
     pub(crate) async fn run_by(self, app: Router, mut modes: watch::Receiver<Mode>) -> DrainReport {
         let connections = Connections(Tasks::new());
         let protocols = Protocols::new(&self.config, &connections.0);
-        let (config, seats, tls) = (self.config, self.seats, self.tls);
-        let shared =
-            Arc::new(Shared { app, config, tls: tls.clone(), protocols, cut: AtomicUsize::new(0) });
+        let (config, seats, tls, shed) = (self.config, self.seats, self.tls, self.shed);
+        let shared = Arc::new(Shared {
+            app,
+            config,
+            tls: tls.clone(),
+            protocols,
+            shed,
+            cut: AtomicUsize::new(0),
+        });
         let mut fresh_tls = pin!(keep_fresh(tls));
         let mut barred = if self.shared { Barred::nobody() } else { Barred::default() };
         let mut door = Door {

@@ -74,7 +74,7 @@ async fn run(
     let api = match api {
         Some(server) => {
             let load = Load::start(&config.admission, &metrics)?;
-            Some((secured(server, &config, &metrics)?, load))
+            Some((secured(server, &config, (&metrics, &load))?, load))
         }
         None => None,
     };
@@ -227,8 +227,12 @@ fn start_relay(
 }
 
 /// The server of the API with all that is set for it.
-fn secured(server: Server, config: &Config, metrics: &Metrics) -> Result<Server, Failure> {
-    let server = server.with_metrics(metrics);
+fn secured(
+    server: Server,
+    config: &Config,
+    (metrics, load): (&Metrics, &Load),
+) -> Result<Server, Failure> {
+    let server = load.shedding(server.with_metrics(metrics));
     Ok(match config.tls()? {
         Some(tls) => server.with_tls(tls),
         None => server,

@@ -2,15 +2,18 @@
 
 use std::{io, time::Duration};
 
+use http::request::Parts;
 use mainstay::{
     lifecycle::{Lifecycle, Phase},
     metrics::{LATENCY_BUCKETS, Metrics},
+    server::Server,
 };
 use mainstay_resilience::{
     Jitter,
     admission::{self, Admission, Reason, Told},
     pool::{self, Done, Fate, Pool},
 };
+use orders_api::problem::{may_shed, shed};
 use serde_json::{Value, json};
 
 use crate::config;
@@ -32,6 +35,16 @@ impl Load {
         let admission = admitted(config.limits(), metrics);
         let pool = measured(Pool::start("compute", &pool::Config::default())?, metrics);
         Ok(Self { admission, pool })
+    }
+
+    /// Has a server refuse what came too late to be taken up, while the threads are far behind.
+    pub(crate) fn shedding(&self, server: Server) -> Server {
+        let admission = self.admission.clone();
+        let decide = move |head: &Parts, waited| {
+            let refused = may_shed(head).then(|| admission.take_up(waited).err())??;
+            Some(refused.retry_after)
+        };
+        server.with_shedding(decide, shed)
     }
 
     /// Ends the threads when nothing is asked of them any more.
@@ -58,6 +71,7 @@ impl Load {
                 "most_queued": most.queue,
                 "tenants_queued": now.tenants,
                 "usual_service_seconds": now.usual.as_secs_f64(),
+                "behind": now.behind.as_str(),
             })
         }
     }
@@ -85,7 +99,8 @@ fn admitted(config: admission::Config, metrics: &Metrics) -> Admission {
     let refused = metrics.counter(
         "admission_refused_total",
         "Requests that were refused before they were read: late (they could not be done by their \
-         deadline), full (too many waited), share (too many of their tenant did), ended (in the queue)",
+         deadline), full (too many waited), share (too many of their tenant did), behind (more came than the processors \
+         could do), ended (in the queue)",
         &["reason"],
     );
     for reason in Reason::NAMES {

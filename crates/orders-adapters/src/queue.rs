@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use orders::domain::TenantId;
@@ -73,7 +74,11 @@ impl<T> Queue<T> {
             if inner.closed {
                 return None;
             }
-            inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            drop(self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner));
+            // Where processors are short the first work wakes this thread in place of whoever brings more:
+            // each would be a batch of its own. Where they are not, this returns at once.
+            thread::yield_now();
+            inner = self.lock();
         }
         Some(inner.take(most, |_| true))
     }

@@ -47,6 +47,7 @@ use mainstay_context::Context;
 use orders::ports::Ports;
 use tonic::{Request, Response, Status, Streaming};
 
+pub(crate) use heard::is_call;
 pub use spoken::spoken;
 
 use self::{

@@ -23,7 +23,7 @@ use orders::{
 
 pub(crate) use body::Told;
 pub use body::{Body, FieldError};
-pub use chassis::chassis_failure;
+pub use chassis::{chassis_failure, may_shed, shed};
 pub(crate) use from::{calls, verbs};
 
 macro_rules! codes {

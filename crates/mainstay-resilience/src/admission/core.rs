@@ -1,9 +1,11 @@
 //! Who is in service, who waits, and whose turn it is. Time is passed in.
 
-use super::{Config, Reason};
+use super::{Config, Reason, lag::Lag};
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZero,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -28,6 +30,8 @@ pub(super) struct Core {
     numbers: u64,
     /// The usual time of service of late.
     usual: Option<Duration>,
+    /// How long requests wait to be taken up.
+    pub(super) lag: Lag,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub(super) enum Entry {
 pub(super) struct Ask<'a> {
     pub(super) owner: &'a Owner,
     pub(super) deadline: Option<Instant>,
+    /// How long it had waited when it was taken up.
+    pub(super) waited: Duration,
     /// How long it would wait behind this, once it is served.
     pub(super) beyond: Duration,
 }
@@ -65,6 +71,7 @@ impl Core {
             waiting: 0,
             numbers: 0,
             usual: None,
+            lag: Lag::new(processors()),
         }
     }
 
@@ -76,6 +83,9 @@ impl Core {
     ) -> Result<Entry, (Reason, Duration)> {
         let is_free = self.in_service < self.config.in_service && !self.has_its_share(ask.owner);
         let wait = if is_free { Duration::ZERO } else { self.expected(ask.owner) };
+        if self.lag.refuses(ask.owner, ask.waited, self.in_service, now) {
+            return Err((Reason::Behind, wait.saturating_add(ask.waited)));
+        }
         let wait = wait.saturating_add(ask.beyond);
         let left = ask.deadline.map(|at| at.saturating_duration_since(now));
         if left.is_some_and(|left| left < wait) {
@@ -245,6 +255,10 @@ impl Core {
     }
 }
 
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,8 +286,8 @@ mod tests {
         beyond: u32,
     ) -> Result<Entry, (Reason, Duration)> {
         let now = start();
-        let deadline = Some(now + left * MS);
-        core.enter(&Ask { owner: &owner.into(), deadline, beyond: beyond * MS }, now)
+        let (deadline, waited) = (Some(now + left * MS), Duration::ZERO);
+        core.enter(&Ask { owner: &owner.into(), deadline, waited, beyond: beyond * MS }, now)
     }
 
     #[test]
@@ -302,7 +316,12 @@ mod tests {
     #[test]
     fn who_has_no_deadline_does_not_wait() {
         let mut core = busy();
-        let ask = Ask { owner: &"a".into(), deadline: None, beyond: Duration::ZERO };
+        let ask = Ask {
+            owner: &"a".into(),
+            deadline: None,
+            waited: Duration::ZERO,
+            beyond: Duration::ZERO,
+        };
         assert_eq!(core.enter(&ask, start()).unwrap_err().0, Reason::Full);
         core.next(&"first".into(), start());
         assert!(matches!(core.enter(&ask, start()), Ok(Entry::Served)));

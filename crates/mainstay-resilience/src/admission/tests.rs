@@ -175,7 +175,41 @@ async fn what_becomes_of_those_who_ask_is_told_and_when_to_come_again() {
 
 #[test]
 fn every_reason_has_its_name() {
-    let reasons =
-        [Reason::Late, Reason::Full, Reason::Share, Reason::Ended(Cause::DeadlineExceeded)];
+    let reasons = [
+        Reason::Late,
+        Reason::Full,
+        Reason::Share,
+        Reason::Behind,
+        Reason::Ended(Cause::DeadlineExceeded),
+    ];
     assert_eq!(reasons.map(Reason::as_str), Reason::NAMES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_to_be_read_is_refused_while_the_threads_are_behind() {
+    let admission = admission(1_000);
+    let waited = |time: Duration| {
+        let (cx, now) = (request("a", Duration::from_secs(1)), clock::now());
+        cx.enter(Activity::Queued, now.checked_sub(time).unwrap());
+        cx.enter(Activity::Working, now);
+        cx
+    };
+    assert!(admission.acquire(Some(&waited(900 * MS)), Duration::ZERO).await.is_ok());
+    for _ in 0..100 {
+        let _not_yet = admission.take_up(900 * MS).is_ok();
+        sleep(10 * MS).await;
+    }
+    assert_eq!(admission.snapshot().behind, Behind::Far);
+    let refused = [
+        admission.take_up(900 * MS).unwrap_err(),
+        admission.acquire(Some(&waited(900 * MS)), Duration::ZERO).await.unwrap_err(),
+    ];
+    for refused in refused {
+        assert_eq!(
+            (refused.reason, refused.retry_after),
+            (Reason::Behind, SOONEST + 900 * MS + SPREAD)
+        );
+    }
+    assert!(admission.take_up(MS).is_ok());
+    assert!(admission.acquire(Some(&waited(MS)), Duration::ZERO).await.is_ok());
 }

@@ -100,10 +100,10 @@ impl Exchange {
         stack: &Stack,
         cx: &Context,
         request: &Request,
-        (span, now): (Span, Instant),
+        (span, came): (Span, Instant),
     ) -> Self {
         stack.in_flight.add(1.0, &[]);
-        cx.enter(Activity::Working, now.into_std());
+        cx.enter(Activity::Queued, came.into_std());
         let (method, route) = (request.method().clone(), request.extensions().get().cloned());
         let record = Record::default();
         let listed = Listed {
@@ -111,7 +111,7 @@ impl Exchange {
             method: method.clone(),
             route: Option::clone(&route),
             record: record.clone(),
-            started: now,
+            started: came,
         };
         Self {
             cx: cx.clone(),
@@ -120,7 +120,7 @@ impl Exchange {
             duration: stack.duration.clone(),
             in_flight: stack.in_flight.clone(),
             _listed: stack.requests.enter(listed),
-            started: now,
+            started: came,
             method: known_method(&method),
             route,
             path: shown_path(request).to_owned(),

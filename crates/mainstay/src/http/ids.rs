@@ -14,29 +14,29 @@ pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 
 /// The caller's names for a request where they are valid, else ours.
 #[derive(Clone, Debug)]
-pub(super) struct Ids {
-    pub(super) request_id: RequestId,
+pub(crate) struct Ids {
+    pub(crate) request_id: RequestId,
     /// The caller's trace or a new one; the span is this request's, and new.
-    pub(super) trace: TraceContext,
+    pub(crate) trace: TraceContext,
 }
 
 impl Ids {
     /// The ids of the request whose span is `server`.
     pub(super) fn of(headers: &HeaderMap, server: &Span) -> Self {
-        let request_id = single(headers, &REQUEST_ID).and_then(|id| id.parse().ok());
-        let request_id = request_id.unwrap_or_else(|| RequestId::from_bytes(random()));
+        let request_id = request_id(headers);
         server.record("request_id", field::display(&request_id));
-        let caller: Option<TraceContext> =
-            single(headers, &TRACEPARENT).and_then(|parent| parent.parse().ok());
-        let trace = telemetry::begin(server, caller).unwrap_or_else(|| match caller {
-            Some(trace) => trace.child_span(random()),
-            None => TraceContext::new(random(), random()),
-        });
+        let caller = caller(headers);
+        let trace = telemetry::begin(server, caller).unwrap_or_else(|| unrecorded(caller));
         Self { request_id, trace }
     }
 
+    /// The ids of a request that has no span.
+    pub(crate) fn unrecorded(headers: &HeaderMap) -> Self {
+        Self { request_id: request_id(headers), trace: unrecorded(caller(headers)) }
+    }
+
     /// Tells the caller the names, and no others that a handler may have set.
-    pub(super) fn echo(&self, headers: &mut HeaderMap) {
+    pub(crate) fn echo(&self, headers: &mut HeaderMap) {
         let id = HeaderValue::from_str(self.request_id.as_str());
         let trace = HeaderValue::try_from(self.trace.to_string());
         for (name, value) in [(REQUEST_ID, id), (TRACEPARENT, trace)] {
@@ -44,6 +44,23 @@ impl Ids {
                 headers.insert(name, value);
             }
         }
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let id = single(headers, &REQUEST_ID).and_then(|id| id.parse().ok());
+    id.unwrap_or_else(|| RequestId::from_bytes(random()))
+}
+
+fn caller(headers: &HeaderMap) -> Option<TraceContext> {
+    single(headers, &TRACEPARENT).and_then(|parent| parent.parse().ok())
+}
+
+/// The trace of a request whose span is not recorded.
+fn unrecorded(caller: Option<TraceContext>) -> TraceContext {
+    match caller {
+        Some(trace) => trace.child_span(random()),
+        None => TraceContext::new(random(), random()),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use super::{
     Config, Peer, PeerAddr, Tls,
+    arrived::{Arrived, Stamped, Stamps},
     arriving::Arriving,
     draining,
     felt::Felt,
     peer::Identity,
     pulse::{InFlight, Pulse},
+    shed::Shed,
     stream::Streams,
     tally::{Ended, Open},
 };
@@ -68,6 +70,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) tls: Option<Tls>,
     pub(super) protocols: Protocols,
+    pub(super) shed: Option<Shed>,
     /// How many connections ended by the drain's budget with something of a request.
     pub(super) cut: AtomicUsize,
 }
@@ -127,6 +130,8 @@ async fn serve_socket(
         tracing::debug!(%error, "cannot send small packets at once");
     }
     let accepted = Instant::now();
+    let stamps = Stamps::new(accepted);
+    let stream = Stamped::new(stream, stamps.clone());
     if let Some(tls) = &shared.tls {
         let handshake = timeout(shared.config.first_byte_timeout, tls.acceptor().accept(stream));
         let shaken = tokio::select! {
@@ -137,7 +142,8 @@ async fn serve_socket(
         match shaken {
             Ok(Ok(stream)) => {
                 let identity = Identity::read(stream.get_ref().1.peer_certificates());
-                Box::pin(serve_http(stream, peer, identity, Arc::clone(&shared), modes)).await
+                let of = (peer, identity, stamps);
+                Box::pin(serve_http(stream, of, Arc::clone(&shared), modes)).await
             }
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "TLS handshake failed");
@@ -146,14 +152,13 @@ async fn serve_socket(
             Err(_elapsed) => Ended::Handshake,
         }
     } else {
-        serve_http(stream, peer, Identity::default(), Arc::clone(&shared), modes).await
+        serve_http(stream, (peer, Identity::default(), stamps), Arc::clone(&shared), modes).await
     }
 }
 
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
-    identity: Identity,
+    (peer, identity, stamps): (SocketAddr, Identity, Stamps),
     shared: Arc<Shared>,
     modes: watch::Receiver<Mode>,
 ) -> Ended {
@@ -166,7 +171,10 @@ async fn serve_http(
         pulse: pulse.clone(),
         mode: modes.clone(),
     };
-    let service = service_fn(|request| exchange.clone().answer(request));
+    let service = service_fn(|request| {
+        let arrived = stamps.of(request.version());
+        exchange.clone().answer(request, arrived)
+    });
     let mut connection = pin!(shared.protocols.0.serve_connection(io, service));
     let accepted = Instant::now();
     let age = jittered(shared.config.max_age);
@@ -227,6 +235,7 @@ impl Exchange {
     async fn answer(
         self,
         request: Request<Incoming>,
+        arrived: Option<Arrived>,
     ) -> Result<Response<Observed<Body, InFlight>>, Infallible> {
         let config = &self.shared.config;
         let mut in_flight = self.pulse.begin_request(config.max_requests);
@@ -236,10 +245,19 @@ impl Exchange {
         let mut request =
             request.map(|body| Body::new(Arriving::new(body, config.body_idle_timeout, pulse)));
         request.extensions_mut().insert(self.addr);
+        if let Some(arrived) = arrived {
+            request.extensions_mut().insert(arrived);
+        }
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
-        let mut response = self.shared.app.clone().call(request).await?;
+        let waited = arrived.map_or(Duration::ZERO, |Arrived(at)| at.elapsed());
+        let (head, body) = request.into_parts();
+        let shed = self.shared.shed.as_ref().and_then(|shed| shed.answer(&head, waited));
+        let mut response = match shed {
+            Some(refused) => refused,
+            None => self.shared.app.clone().call(Request::from_parts(head, body)).await?,
+        };
         in_flight.answered();
         let last = *self.mode.borrow() != Mode::Open || self.pulse.leaving().is_some();
         if http1 && last {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod admin;
+mod arrival;
 mod client;
 mod client_certificates;
 mod config;

@@ -82,7 +82,7 @@ pub(super) async fn greet(request: Request, next: Next) -> Result<Response, Prob
 }
 
 /// Whether a request is a call of gRPC, in which all that is answered is a status.
-pub(super) fn is_call(version: Version, headers: &HeaderMap) -> bool {
+pub(crate) fn is_call(version: Version, headers: &HeaderMap) -> bool {
     let kind = kind(headers);
     version == Version::HTTP_2
         && kind.is_some_and(|kind| kind.split('+').next() == Some("application/grpc"))

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
+use http::request::Parts;
 use mainstay::http::{Failure, Record};
 use mainstay_context::Context;
 use mainstay_resilience::{
@@ -12,6 +13,7 @@ use mainstay_resilience::{
 };
 
 use super::{Code, Facts, Problem};
+use crate::grpc::is_call;
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
@@ -60,6 +62,9 @@ impl From<Refused> for Problem {
             Reason::Share => {
                 overloaded("Too many requests of this tenant wait already; nothing was done.")
             }
+            Reason::Behind => {
+                overloaded("More comes than the processors can do; nothing was done.")
+            }
             Reason::Ended(_) => {
                 let detail = "The time was spent before its turn came; nothing was done.";
                 Self::new(Code::DeadlineExceeded, detail)
@@ -70,6 +75,23 @@ impl From<Refused> for Problem {
 
 fn overloaded(detail: &str, retry_after: Duration) -> Problem {
     Problem { facts: Facts::After(retry_after), ..Problem::new(Code::Overloaded, detail) }
+}
+
+/// Whether a request may be refused before anything is known of it: all may but of health.
+pub fn may_shed(head: &Parts) -> bool {
+    !head.uri.path().starts_with("/grpc.health.")
+}
+
+/// The answer to a request that is refused before anything is known of it: give it to
+/// `mainstay::server::Server::with_shedding`.
+pub fn shed(head: &Parts, cx: &Context, retry_after: Duration) -> Response {
+    let reason = Reason::Behind;
+    let problem = Problem::from(Refused { reason, retry_after });
+    if is_call(head.version, &head.headers) {
+        problem.status(cx).into_http()
+    } else {
+        problem.answer(cx)
+    }
 }
 
 /// The answer where the chassis fails a request: give it to `mainstay::http::Stack::with_failures`.
@@ -98,6 +120,30 @@ mod tests {
             // The log line has the chassis's word for it.
             assert_eq!((code.as_str(), code.status()), (failure.code(), failure.status()));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_shed_is_told_in_the_words_of_whoever_asks_and_health_is_not() {
+        let head = |version, kind: &str| {
+            let request = Request::post("/orders.v1.OrderService/CreateOrder").version(version);
+            request.header(header::CONTENT_TYPE, kind).body(()).unwrap().into_parts().0
+        };
+        let cx = Context::new("chassis-2".parse().unwrap());
+        let after = Duration::from_millis(1_500);
+        let answer = shed(&head(http::Version::HTTP_11, "application/json"), &cx, after);
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "2");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["code"], "overloaded");
+        assert_eq!(problem["request_id"], "chassis-2");
+        let call = head(http::Version::HTTP_2, "application/grpc");
+        let answer = shed(&call, &cx, after);
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["grpc-status"], "14");
+        assert!(may_shed(&call));
+        let health = Request::post("/grpc.health.v1.Health/Check").body(()).unwrap().into_parts().0;
+        assert!(!may_shed(&health));
     }
 
     async fn problem(path: &str, timeout: &str) -> Value {

@@ -28,6 +28,7 @@ async fn operators_see_what_the_service_does() {
     let admission = &status["admission"];
     assert_eq!((&admission["in_service"], &admission["queued"]), (&json!(0), &json!(0)));
     assert_eq!(admission["most_in_service"], 1_024);
+    assert_eq!(admission["behind"], "not");
     let pool = &status["pools"]["compute"];
     assert!(pool["threads"].as_u64() > Some(0), "{pool}");
     assert_eq!((&pool["running"], &pool["queued"]), (&json!(0), &json!(0)));
