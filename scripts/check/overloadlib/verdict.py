@@ -22,9 +22,14 @@ def wanted(bound: str, row: dict, found: dict) -> float | None:
     if bound == "store":
         return STORE_PART if row["times"] == STORE_TIMES else None
     k, r = row["k"], found["refusal"]["r"]
-    if row["times"] == 1 or k * r >= 1:
+    if row["times"] == 1 or not is_carried(bound, row, found):
         return None
     return round(CPU_PART * (1 - k * r) / (1 - r), 3)
+
+
+def is_carried(bound: str, row: dict, found: dict) -> bool:
+    """Whether the processor can refuse all of it: where it cannot, nothing is left of it, and nobody is answered early."""
+    return bound == "store" or row["k"] * found["refusal"]["r"] < 1
 
 
 def refusal_p99(row: dict) -> float | None:
@@ -65,11 +70,13 @@ def judge_step(table: Table, bound: str, row: dict, found: dict) -> None:
         at_least(table, f"{name}: in time, in parts of the peak", least, row["of_peak"])
     else:
         # At more than the peak the processor asks for nothing where refusals alone would fill it.
-        full = bound == "cpu" and row["times"] > 1
+        full = not is_carried(bound, row, found)
         table.shown(f"{name}: in time; {'LEFT OUT, refusals alone take all' if full else 'not judged'}", row["of_peak"])
     slowest = refusal_p99(row)
-    if slowest is not None:
+    if slowest is not None and is_carried(bound, row, found):
         table.within(f"{name}: p99 of refusals (ms)", REFUSAL_MS, slowest)
+    elif slowest is not None:
+        table.shown(f"{name}: p99 of refusals (ms); LEFT OUT, refusals alone take all", slowest)
     table.none(f"{name}: wrong or missing answers", told(row["errors"]))
     memory = row["rss_mib"]
     table.within(f"{name}: most memory (MiB)", rss_limit(row), memory["most"])

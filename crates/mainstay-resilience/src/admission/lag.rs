@@ -3,13 +3,12 @@
 //!
 //! Where the processor is what is short, requests wait before anybody has seen them: in their sockets,
 //! and in the line of tasks that are ready to run. Nothing is gained by a long line there, and whoever
-//! stands in it is served too late, if at all. So when most have waited for long, for several windows in a
+//! stands in it is served too late, if at all. So when many have waited for long, for several windows in a
 //! row, the threads count as behind. Then what has waited for longer than a short line takes is refused, and
 //! what would be more in service than keeps the processors busy, until the line stays short: what is served
-//! is then served in time, and a refusal comes as early. It is
-//! CoDel's idea (Nichols and Jacobson, 2012; RFC 8289) as servers use it: a wait in the line that stays
-//! tells of overload; one that comes and goes does not, and the time of service, which a slow disk makes
-//! long, has no part in it.
+//! is then served in time, and a refusal comes as early. It is CoDel's idea (Nichols and Jacobson, 2012; RFC
+//! 8289) as servers use it: a wait in the line that stays tells of overload; one that comes and goes does
+//! not, and the time of service, which a slow disk makes long, has no part in it.
 
 use super::core::Owner;
 use std::{
@@ -29,13 +28,16 @@ const FAR_AFTER: u32 = 2;
 /// How many have to tell that less would do. Otherwise each short line would let in a herd that makes it
 /// long.
 const BETTER_AFTER: u32 = 5;
+/// After how many windows, 30 s, it is tried to refuse nobody: whoever asks again as soon as it is refused
+/// keeps the line long that is made of such, and all of them might be served.
+const TRY_AFTER: u32 = 150;
 /// What is a long wait, in the eyes of whoever waits for the answer.
 const LONG: Duration = Duration::from_millis(100);
 /// How long the line may be once the threads are behind.
-const LATE: Duration = Duration::from_millis(4);
+const LATE: Duration = Duration::from_millis(2);
 /// How many may be in service for each processor once the threads are behind: what is let in makes its work
 /// later, when its turn in the store comes, and all that came meanwhile would wait for it.
-const BUSY: usize = 32;
+const BUSY: usize = 16;
 /// Fewer in a window are no line: it would get no shorter by refusing some.
 const LINE: usize = 16;
 
@@ -70,6 +72,8 @@ pub(super) struct Lag {
     /// How many windows in a row said that it is worse, and that it is better.
     worse: u32,
     better: u32,
+    /// How many windows ago it was tried last to refuse nobody.
+    tried: u32,
     window: Option<Window>,
     shares: Shares,
 }
@@ -86,8 +90,8 @@ impl Window {
     /// Whether the line is too long for what is done about it.
     const fn is_worse(&self, behind: Behind) -> bool {
         match behind {
-            Behind::Not => self.taken_up >= LINE && 2 * self.long > self.taken_up,
-            Behind::Somewhat => 4 * self.late > 3 * self.taken_up,
+            Behind::Not => self.taken_up >= LINE && 4 * self.long > self.taken_up,
+            Behind::Somewhat => 2 * self.late > self.taken_up,
             Behind::Far => false,
         }
     }
@@ -97,7 +101,7 @@ impl Window {
         match behind {
             Behind::Not => true,
             Behind::Somewhat => 8 * self.late < self.taken_up,
-            Behind::Far => 2 * self.late < self.taken_up,
+            Behind::Far => 4 * self.late < self.taken_up,
         }
     }
 }
@@ -111,6 +115,7 @@ impl Lag {
             behind: Behind::Not,
             worse: 0,
             better: 0,
+            tried: 0,
             window: None,
             shares: Shares::default(),
         }
@@ -137,13 +142,14 @@ impl Lag {
     }
 
     fn judge(&mut self, window: &Window, now: Instant) {
-        // What nobody asked for in the meantime is better as well.
-        let windows = now.saturating_duration_since(window.since).as_nanos() / WINDOW.as_nanos();
-        let windows = u32::try_from(windows).unwrap_or(u32::MAX);
+        let took = now.saturating_duration_since(window.since);
         self.worse = if window.is_worse(self.behind) { self.worse + 1 } else { 0 };
-        let better = if window.is_better(self.behind) { windows } else { windows - 1 };
-        self.better = if better == windows { self.better.saturating_add(windows) } else { better };
+        self.better = if window.is_better(self.behind) { self.better + 1 } else { 0 };
+        self.tried += 1;
         let next = match self.behind {
+            // Nobody asked for so long that there is no line any more.
+            _ if took >= WINDOW * BETTER_AFTER => Behind::Not,
+            Behind::Somewhat | Behind::Far if self.tried >= TRY_AFTER => Behind::Not,
             // First of all the line that there is by now has to go.
             Behind::Not if self.worse >= BEHIND_AFTER => Behind::Far,
             Behind::Somewhat if self.worse >= FAR_AFTER => Behind::Far,
@@ -152,7 +158,12 @@ impl Lag {
             same @ (Behind::Not | Behind::Somewhat | Behind::Far) => same,
         };
         if next != self.behind {
-            (self.behind, self.worse, self.better) = (next, 0, 0);
+            // Whatever ended it, one window is enough to begin it anew if it was too early.
+            let worse = if next == Behind::Not { BEHIND_AFTER - 1 } else { 0 };
+            if self.behind.min(next) == Behind::Not {
+                self.tried = 0;
+            }
+            (self.behind, self.worse, self.better) = (next, worse, 0);
         }
     }
 
@@ -286,9 +297,29 @@ mod tests {
         assert_eq!(lag.behind(), Behind::Not);
         assert!(!refuses(&mut lag, LATE + MS, now));
         let (mut lag, now) = behind();
-        lag.takes_up(MS, 0, now);
-        windows(&mut lag, now + 10 * WINDOW, 1, MS);
-        assert!(lag.behind() < Behind::Far);
+        lag.takes_up(9 * LONG, 0, now);
+        lag.takes_up(9 * LONG, 0, now + BETTER_AFTER * WINDOW);
+        assert_eq!(lag.behind(), Behind::Not);
+    }
+
+    #[test]
+    fn callers_who_ask_again_at_once_do_not_keep_it_up_for_ever() {
+        // All of them together wait for less than is long.
+        let (mut lag, now) = behind();
+        let now = windows(&mut lag, now, TRY_AFTER + 9, LONG / 2);
+        assert_eq!(lag.behind(), Behind::Not);
+        windows(&mut lag, now, 2 * TRY_AFTER, LONG / 2);
+        assert_eq!(lag.behind(), Behind::Not);
+        // Where they wait for longer, the try is over at once.
+        let mut lag = Lag::new(1);
+        let mut now = windows(&mut lag, start(), 2 * TRY_AFTER, MS);
+        let mut tries = 0;
+        for _ in 0..3 * TRY_AFTER {
+            now = windows(&mut lag, now, 1, LONG + MS);
+            tries += u32::from(lag.behind() == Behind::Not);
+        }
+        // Those before it began, and the tries.
+        assert_eq!(tries, BEHIND_AFTER - 1 + 2, "{tries}");
     }
 
     #[test]
