@@ -54,7 +54,9 @@ use mainstay_context::{Activity, Cause, Context};
 use std::{
     error::Error,
     fmt,
+    num::NonZero,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -96,13 +98,15 @@ pub enum Reason {
     /// The threads are behind, it has waited to be taken up, and its tenant asks for as much as others or
     /// more.
     Behind,
+    /// The threads are far behind, and it was refused before anything was known of it.
+    Shed,
     /// It ended itself, before its turn came.
     Ended(Cause),
 }
 
 impl Reason {
     /// Each, by its name.
-    pub const NAMES: [&'static str; 5] = ["late", "full", "share", "behind", "ended"];
+    pub const NAMES: [&'static str; 6] = ["late", "full", "share", "behind", "shed", "ended"];
 
     /// Its name, for people and labels.
     pub const fn as_str(self) -> &'static str {
@@ -111,6 +115,7 @@ impl Reason {
             Self::Full => "full",
             Self::Share => "share",
             Self::Behind => "behind",
+            Self::Shed => "shed",
             Self::Ended(_) => "ended",
         }
     }
@@ -131,7 +136,7 @@ impl fmt::Display for Refused {
             Reason::Late => f.write_str("too much waits already for it to be done in time"),
             Reason::Full => f.write_str("too much waits already"),
             Reason::Share => f.write_str("too much of its tenant waits already"),
-            Reason::Behind => f.write_str("more comes than the processors can do"),
+            Reason::Behind | Reason::Shed => f.write_str("more comes than the processors can do"),
             Reason::Ended(cause) => write!(f, "waiting for its turn: {cause}"),
         }
     }
@@ -163,6 +168,10 @@ pub struct Snapshot {
     pub behind: Behind,
 }
 
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 type Listener = Arc<dyn Fn(Told) + Send + Sync>;
 
 /// So much in service at a time, and a queue before it. Clones share both.
@@ -183,7 +192,7 @@ struct Shared {
 impl Admission {
     /// Nothing in service yet; `jitter` spreads the times after which to come again.
     pub fn new(config: Config, jitter: Jitter) -> Self {
-        let core = Mutex::new(Core::new(config));
+        let core = Mutex::new(Core::new(config, processors()));
         Self { shared: Arc::new(Shared { core, jitter, nobody: "".into() }), listener: None }
     }
 
@@ -196,7 +205,8 @@ impl Admission {
     }
 
     /// Waits for a permit in the turn of the tenant of `cx`, if that and what is waited for `beyond` it
-    /// can be over by its deadline.
+    /// can be over by its deadline. What `cx` has been [queued](Activity::Queued) for until then is how long
+    /// it waited to be taken up.
     ///
     /// # Errors
     ///
@@ -228,7 +238,7 @@ impl Admission {
     }
 
     /// Tells that a request is taken up which has waited for so long to be read. To be asked of each before
-    /// anything is done for it: without it nobody is refused for [`Reason::Behind`].
+    /// anything is done for it: without it nobody is refused for [`Reason::Behind`] or [`Reason::Shed`].
     ///
     /// # Errors
     ///
@@ -238,7 +248,7 @@ impl Admission {
         let in_service = core.in_service();
         let is_late = core.lag.takes_up(waited, in_service, clock::now());
         drop(core);
-        if is_late { Err(self.refused(Reason::Behind, waited)) } else { Ok(()) }
+        if is_late { Err(self.refused(Reason::Shed, waited)) } else { Ok(()) }
     }
 
     fn refused(&self, reason: Reason, wait: Duration) -> Refused {

@@ -1,4 +1,5 @@
-//! The inbound stack: what every request passes before a handler sees it.
+//! The inbound stack: what every request passes before a handler sees it, but those that a server
+//! [sheds](crate::server::Server::with_shedding) before.
 //!
 //! [`inbound`] gives each request an id and a trace, a [`Context`] with a deadline, RED metrics and
 //! one log line, and turns panics and spent deadlines into answers. Outermost first: id and trace,

@@ -233,6 +233,9 @@ impl Server {
             cut: AtomicUsize::new(0),
         });
         let mut fresh_tls = pin!(keep_fresh(tls));
+        if !self.shared {
+            arrived::stamp(&self.listener);
+        }
         let mut barred = if self.shared { Barred::nobody() } else { Barred::default() };
         let mut door = Door {
             connections,

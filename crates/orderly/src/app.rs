@@ -74,7 +74,7 @@ async fn run(
     let api = match api {
         Some(server) => {
             let load = Load::start(&config.admission, &metrics)?;
-            Some((secured(server, &config, (&metrics, &load))?, load))
+            Some((secured(server, &config, &metrics, &load)?, load))
         }
         None => None,
     };
@@ -230,7 +230,8 @@ fn start_relay(
 fn secured(
     server: Server,
     config: &Config,
-    (metrics, load): (&Metrics, &Load),
+    metrics: &Metrics,
+    load: &Load,
 ) -> Result<Server, Failure> {
     let server = load.shedding(server.with_metrics(metrics));
     Ok(match config.tls()? {

@@ -100,7 +100,8 @@ fn admitted(config: admission::Config, metrics: &Metrics) -> Admission {
         "admission_refused_total",
         "Requests that were refused before they were read: late (they could not be done by their \
          deadline), full (too many waited), share (too many of their tenant did), behind (more came than the processors \
-         could do), ended (in the queue)",
+         could do), shed (so much more that nothing was done to know whose they are: these are in no other \
+         metric), ended (in the queue)",
         &["reason"],
     );
     for reason in Reason::NAMES {

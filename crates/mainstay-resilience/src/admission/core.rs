@@ -3,9 +3,7 @@
 use super::{Config, Reason, lag::Lag};
 use std::{
     collections::{HashMap, VecDeque},
-    num::NonZero,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -61,7 +59,7 @@ pub(super) struct Ask<'a> {
 }
 
 impl Core {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, processors: usize) -> Self {
         Self {
             config: Config { in_service: config.in_service.max(1), ..config },
             in_service: 0,
@@ -71,7 +69,7 @@ impl Core {
             waiting: 0,
             numbers: 0,
             usual: None,
-            lag: Lag::new(processors()),
+            lag: Lag::new(processors),
         }
     }
 
@@ -92,6 +90,7 @@ impl Core {
             return Err((Reason::Late, wait));
         }
         if is_free {
+            self.lag.lets_in();
             self.serve(ask.owner);
             return Ok(Entry::Served);
         }
@@ -102,6 +101,7 @@ impl Core {
         if self.line(ask.owner) >= self.config.queue_per_tenant {
             return Err((Reason::Share, wait));
         }
+        self.lag.lets_in();
         Ok(self.queue(ask.owner, deadline))
     }
 
@@ -255,10 +255,6 @@ impl Core {
     }
 }
 
-fn processors() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +268,7 @@ mod tests {
     /// With one place, which is taken, and which is usually taken for 10 ms.
     fn busy() -> Core {
         let config = Config { in_service: 1, queue: 100, queue_per_tenant: 90 };
-        let mut core = Core::new(config);
+        let mut core = Core::new(config, 1);
         core.served(10 * MS);
         assert!(matches!(enter(&mut core, "first", 0, 0), Ok(Entry::Served)));
         core
@@ -305,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_waits_behind_counts_as_well_also_where_a_place_is_free() {
-        let mut core = Core::new(Config::default());
+        let mut core = Core::new(Config::default(), 1);
         assert_eq!(enter(&mut core, "a", 99, 100).unwrap_err(), (Reason::Late, 100 * MS));
         assert!(matches!(enter(&mut core, "a", 100, 100), Ok(Entry::Served)));
         assert_eq!((core.in_service(), core.waiting()), (1, 0));
@@ -329,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_tenant_that_has_its_share_of_the_places_leaves_the_rest_to_others() {
-        let mut core = Core::new(Config { in_service: 8, queue: 100, queue_per_tenant: 90 });
+        let mut core = Core::new(Config { in_service: 8, queue: 100, queue_per_tenant: 90 }, 1);
         core.served(12 * MS);
         let serve = |core: &mut Core, owner: &str, count: usize| {
             let entries = (0..count).map(|_| enter(core, owner, 1_000, 0));
@@ -352,7 +348,7 @@ mod tests {
 
     #[test]
     fn whatever_two_tenants_ask_for_a_third_finds_a_place() {
-        let mut core = Core::new(Config { in_service: 16, queue: 100, queue_per_tenant: 90 });
+        let mut core = Core::new(Config { in_service: 16, queue: 100, queue_per_tenant: 90 }, 1);
         let mut ask = |owner: &str| {
             let entries = (0..40).map(|_| enter(&mut core, owner, 1_000, 0));
             entries.filter(|entry| matches!(entry, Ok(Entry::Served))).count()
@@ -379,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_place_that_goes_to_another_may_leave_one_for_whoever_left_it() {
-        let mut core = Core::new(Config { in_service: 7, queue: 100, queue_per_tenant: 90 });
+        let mut core = Core::new(Config { in_service: 7, queue: 100, queue_per_tenant: 90 }, 1);
         let serve = |core: &mut Core, owner: &str| {
             let mut entries = (0..3).map(|_| enter(core, owner, 1_000, 0));
             assert!(entries.all(|entry| matches!(entry, Ok(Entry::Served))));
@@ -395,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_tenant_that_has_its_share_of_the_queue_leaves_the_rest_to_others() {
-        let mut core = Core::new(Config { in_service: 1, queue: 100, queue_per_tenant: 90 });
+        let mut core = Core::new(Config { in_service: 1, queue: 100, queue_per_tenant: 90 }, 1);
         assert!(matches!(enter(&mut core, "a", 1, 0), Ok(Entry::Served)));
         let mut fill = |owner: &str, count: usize| {
             let entries = (0..count).map(|_| enter(&mut core, owner, 1, 0));
@@ -436,7 +432,7 @@ mod tests {
 
     #[test]
     fn the_usual_time_follows_the_times_of_service() {
-        let mut core = Core::new(Config::default());
+        let mut core = Core::new(Config::default(), 1);
         core.served(64 * MS);
         assert_eq!(core.usual(), 64 * MS);
         core.served(128 * MS);

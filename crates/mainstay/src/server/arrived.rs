@@ -14,19 +14,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::Version;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::Instant,
 };
 
 /// What is older has no believable time: the clock was set meanwhile.
 const OLDEST: Duration = Duration::from_mins(1);
 
-/// When the last bytes of a request's header came to this machine, in the extensions of the request.
+/// When the last bytes that were read of a request came to this machine, in the extensions of the request:
+/// the end of its header, and what came with it.
 ///
-/// It is not there where the system does not tell, and of what came together with a request before it.
+/// It is not there where the system does not tell. A request on HTTP/1 that came while another of its
+/// connection was served begins when that was answered. On HTTP/2 the last read of the connection counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrived(pub Instant);
 
@@ -36,34 +37,40 @@ pub(super) struct Stamps(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// Before anything that is believed.
     start: Instant,
-    /// In nanoseconds since the start, and one more; 0 is none.
+    /// In nanoseconds since the start; 0 is none.
     last: AtomicU64,
 }
 
 impl Stamps {
-    pub(super) fn new(start: Instant) -> Self {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        // A connection waits to be accepted as well.
+        let start = now.checked_sub(2 * OLDEST).unwrap_or(now);
         Self(Arc::new(Shared { start, last: AtomicU64::new(0) }))
     }
 
-    /// When the request came that was read last. On HTTP/1 only the first of several that came together
-    /// has waited to be read; the others wait for one another.
-    pub(super) fn of(&self, version: Version) -> Option<Arrived> {
-        let last = &self.0.last;
-        let last =
-            if version < Version::HTTP_2 { last.swap(0, Relaxed) } else { last.load(Relaxed) };
-        let last = last.checked_sub(1)?;
-        Some(Arrived(self.0.start + Duration::from_nanos(last)))
+    /// When a request came that is read now, and that nobody was free for before `free`.
+    pub(super) fn request(&self, free: Option<Instant>) -> Option<Arrived> {
+        let last = self.0.last.load(Relaxed);
+        let came = (last > 0).then(|| self.0.start + Duration::from_nanos(last))?;
+        Some(Arrived(free.map_or(came, |free| came.max(free))))
     }
 
-    fn read(&self, came: SystemTime, now: SystemTime) {
-        let age = now.duration_since(came).unwrap_or_default();
-        if age > OLDEST {
-            return;
-        }
-        let Some(at) = Instant::now().checked_sub(age) else { return };
-        let since = at.saturating_duration_since(self.0.start).as_nanos();
-        self.0.last.store(u64::try_from(since).map_or(0, |since| since.saturating_add(1)), Relaxed);
+    fn read(&self, came: Option<SystemTime>, now: SystemTime) {
+        let age = came.map(|came| now.duration_since(came).unwrap_or_default());
+        let at = age.filter(|age| *age <= OLDEST).and_then(|age| Instant::now().checked_sub(age));
+        let since = at.map(|at| at.saturating_duration_since(self.0.start).as_nanos());
+        let last = since.and_then(|since| u64::try_from(since).ok()).unwrap_or_default();
+        self.0.last.store(last, Relaxed);
+    }
+}
+
+/// Has the connections of a listener tell when bytes came, from before they are accepted on.
+pub(super) fn stamp(listener: &TcpListener) {
+    if let Err(error) = kernel::stamp(listener) {
+        tracing::debug!(%error, "nobody tells when requests came");
     }
 }
 
@@ -108,7 +115,7 @@ impl AsyncRead for Stamped {
             match (read, tried) {
                 (Some((count, came)), _) => {
                     buf.advance(count);
-                    if let Some(came) = came {
+                    if count > 0 {
                         this.stamps.read(came, kernel::now());
                     }
                     return Poll::Ready(Ok(()));
@@ -160,16 +167,17 @@ mod kernel {
     };
     use std::{
         io::{self, IoSliceMut},
-        os::fd::AsRawFd as _,
+        os::fd::{AsFd, AsRawFd as _},
         time::{Duration, SystemTime},
     };
     use tokio::net::TcpStream;
 
-    /// Room for one time, and more than that.
-    const CONTROL: usize = 64;
+    /// Room for one time, and more than that, aligned as the system's header of such.
+    #[repr(align(8))]
+    struct Control([u8; 64]);
 
     /// Has the socket tell when what is read from it came.
-    pub(super) fn stamp(socket: &TcpStream) -> io::Result<()> {
+    pub(super) fn stamp(socket: &impl AsFd) -> io::Result<()> {
         Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
     }
 
@@ -184,18 +192,21 @@ mod kernel {
         socket: &TcpStream,
         room: &mut [u8],
     ) -> io::Result<(usize, Option<SystemTime>)> {
-        let mut control = [0; CONTROL];
+        let mut control = Control([0; 64]);
         let mut parts = [IoSliceMut::new(room)];
         loop {
             let flags = MsgFlags::empty();
-            let read = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags);
+            let read = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control.0), flags);
             let read = match read {
                 Err(Errno::EINTR) => continue,
                 read => read?,
             };
-            let came = read.cmsgs()?.find_map(|message| {
-                let ControlMessageOwned::ScmTimestampns(time) = message else { return None };
-                Some(Duration::from(time))
+            // Without its time what was read is as good.
+            let came = read.cmsgs().ok().and_then(|mut told| {
+                told.find_map(|message| {
+                    let ControlMessageOwned::ScmTimestampns(time) = message else { return None };
+                    Some(Duration::from(time))
+                })
             });
             return Ok((read.bytes, came.map(|since| SystemTime::UNIX_EPOCH + since)));
         }
@@ -204,14 +215,14 @@ mod kernel {
 
 #[cfg(not(target_os = "linux"))]
 mod kernel {
-    use std::{io, time::SystemTime};
+    use std::{io, os::fd::AsFd, time::SystemTime};
     use tokio::net::TcpStream;
 
     pub(super) const fn now() -> SystemTime {
         SystemTime::UNIX_EPOCH
     }
 
-    pub(super) fn stamp(_socket: &TcpStream) -> io::Result<()> {
+    pub(super) fn stamp(_socket: &impl AsFd) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -229,28 +240,33 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(3);
 
-    #[tokio::test(start_paused = true)]
-    async fn what_came_together_waited_once_on_http_1_and_all_of_it_on_http_2() {
-        let stamps = Stamps::new(Instant::now());
-        tokio::time::advance(Duration::from_secs(9)).await;
-        let read = || stamps.read(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + WAIT);
-        read();
-        let waited = stamps.of(Version::HTTP_11).map(|Arrived(at)| at.elapsed()).unwrap();
-        assert_eq!(waited, WAIT);
-        assert_eq!(stamps.of(Version::HTTP_11), None);
-        read();
-        let both = [Version::HTTP_2; 2].map(|version| stamps.of(version));
-        assert!(both[0].is_some() && both[0] == both[1], "{both:?}");
+    fn waited(stamps: &Stamps, free: Option<Instant>) -> Option<Duration> {
+        stamps.request(free).map(|Arrived(at)| at.elapsed())
     }
 
-    #[test]
-    fn times_that_cannot_be_are_left_out() {
-        let stamps = Stamps::new(Instant::now());
-        let now = SystemTime::UNIX_EPOCH + 9 * OLDEST;
-        stamps.read(now - 2 * OLDEST, now);
-        assert_eq!(stamps.of(Version::HTTP_2), None);
-        let before = Instant::now();
-        stamps.read(now + OLDEST, now);
-        assert!(stamps.of(Version::HTTP_2).is_some_and(|Arrived(at)| at >= before));
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_from_when_it_came_or_the_connection_was_free() {
+        let stamps = Stamps::new();
+        assert_eq!(waited(&stamps, None), None);
+        stamps.read(Some(SystemTime::UNIX_EPOCH), SystemTime::UNIX_EPOCH + WAIT);
+        // Before the connection was accepted, as here, or after.
+        assert_eq!(waited(&stamps, None), Some(WAIT));
+        let free = Instant::now();
+        assert_eq!(waited(&stamps, Some(free)), Some(Duration::ZERO));
+        tokio::time::advance(WAIT).await;
+        assert_eq!(waited(&stamps, Some(free)), Some(WAIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_that_cannot_be_is_none_and_leaves_none_behind() {
+        let (stamps, now) = (Stamps::new(), SystemTime::UNIX_EPOCH + 9 * OLDEST);
+        for unbelievable in [None, Some(now - 2 * OLDEST)] {
+            stamps.read(Some(now), now);
+            assert_eq!(waited(&stamps, None), Some(Duration::ZERO));
+            stamps.read(unbelievable, now);
+            assert_eq!(waited(&stamps, None), None);
+        }
+        stamps.read(Some(now + OLDEST), now);
+        assert_eq!(waited(&stamps, None), Some(Duration::ZERO));
     }
 }

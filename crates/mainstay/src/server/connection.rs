@@ -130,7 +130,7 @@ async fn serve_socket(
         tracing::debug!(%error, "cannot send small packets at once");
     }
     let accepted = Instant::now();
-    let stamps = Stamps::new(accepted);
+    let stamps = Stamps::new();
     let stream = Stamped::new(stream, stamps.clone());
     if let Some(tls) = &shared.tls {
         let handshake = timeout(shared.config.first_byte_timeout, tls.acceptor().accept(stream));
@@ -172,7 +172,8 @@ async fn serve_http(
         mode: modes.clone(),
     };
     let service = service_fn(|request| {
-        let arrived = stamps.of(request.version());
+        let free = if request.version() < Version::HTTP_2 { pulse.free_since() } else { None };
+        let arrived = stamps.request(free);
         exchange.clone().answer(request, arrived)
     });
     let mut connection = pin!(shared.protocols.0.serve_connection(io, service));

@@ -118,6 +118,12 @@ impl Pulse {
         InFlight::new(self.clone(), number)
     }
 
+    /// Since when the connection could take another request, if it had one before.
+    pub(super) fn free_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.requests > 0).then_some(state.idle_since)
+    }
+
     /// Ends the streams of answers that have waited too long, though others go on.
     pub(super) fn end_stalled(&self, config: &Config, now: Instant) {
         for waiting in &self.state().waiting {

@@ -35,7 +35,7 @@ generated! {
     "grpc.health.v1", missing_docs
 }
 
-const CHECK: &str = "/grpc.health.v1.Health/Check";
+pub(crate) const CHECK: &str = "/grpc.health.v1.Health/Check";
 /// The call that tells of each change.
 pub(crate) const WATCH: &str = "/grpc.health.v1.Health/Watch";
 

@@ -13,7 +13,7 @@ use mainstay_resilience::{
 };
 
 use super::{Code, Facts, Problem};
-use crate::grpc::is_call;
+use crate::grpc::{health, is_call};
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
@@ -62,7 +62,7 @@ impl From<Refused> for Problem {
             Reason::Share => {
                 overloaded("Too many requests of this tenant wait already; nothing was done.")
             }
-            Reason::Behind => {
+            Reason::Behind | Reason::Shed => {
                 overloaded("More comes than the processors can do; nothing was done.")
             }
             Reason::Ended(_) => {
@@ -79,13 +79,13 @@ fn overloaded(detail: &str, retry_after: Duration) -> Problem {
 
 /// Whether a request may be refused before anything is known of it: all may but of health.
 pub fn may_shed(head: &Parts) -> bool {
-    !head.uri.path().starts_with("/grpc.health.")
+    ![health::CHECK, health::WATCH].contains(&head.uri.path())
 }
 
 /// The answer to a request that is refused before anything is known of it: give it to
 /// `mainstay::server::Server::with_shedding`.
 pub fn shed(head: &Parts, cx: &Context, retry_after: Duration) -> Response {
-    let reason = Reason::Behind;
+    let reason = Reason::Shed;
     let problem = Problem::from(Refused { reason, retry_after });
     if is_call(head.version, &head.headers) {
         problem.status(cx).into_http()
